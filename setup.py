@@ -1,0 +1,45 @@
+"""Packaging. Packages are listed by hand: setuptools' discovery drops a top-level package named `tasks`."""
+
+import setuptools
+
+DEV_REQUIREMENTS = [
+    'mypy>=1.13',
+    'pytest>=8',
+    'pytest-xdist>=3.6',
+    'ruff>=0.9',
+]
+
+setuptools.setup(
+    name='relational_rnn',
+    version='0.1.0',
+    description='Relational recurrent neural networks (the Relational Memory Core) in JAX and Haiku.',
+    long_description=open('README.md', encoding='utf-8').read(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=['relational_rnn', 'tasks', 'launch'],
+    package_data={'relational_rnn': ['py.typed']},
+    python_requires='>=3.11',
+    install_requires=[
+        'absl-py>=2.1',
+        'chex>=0.1.92',
+        'dm-haiku>=0.0.17',
+        'importlib_resources>=6',  # tensorflow-datasets needs it and does not say so
+        'jax>=0.8',
+        'jaxlib>=0.8',
+        'jmp>=0.0.4',
+        'matplotlib>=3.9',
+        'numpy>=1.26',
+        'optax>=0.2.8',
+        'orbax-checkpoint>=0.11',
+        'tensorboardX>=2.6',
+        'tensorflow-datasets>=4.9.10',
+        'tqdm>=4.66',
+        'tyro>=1.0',
+    ],
+    extras_require={'dev': DEV_REQUIREMENTS},
+    classifiers=[
+        'Private :: Do Not Upload',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+    ],
+)

@@ -1,0 +1,289 @@
+import itertools
+
+import chex
+import numpy as np
+import pytest
+
+from tasks import base, corpora, language_modeling, vocabulary
+
+SIZES = [(2, 3, 9), (3, 4, 50), (5, 2, 53), (1, 7, 30)]  # batch_size, num_steps, tokens
+ALL_FILES = ['manifest.json', 'vocabulary.txt', 'train.bin', 'test.bin']
+
+
+def text_corpus(splits, fingerprint='f'):
+    """A corpus of three lists of words, in blocks of two."""
+
+    def blocks(split):
+        words = splits[split].split()
+        return (words[i : i + 2] for i in range(0, len(words), 2))
+
+    return corpora.Corpus('toy', fingerprint, blocks)
+
+
+CORPUS = text_corpus({'train': 'a b a <eos> a c <eos>', 'valid': 'b d <eos>', 'test': 'c <eos>'})
+
+
+class TestWindow:
+    def test_the_example_of_the_documentation(self):
+        tokens = np.arange(9)
+        first, second = (language_modeling.window(tokens, i, 2, 2) for i in range(2))
+        np.testing.assert_array_equal(first.inputs, [[0, 4], [1, 5]])
+        np.testing.assert_array_equal(first.targets, [[1, 5], [2, 6]])
+        np.testing.assert_array_equal(second.inputs, [[2, 6], [3, 7]])
+        np.testing.assert_array_equal(second.targets, [[3, 7], [4, 8]])
+        assert language_modeling.epoch(9, 2, 2) == (2, 0)
+
+    @pytest.mark.parametrize(('batch_size', 'num_steps', 'num_tokens'), SIZES)
+    def test_each_stream_is_a_part_of_the_text_read_once(self, batch_size, num_steps, num_tokens):
+        tokens = np.arange(num_tokens, dtype=np.uint16) + 7
+        num_windows, num_dropped = language_modeling.epoch(num_tokens, batch_size, num_steps)
+        batches = [
+            language_modeling.window(tokens, i, batch_size, num_steps) for i in range(num_windows)
+        ]
+        inputs = np.concatenate([batch.inputs for batch in batches])
+        targets = np.concatenate([batch.targets for batch in batches])
+        length = (num_tokens - 1) // batch_size
+        for stream in range(batch_size):
+            for step in range(num_windows * num_steps):
+                assert inputs[step, stream] == 7 + stream * length + step
+                assert targets[step, stream] == inputs[step, stream] + 1
+        assert targets.size + num_dropped + 1 == num_tokens
+        assert len(set(targets.ravel())) == targets.size
+
+    def test_training_wraps_round_and_resets_the_state_there_only(self):
+        tokens = np.random.default_rng(0).integers(0, 11, 50)
+        num_windows = language_modeling.epoch(50, 3, 4).num_windows
+        assert num_windows == 4
+        for index in range(10):
+            batch = language_modeling.window(tokens, index, 3, 4)
+            again = language_modeling.window(tokens, index % num_windows, 3, 4)
+            chex.assert_trees_all_equal(batch, again)
+            resets = np.zeros((4, 3), bool)
+            resets[0] = index in (0, 4, 8)
+            np.testing.assert_array_equal(batch.resets, resets)
+
+    def test_types_and_weights(self):
+        batch = language_modeling.window(np.arange(50, dtype=np.uint16), 1, 3, 4)
+        assert [type(leaf) for leaf in batch] == 4 * [np.ndarray]
+        assert [leaf.dtype for leaf in batch] == [np.int32, np.int32, np.float32, bool]
+        chex.assert_shape(batch, (4, 3))
+        np.testing.assert_array_equal(batch.weights, 1)
+
+    @pytest.mark.parametrize('streams', [slice(0, 2), slice(2, 3), slice(3, 5)])
+    def test_a_process_reads_its_own_streams(self, streams):
+        tokens = np.random.default_rng(1).integers(0, 11, 90)
+        whole = language_modeling.window(tokens, 2, 5, 4)
+        part = language_modeling.window(tokens, 2, 5, 4, streams)
+        chex.assert_trees_all_equal(part, base.Batch(*(leaf[:, streams] for leaf in whole)))
+
+    def test_far_windows_cost_no_more_memory_or_precision(self):
+        tokens = np.random.default_rng(2).integers(0, 11, 50)
+        far = language_modeling.window(tokens, 4 * 10**15 + 3, 3, 4)
+        chex.assert_trees_all_equal(far, language_modeling.window(tokens, 3, 3, 4))
+
+    def test_a_short_text_is_refused_with_the_numbers(self):
+        message = 'it has 12 tokens, batch_size 3 x num_steps 4 need 13;'
+        with pytest.raises(base.DataError, match=message):
+            language_modeling.window(np.arange(12), 0, 3, 4)
+        assert language_modeling.epoch(13, 3, 4) == (1, 0)
+
+    def test_ids_of_another_vocabulary_are_refused(self):
+        tokens = np.arange(50)
+        language_modeling.window(tokens, 3, 3, 4, vocab_size=50)
+        with pytest.raises(base.DataError, match=r'word ids from 12 to 48 .* has 48 words'):
+            language_modeling.window(tokens, 3, 3, 4, vocab_size=48)
+        with pytest.raises(base.DataError, match='word ids from -1'):
+            language_modeling.window(tokens - 13, 3, 3, 4, vocab_size=48)
+
+    @pytest.mark.parametrize('sizes', [(0, 4), (3, 0), (-1, 4)])
+    def test_sizes_must_be_positive(self, sizes):
+        with pytest.raises(ValueError, match=f'>= 1: got {sizes[0]} and {sizes[1]}'):
+            language_modeling.window(np.arange(50), 0, *sizes)
+        with pytest.raises(ValueError, match=f'>= 1: got {sizes[0]} and {sizes[1]}'):
+            next(language_modeling.evaluation_windows(np.arange(50), 0, *sizes))
+
+    def test_the_index_must_not_be_negative(self):
+        with pytest.raises(ValueError, match='got -1'):
+            language_modeling.window(np.arange(50), -1, 3, 4)
+
+
+class TestEvaluationWindows:
+    @pytest.mark.parametrize(
+        ('batch_size', 'num_steps', 'num_tokens'), [*SIZES, (2, 3, 12), (4, 3, 2), (4, 3, 9)]
+    )
+    def test_each_word_is_a_target_once_behind_its_predecessor(
+        self, batch_size, num_steps, num_tokens
+    ):
+        tokens = np.arange(num_tokens, dtype=np.uint16) + 1
+        batches = list(language_modeling.evaluation_windows(tokens, 0, batch_size, num_steps))
+        chex.assert_shape([leaf for batch in batches for leaf in batch], (num_steps, batch_size))
+        whole = base.Batch(*(np.concatenate(leaves) for leaves in zip(*batches, strict=True)))
+        real = whole.weights.T == 1
+        np.testing.assert_array_equal(whole.targets.T[real], tokens)  # stream after stream
+        np.testing.assert_array_equal(whole.inputs.T[real], tokens - 1)
+        for leaf in (whole.weights, whole.inputs, whole.targets):
+            np.testing.assert_array_equal(leaf.T[~real], 0)
+        assert not (np.diff(whole.weights, axis=0) > 0).any()  # padding is at the end of a stream
+        resets = np.zeros(whole.resets.shape, bool)
+        resets[0] = True
+        np.testing.assert_array_equal(whole.resets, resets)
+
+    def test_two_streams_by_hand(self):
+        tokens = np.array([5, 6, 7, 8, 9])
+        first, second = language_modeling.evaluation_windows(tokens, 3, 2, 2)
+        np.testing.assert_array_equal(first.inputs, [[3, 7], [5, 8]])
+        np.testing.assert_array_equal(first.targets, [[5, 8], [6, 9]])
+        np.testing.assert_array_equal(first.weights, [[1, 1], [1, 1]])
+        np.testing.assert_array_equal(second.inputs, [[6, 3], [3, 3]])
+        np.testing.assert_array_equal(second.targets, [[7, 3], [3, 3]])
+        np.testing.assert_array_equal(second.weights, [[1, 0], [0, 0]])
+
+    def test_types_are_those_of_training(self):
+        batch = next(language_modeling.evaluation_windows(np.arange(9, dtype=np.uint16), 0, 2, 3))
+        assert [leaf.dtype for leaf in batch] == [np.int32, np.int32, np.float32, bool]
+
+    def test_ids_of_another_vocabulary_are_refused(self):
+        with pytest.raises(base.DataError, match='has 5 words'):
+            next(language_modeling.evaluation_windows(np.arange(6), 0, 2, 3, vocab_size=5))
+
+
+class TestPrepare:
+    def check(self, streams):
+        words = streams.vocabulary
+        assert words.words == ('a', '<eos>', 'b', 'c', '<unk>')
+        assert words.decode(streams.train) == ['a', 'b', 'a', '<eos>', 'a', 'c', '<eos>']
+        assert words.decode(streams.valid) == ['b', '<unk>', '<eos>']
+        assert words.decode(streams.test) == ['c', '<eos>']
+
+    def names(self, folder):
+        return sorted(path.name for path in folder.rglob('*'))
+
+    def test_a_corpus_is_encoded_into_memory_mapped_files(self, tmp_path):
+        streams = language_modeling.prepare(CORPUS, tmp_path / 'new' / 'cache')
+        self.check(streams)
+        assert isinstance(streams.train, np.memmap)
+        assert streams.train.dtype == np.uint16
+        assert not streams.train.flags.writeable
+
+    def test_a_second_time_nothing_is_read_or_written(self, tmp_path):
+        first = language_modeling.prepare(CORPUS, tmp_path)
+        times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
+        lines = []
+        unreadable = corpora.Corpus('toy', 'f', lambda split: pytest.fail('was read'))
+        second = language_modeling.prepare(unreadable, tmp_path, progress=lines.append)
+        self.check(second)
+        assert second.key == first.key
+        assert not lines
+        assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
+
+    def test_other_sources_and_options_have_other_caches(self, tmp_path):
+        other = text_corpus(dict.fromkeys(corpora.SPLITS, 'x y z'), 'g')
+        streams = [
+            language_modeling.prepare(CORPUS, tmp_path),
+            language_modeling.prepare(CORPUS, tmp_path, vocab_size=3),
+            language_modeling.prepare(other, tmp_path),
+        ]
+        assert len({one.key for one in streams}) == 3
+        assert streams[1].vocabulary.words == ('a', '<eos>', '<unk>')
+        assert streams[2].vocabulary.words == ('x', 'y', 'z', '<eos>', '<unk>')
+        assert language_modeling.prepare(CORPUS, tmp_path, vocab_size=0).key == streams[0].key
+
+    @pytest.mark.parametrize(('size', 'dtype'), [(1 << 16, np.uint16), (65537, np.int32)])
+    def test_ids_are_stored_in_two_bytes_where_they_fit(self, tmp_path, size, dtype):
+        words = ' '.join(f'w{i}' for i in range(size - 2))
+        corpus = text_corpus({'train': words, 'valid': 'new', 'test': 'new'})
+        streams = language_modeling.prepare(corpus, tmp_path)
+        assert len(streams.vocabulary) == size
+        assert streams.train.dtype == dtype
+        assert streams.vocabulary.decode(streams.train) == words.split()
+        assert streams.valid[0] == streams.vocabulary.unk == size - 1
+
+    @pytest.mark.parametrize(
+        ('name', 'harm'),
+        [
+            *itertools.product(ALL_FILES, ['delete', 'empty', 'cut', 'lengthen']),
+            *itertools.product(ALL_FILES[:2], ['change']),  # large files are checked by size
+        ],
+    )
+    def test_a_damaged_cache_is_made_anew_with_a_notice(self, tmp_path, name, harm):
+        language_modeling.prepare(CORPUS, tmp_path)
+        (path,) = tmp_path.rglob(name)
+        whole = self.names(tmp_path)
+        content = path.read_bytes()
+        path.write_bytes(
+            {
+                'delete': b'',
+                'empty': b'',
+                'cut': content[:-3],
+                'lengthen': content + b'\n\n',
+                'change': content.replace(b'a', b'\xff', 1),
+            }[harm]
+        )
+        if harm == 'delete':
+            path.unlink()
+        lines = []
+        self.check(language_modeling.prepare(CORPUS, tmp_path, progress=lines.append))
+        assert len(lines) == 1
+        assert 'is damaged (' in lines[0]
+        assert self.names(tmp_path) == whole
+        assert path.read_bytes() == content
+
+    def test_a_preparation_that_fails_leaves_nothing(self, tmp_path):
+        def blocks(split):
+            if split == 'test':
+                raise base.DataError('the disk burns')
+            return CORPUS.blocks(split)
+
+        with pytest.raises(base.DataError, match='the disk burns'):
+            language_modeling.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
+        assert self.names(tmp_path) == []
+        self.check(language_modeling.prepare(CORPUS, tmp_path))
+
+    def test_of_two_preparations_at_once_the_first_wins_and_both_succeed(self, tmp_path):
+        inner = []
+
+        def blocks(split):
+            if split == 'test':
+                inner.append(language_modeling.prepare(CORPUS, tmp_path))
+            return CORPUS.blocks(split)
+
+        outer = language_modeling.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
+        self.check(outer)
+        self.check(inner[0])
+        assert outer.test.filename == inner[0].test.filename
+        assert len(list(tmp_path.iterdir())) == 1
+
+    @pytest.mark.parametrize('split', corpora.SPLITS)
+    def test_a_split_without_words_is_refused(self, tmp_path, split):
+        splits = dict.fromkeys(corpora.SPLITS, 'a <eos>') | {split: '<eos> <eos> <eos>'}
+        with pytest.raises(base.DataError, match=f'the {split} split of toy holds no words'):
+            language_modeling.prepare(text_corpus(splits), tmp_path)
+        assert self.names(tmp_path) == []
+
+    def test_progress_is_reported_every_so_many_words(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(language_modeling, '_REPORT_EVERY', 3)
+        lines = []
+        language_modeling.prepare(CORPUS, tmp_path, progress=lines.append)
+        counted = ['toy train: counted 4 words', 'toy train: counted 6 words']
+        encoded = [line.replace('counted', 'encoded') for line in counted]
+        assert lines == [*counted, *encoded, 'toy valid: encoded 3 words']
+
+    def test_a_cache_that_cannot_be_written_is_named(self, tmp_path):
+        (tmp_path / 'file').write_text('in the way')
+        with pytest.raises(base.DataError, match=r'cannot prepare toy in .*file') as caught:
+            language_modeling.prepare(CORPUS, tmp_path / 'file')
+        assert '\n' not in str(caught.value)
+
+    def test_a_limit_without_room_for_words_is_refused(self, tmp_path):
+        with pytest.raises(ValueError, match='vocab_size'):
+            language_modeling.prepare(CORPUS, tmp_path, vocab_size=2)
+
+    def test_files_become_streams(self, tmp_path):
+        for split in corpora.SPLITS:
+            (tmp_path / f'{split}.txt').write_text(f'{split} a b\n\na b {split}\n')
+        corpus = corpora.load('text', tmp_path)
+        streams = language_modeling.prepare(corpus, tmp_path / 'cache', vocab_size=4)
+        assert streams.vocabulary.words == ('<eos>', '<unk>', 'a', 'b')
+        np.testing.assert_array_equal(streams.test, [1, 2, 3, 0, 0, 2, 3, 1, 0])
+        np.testing.assert_array_equal(streams.vocabulary.counts, [3, 2, 2, 2])
+        assert isinstance(streams.vocabulary, vocabulary.Vocabulary)
