@@ -1,0 +1,20 @@
+"""Exit codes of every program, and the exceptions that carry them.
+
+The numbers are those of `sysexits.h` where it has one.
+"""
+
+USAGE = 2  # bad flags
+BAD_DATA = 65  # data missing, malformed or too short
+INTERNAL = 70  # NaN or Inf, or a defect of the program
+IN_USE = 73  # another run owns the directory
+CANNOT_SAVE = 74  # checkpoints cannot be written
+INTERRUPTED = 75  # stopped by a signal, saved, resumable
+MISMATCH = 78  # the configuration does not fit the checkpoint
+
+
+class RunError(Exception):
+    """Ends a program with one line on stderr and an exit code."""
+
+    def __init__(self, code: int, message: str):
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,318 @@
+"""What a run tells about itself: metrics in files, progress on the terminal, curves as a picture.
+
+`metrics.jsonl` holds one JSON object a line, `{"step": 20, "loss": 5.1, …}`, in the order of the
+steps and without repeats, however often the run was stopped; a number that is not finite is null.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+import math
+import os
+import pathlib
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import tqdm
+
+from launch import _errors
+
+Row = Mapping[str, float | None]
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads a `metrics.jsonl`, without lines that were cut short.
+
+    Args:
+      path: the file; a missing one holds no lines.
+
+    Returns:
+      One dict for each line, each with an integer `step`.
+    """
+    try:
+        text = pathlib.Path(path).read_text('utf-8', errors='replace')
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get('step'), int):
+            rows.append(row)
+    return rows
+
+
+class Metrics:
+    """Appends scalars to `metrics.jsonl` and to TensorBoard's event files; a context manager."""
+
+    def __init__(self, run_dir: str | os.PathLike[str], step: int = 0, tensorboard: bool = True):
+        """Opens the files of a run.
+
+        Args:
+          run_dir: the run's directory.
+          step: the step from which training goes on; what was written for later ones is dropped.
+          tensorboard: whether to write `run_dir/tensorboard` too.
+
+        Raises:
+          RunError: the files cannot be written.
+        """
+        folder = pathlib.Path(run_dir)
+        path = folder / 'metrics.jsonl'
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _rewrite(path, [row for row in read_metrics(path) if row['step'] <= step])
+            self._file = open(path, 'a', encoding='utf-8')  # noqa: SIM115
+            self._events = _open_events(folder / 'tensorboard', step) if tensorboard else None
+        except OSError as error:
+            message = f'{path} cannot be written: {error.strerror}'
+            raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
+
+    def write(self, step: int, values: Row) -> None:
+        """Writes the scalars of one step.
+
+        Args:
+          step: the count of finished training steps.
+          values: numbers by name; those that are not finite are written as null.
+        """
+        scalars = {name: _finite(value) for name, value in values.items()}
+        self._file.write(json.dumps({'step': step, **scalars}, allow_nan=False) + '\n')
+        self._file.flush()
+        for name, value in scalars.items():
+            if self._events is not None and value is not None:
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _rewrite(path: pathlib.Path, rows: Sequence[Row]) -> None:
+    """Replaces a file by these rows at once, or leaves it as it is."""
+    temporary = path.with_name(f'{path.name}.tmp')
+    with open(temporary, 'w', encoding='utf-8') as file:
+        file.writelines(json.dumps(row) + '\n' for row in rows)
+    os.replace(temporary, path)
+
+
+def _open_events(folder: pathlib.Path, step: int) -> Any:
+    """Opens TensorBoard's files; what they hold for later steps is hidden from the curves."""
+    import tensorboardX  # only a training run needs it
+
+    # The suffix keeps a run that is resumed within a second from overwriting its first file.
+    return tensorboardX.SummaryWriter(str(folder), purge_step=step + 1, filename_suffix=f'.{step}')
+
+
+def _finite(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    number = float(value)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+class Progress:
+    """A bar on a terminal, plain lines elsewhere; a context manager."""
+
+    def __init__(self, num_steps: int, step: int = 0, stream: TextIO | None = None):
+        """Starts the clock.
+
+        Args:
+          num_steps: the step at which training ends.
+          step: the step at which it starts.
+          stream: where to write, standard output by default.
+        """
+        self._num_steps = num_steps
+        self._first = self._step = step
+        self._stream = stream or sys.stdout
+        self._start = time.monotonic()
+        self._bar = None
+        if self._stream.isatty():
+            size = shutil.get_terminal_size()  # 80 x 24 where a terminal tells none
+            self._bar = tqdm.tqdm(
+                total=num_steps,
+                initial=step,
+                unit='step',
+                file=self._stream,
+                ncols=size.columns,
+                nrows=size.lines,
+                bar_format='{bar:10}| {n}/{total} {remaining} left{postfix}',
+            )
+
+    def update(self, step: int, values: Row | None = None) -> None:
+        """Shows that a step is done.
+
+        Args:
+          step: the count of finished steps.
+          values: what to show beside it, at the steps that are logged; with `loss`, `perplexity`
+            and `words_per_second` in the order they should appear.
+        """
+        if self._bar is not None:
+            if values is not None:
+                self._bar.set_postfix_str(describe(values), refresh=False)
+            self._bar.update(step - self._step)
+        elif values is not None:
+            counter = f'step {step}/{self._num_steps}'
+            self.say(f'{counter}  {describe(values)}  {self._time_left(step)} left')
+        self._step = step
+
+    def say(self, line: str) -> None:
+        """Writes a line of its own, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.write(line, file=self._stream)
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it is and ends its line."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _time_left(self, step: int) -> str:
+        if step <= self._first:
+            return '?'
+        seconds = (time.monotonic() - self._start) / (step - self._first)
+        return tqdm.tqdm.format_interval(round(seconds * (self._num_steps - step)))
+
+
+def describe(values: Row) -> str:
+    """Returns numbers by name as one readable line.
+
+    Args:
+      values: for example `{'loss': 5.12345, 'words_per_second': 12345.6}`.
+
+    Returns:
+      For example `loss 5.123  words/s 12,346`.
+    """
+    names = {name: name.replace('_per_second', '/s').replace('_', ' ') for name in values}
+    return '  '.join(f'{names[name]} {_number(value)}' for name, value in values.items())
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return '?'
+    if math.isfinite(value) and (abs(value) >= 1000 or float(value).is_integer()):
+        return f'{value:,.0f}'
+    return f'{value:.4g}'
+
+
+def plot_curves(
+    rows: Sequence[Row],
+    output: str | os.PathLike[str],
+    curves: Mapping[str, str],
+    title: str,
+    x_label: str = 'training steps',
+    y_label: str = 'perplexity',
+    baselines: Mapping[str, float] | None = None,
+    log_scale: bool = True,
+) -> None:
+    """Draws columns of the metrics over the steps into a PNG.
+
+    Args:
+      rows: as from `read_metrics`; a row may lack some columns.
+      output: the picture's path.
+      curves: column names and what to call them, for example `{'valid_perplexity': 'validation'}`.
+      title: stands above the picture.
+      x_label: stands below it.
+      y_label: stands beside it.
+      baselines: heights of horizontal lines by name.
+      log_scale: whether the vertical axis is logarithmic.
+    """
+    from matplotlib import figure  # takes a second, at the end of a run only
+
+    picture = figure.Figure(figsize=(8, 4.8), dpi=150)
+    axes = picture.add_subplot()
+    for color, (column, name) in zip(_colors(curves), curves.items(), strict=True):
+        points = [(row['step'], row[column]) for row in rows if row.get(column) is not None]
+        if points:
+            _draw_curve(axes, points, name, color)
+    _draw_baselines(axes, baselines or {})
+    if log_scale:
+        _set_log_scale(axes)
+    _decorate(axes, title, x_label, y_label)
+    picture.savefig(output, format='png', bbox_inches='tight')
+
+
+def _colors(curves: Mapping[str, str]) -> list[str]:
+    palette = ['#9db8d9', '#c8501e', '#2a7f62', '#7b4fa3', '#b08a1e', '#444444']
+    return [palette[index % len(palette)] for index in range(len(curves))]
+
+
+def _draw_curve(axes: Any, points: Sequence[tuple[Any, Any]], name: str, color: str) -> None:
+    steps, heights = zip(*points, strict=True)
+    few = len(points) <= 40
+    axes.plot(
+        steps,
+        heights,
+        label=f'{name} ({_number(heights[-1])} at the end)',
+        color=color,
+        linewidth=1.8 if few else 1.2,
+        marker='o' if few else None,
+        markersize=4,
+        zorder=3 if few else 2,
+    )
+
+
+def _draw_baselines(axes: Any, baselines: Mapping[str, float]) -> None:
+    """Draws a dashed line for each baseline, with its name and height at its right end."""
+    for name, height in baselines.items():
+        axes.axhline(height, color='0.45', linestyle=(0, (4, 3)), linewidth=1.1)
+        axes.annotate(
+            f'{name}\n{_number(height)}',
+            (1, height),
+            xycoords=('axes fraction', 'data'),
+            xytext=(6, 0),
+            textcoords='offset points',
+            verticalalignment='center',
+            color='0.3',
+            fontsize=9,
+        )
+
+
+def _set_log_scale(axes: Any) -> None:
+    """Makes the vertical axis logarithmic, with ticks at 1, 2, 5, 10, 20, … in plain digits."""
+    from matplotlib import ticker
+
+    axes.set_yscale('log')
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:,.10g}'))
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _decorate(axes: Any, title: str, x_label: str, y_label: str) -> None:
+    axes.set_title(title, loc='left', fontsize=12, fontweight='bold')
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.xaxis.set_major_formatter('{x:,.0f}')
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis='y', color='0.9')
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)

@@ -1,0 +1,203 @@
+"""Metrics without repeats, progress on terminals and in files, and a picture of the curves."""
+
+import io
+import json
+import re
+
+from matplotlib import image
+import numpy as np
+import pytest
+
+from launch import _errors, _report
+
+
+def _lines(run_dir):
+    return (run_dir / 'metrics.jsonl').read_text().splitlines()
+
+
+def _write(run_dir, start, steps):
+    with _report.Metrics(run_dir, start, tensorboard=False) as metrics:
+        for step in steps:
+            metrics.write(step, {'loss': step + 0.5})
+
+
+def test_each_step_is_one_line_of_json_at_once(tmp_path):
+    with _report.Metrics(tmp_path, tensorboard=False) as metrics:
+        metrics.write(10, {'loss': np.float32(5.25), 'words': np.int64(7)})
+        assert _lines(tmp_path) == ['{"step": 10, "loss": 5.25, "words": 7}']
+        metrics.write(20, {'loss': 4.5})
+    assert _report.read_metrics(tmp_path / 'metrics.jsonl') == [
+        {'step': 10, 'loss': 5.25, 'words': 7},
+        {'step': 20, 'loss': 4.5},
+    ]
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path):
+    with _report.Metrics(tmp_path, tensorboard=True) as metrics:
+        metrics.write(1, {'a': float('nan'), 'b': np.float32('inf'), 'c': -np.inf, 'd': 2.5})
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    row = json.loads(_lines(tmp_path)[0], parse_constant=refuse)
+    assert row == {'step': 1, 'a': None, 'b': None, 'c': None, 'd': 2.5}
+
+
+def test_a_resumed_run_drops_later_steps_and_repeats_none(tmp_path):
+    _write(tmp_path, 0, [10, 20, 30])
+    _write(tmp_path, 20, [30, 40])
+    steps = [row['step'] for row in _report.read_metrics(tmp_path / 'metrics.jsonl')]
+    assert steps == [10, 20, 30, 40]
+    _write(tmp_path, 0, [10])
+    assert _lines(tmp_path) == ['{"step": 10, "loss": 10.5}']
+
+
+def test_lines_cut_short_are_dropped(tmp_path):
+    _write(tmp_path, 0, [10, 20])
+    with open(tmp_path / 'metrics.jsonl', 'ab') as file:
+        file.write(b'{"step": 15}\n[3]\n{"loss": 3}\n\xff\xfe\n{"step": 18, "lo')
+    _write(tmp_path, 20, [30])
+    steps = [row['step'] for row in _report.read_metrics(tmp_path / 'metrics.jsonl')]
+    assert steps == [10, 20, 15, 30]
+    assert len(_lines(tmp_path)) == 4
+
+
+def test_a_missing_file_holds_no_metrics(tmp_path):
+    assert _report.read_metrics(tmp_path / 'absent.jsonl') == []
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(_errors.RunError, match=r'metrics\.jsonl cannot be written') as caught:
+        _report.Metrics(tmp_path / 'file')
+    assert caught.value.code == _errors.CANNOT_SAVE
+
+
+def _events(folder):
+    """Returns (step, tag) of each scalar and the steps where a resumed run began."""
+    from tensorboardX.proto import event_pb2
+
+    scalars, starts = [], []
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        while data:
+            size = int.from_bytes(data[:8], 'little')
+            event = event_pb2.Event.FromString(data[12 : 12 + size])
+            data = data[12 + size + 4 :]
+            scalars += [(event.step, value.tag) for value in event.summary.value]
+            if event.session_log.status == event_pb2.SessionLog.START:
+                starts.append(event.step)
+    return scalars, starts
+
+
+def test_tensorboard_holds_the_finite_scalars_and_hides_repeats(tmp_path):
+    for start in (0, 10):
+        with _report.Metrics(tmp_path, start) as metrics:
+            metrics.write(start + 10, {'loss': 2.5, 'bad': float('nan')})
+    scalars, starts = _events(tmp_path / 'tensorboard')
+    assert scalars == [(10, 'loss'), (20, 'loss')]
+    assert starts == [1, 11]
+
+
+def test_plain_progress_is_one_line_for_each_logged_step():
+    stream = io.StringIO()
+    with _report.Progress(num_steps=40, step=10, stream=stream) as progress:
+        for step in range(11, 41):
+            logged = {'loss': 5.12345, 'words_per_second': 12345.6}
+            progress.update(step, logged if step % 20 == 0 else None)
+        progress.say('done')
+    first, second, last = stream.getvalue().splitlines()
+    assert re.fullmatch(r'step 20/40  loss 5\.123  words/s 12,346  00:00 left', first)
+    assert second.startswith('step 40/40  loss 5.123')
+    assert last == 'done'
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_a_bar_with_the_values_and_lines_above_it():
+    stream = _Terminal()
+    with _report.Progress(num_steps=40, step=10, stream=stream) as progress:
+        progress.update(20, {'loss': 5.12345, 'perplexity': 167.5, 'words_per_second': 999.5})
+        progress.say('a line')
+        progress.update(40)
+    shown = stream.getvalue()
+    assert '10/40' in shown
+    assert '20/40' in shown
+    assert '40/40' in shown
+    assert 'loss 5.123  perplexity 167.5  words/s 999.5' in shown
+    assert 'a line\n' in shown
+    assert shown.endswith('\n')
+
+
+def test_time_left_is_extrapolated(monkeypatch):
+    now = iter([100.0, 110.0])
+    monkeypatch.setattr(_report.time, 'monotonic', lambda: next(now))
+    stream = io.StringIO()
+    progress = _report.Progress(num_steps=100, step=20, stream=stream)
+    progress.update(40, {'loss': 1.0})
+    assert stream.getvalue() == 'step 40/100  loss 1  00:30 left\n'
+
+
+@pytest.mark.parametrize(
+    ('value', 'wanted'),
+    [
+        (0.000123456, '0.0001235'),
+        (3, '3'),
+        (12345.6, '12,346'),
+        (-2000.4, '-2,000'),
+        (99.987, '99.99'),
+        (float('nan'), 'nan'),
+        (float('inf'), 'inf'),
+        (None, '?'),
+    ],
+)
+def test_numbers_are_short(value, wanted):
+    assert _report.describe({'loss': value}) == f'loss {wanted}'
+
+
+def _has_color(picture, color):
+    """Tells whether a pixel of a picture [height, width, 4] has this red, green, blue."""
+    return bool((np.abs(picture[..., :3] - np.array(color) / 255).max(axis=-1) < 0.02).any())
+
+
+def _has_dashed_line(picture):
+    """Tells whether a row of a picture [height, width, 4] is to a good part middle grey."""
+    grey = np.abs(picture[..., :3] - 0.45).max(axis=-1) < 0.05
+    return bool(grey.mean(axis=1).max() > 0.3)
+
+
+def test_a_picture_shows_curves_and_baselines(tmp_path):
+    rows = [
+        {'step': 10, 'train': 900.0},
+        {'step': 20, 'train': 400.0, 'valid': 700.0},
+        {'step': 30, 'train': None},
+        {'step': 40, 'train': 200.0, 'valid': 300.0},
+    ]
+    curves = {'train': 'training', 'valid': 'validation'}
+    _report.plot_curves(rows, tmp_path / 'a.png', curves, 'A title', baselines={'bigram': 250.0})
+    _report.plot_curves(rows, tmp_path / 'b.png', {'train': 'training'}, 'A title')
+    with_both, with_one = (image.imread(tmp_path / name) for name in ('a.png', 'b.png'))
+    assert with_both.shape[0] > 600
+    assert with_both.shape[1] > 1000
+    training, validation = (0x9D, 0xB8, 0xD9), (0xC8, 0x50, 0x1E)
+    assert [_has_color(with_both, color) for color in (training, validation)] == [True, True]
+    assert [_has_color(with_one, color) for color in (training, validation)] == [True, False]
+    assert _has_dashed_line(with_both)
+    assert not _has_dashed_line(with_one)
+
+
+def test_steps_without_a_value_leave_no_gap_in_a_curve(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(_report, '_draw_curve', lambda axes, points, *_: drawn.append(points))
+    rows = [{'step': 1, 'a': 7.0}, {'step': 2, 'a': None}, {'step': 3}, {'step': 4, 'a': 5.0}]
+    _report.plot_curves(rows, tmp_path / 'a.png', {'a': 'a'}, 'A title')
+    assert drawn == [[(1, 7.0), (4, 5.0)]]
+
+
+def test_a_picture_without_any_point_can_be_drawn(tmp_path):
+    _report.plot_curves([], tmp_path / 'a.png', {'train': 'training'}, 'A title')
+    _report.plot_curves([{'step': 1}], tmp_path / 'b.png', {'a': 'a'}, 'A', log_scale=False)
+    assert (tmp_path / 'b.png').stat().st_size > 1000
