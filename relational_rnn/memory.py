@@ -1,0 +1,319 @@
+"""The Relational Memory Core as pure functions of arrays.
+
+Santoro et al. 2018, "Relational recurrent neural networks", section 3,
+https://arxiv.org/abs/1806.01822, in the form in which the authors ran it (Sonnet 1's
+`RelationalMemory`): a memory of slots that attend to one another and to the input, a row-wise
+MLP, and LSTM-like gates. A step is split at the seam that makes it fast: `project` does all that
+does not depend on the memory, for every time step at once, and `step` does the rest.
+
+Deviations from Sonnet: with one block the input row asks no query and runs through no MLP, for
+Sonnet throws both away; `output_gate=True` follows the paper's equations 3 to 9.
+
+Glossary of shapes:
+  ...: any leading dimensions, such as a batch B, or time and batch T, B.
+  D: input size; K: rows of an input (1 for a vector); N: memory slots; H: heads.
+  F: slot size, heads x head_size; C: key size; V: head (value) size; P: H x (2 C + V).
+  G: one gate's size, F for 'unit' gates, 1 for 'memory' gates; R: rows that ask a query.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+GATE_STYLES = ('unit', 'memory', None)
+NORM_EPSILON = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """The choices of a core, by the names of Sonnet's constructor; see `core.RelationalMemory`."""
+
+    mem_slots: int
+    head_size: int
+    num_heads: int = 1
+    num_blocks: int = 1
+    forget_bias: float = 1.0
+    input_bias: float = 0.0
+    gate_style: str | None = 'unit'
+    attention_mlp_layers: int = 2
+    key_size: int | None = None
+    output_gate: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ('mem_slots', 'head_size', 'num_heads', 'num_blocks', 'attention_mlp_layers'):
+            _check_count(name, getattr(self, name))
+        if self.key_size is not None:
+            _check_count('key_size', self.key_size)
+        if self.gate_style not in GATE_STYLES:
+            raise ValueError(f'gate_style is one of {GATE_STYLES}, got {self.gate_style!r}.')
+        if self.output_gate and self.gate_style is None:
+            raise ValueError("output_gate=True needs gate_style 'unit' or 'memory', got None.")
+
+    @property
+    def slot_size(self) -> int:
+        """F, the width of a slot."""
+        return self.num_heads * self.head_size
+
+    @property
+    def query_size(self) -> int:
+        """C, the width of a head's queries and keys."""
+        return self.key_size or self.head_size
+
+    @property
+    def projection_size(self) -> int:
+        """P, the width of the joint projection to queries, keys and values of all heads."""
+        return self.num_heads * (2 * self.query_size + self.head_size)
+
+    @property
+    def gates_size(self) -> int:
+        """The width of all gates of a slot: input, forget and, if there is one, output gate."""
+        if self.gate_style is None:
+            return 0
+        gate_size = self.slot_size if self.gate_style == 'unit' else 1
+        return gate_size * (3 if self.output_gate else 2)
+
+
+class Linear(NamedTuple):
+    """An affine map of the last dimension."""
+
+    w: chex.Array  # [in, out]
+    b: chex.Array  # [out]
+
+
+class Norm(NamedTuple):
+    """A layer norm over the last dimension."""
+
+    scale: chex.Array  # [F] or [P]
+    offset: chex.Array  # [F] or [P]
+
+
+class Block(NamedTuple):
+    """What one round of attention does not share with the others."""
+
+    projection: Linear  # F -> P, per head [query | key | value]
+    projection_norm: Norm  # [P]
+    attention_norm: Norm  # [F]
+    mlp_norm: Norm  # [F]
+
+
+class StepParams(NamedTuple):
+    """The parameters that a step needs after `project`."""
+
+    blocks: tuple[Block, ...]  # num_blocks of them
+    mlp: tuple[Linear, ...]  # attention_mlp_layers of F -> F, shared by the blocks
+    memory_gates: Linear | None  # F -> gates_size
+
+
+class MemoryParams(NamedTuple):
+    """All parameters of a core."""
+
+    input: Linear  # D -> F
+    input_gates: Linear | None  # K F -> gates_size
+    step: StepParams
+
+
+class GatedState(NamedTuple):
+    """The state of a core with an output gate: h and m of the paper's equations 3 to 9."""
+
+    hidden: chex.Array  # [..., N, F]
+    memory: chex.Array  # [..., N, F]
+
+
+State = chex.Array | GatedState
+
+
+class Projected(NamedTuple):
+    """An input's share of a step, independent of the memory."""
+
+    keys: chex.Array  # [..., K, H, C]
+    values: chex.Array  # [..., K, H, V]
+    gates: chex.Array | None  # [..., gates_size]
+    queries: chex.Array | None  # [..., K, H, C], only where several blocks update the input's rows
+    rows: chex.Array | None  # [..., K, F], likewise
+
+
+Apply = Callable[[Linear, chex.Array], chex.Array]
+
+
+def initial_memory(config: MemoryConfig, batch_size: int | None) -> State:
+    """Returns the state before the first step: the identity, cut or padded with zeros to N x F.
+
+    Args:
+      config: the core's choices.
+      batch_size: B, or None for a state without a batch dimension.
+
+    Returns:
+      The memory, float32 [B, N, F] or [N, F]; with an output gate a `GatedState` of it and of a
+      hidden state of zeros (the paper leaves both open; LSTMs start from zeros).
+    """
+    memory = jnp.eye(config.mem_slots, config.slot_size, dtype=jnp.float32)
+    if batch_size is not None:
+        memory = jnp.tile(memory[None], (batch_size, 1, 1))
+    return GatedState(jnp.zeros_like(memory), memory) if config.output_gate else memory
+
+
+def project(params: MemoryParams, config: MemoryConfig, inputs: chex.Array) -> Projected:
+    """Does the part of a step that does not depend on the memory.
+
+    Args:
+      params: the core's parameters.
+      config: the core's choices.
+      inputs: [..., K, D], rows of an input, each with a key and a value of its own; any leading
+        dimensions, so that all time steps can go in one matrix product.
+
+    Returns:
+      The input's keys, values and share of the gates, with the same leading dimensions.
+    """
+    chex.assert_axis_dimension(inputs, -1, params.input.w.shape[0])
+    rows = apply_linear(params.input, inputs)
+    queries, keys, values = _heads(config, params.step.blocks[0], apply_linear, rows)
+    gates = None
+    if params.input_gates is not None:
+        gates = apply_linear(params.input_gates, rows.reshape(*rows.shape[:-2], -1))
+    if config.num_blocks == 1:
+        return Projected(keys, values, gates, queries=None, rows=None)
+    return Projected(keys, values, gates, queries, rows)
+
+
+def apply_linear(layer: Linear, x: chex.Array) -> chex.Array:
+    """Returns x w + b, [..., in] -> [..., out], in the parameters' dtype."""
+    y = x.astype(layer.w.dtype) @ layer.w
+    return y + jnp.broadcast_to(layer.b, y.shape)
+
+
+def step(
+    params: StepParams,
+    config: MemoryConfig,
+    projected: Projected,
+    state: State,
+    apply: Apply = apply_linear,
+) -> tuple[State, tuple[chex.Array, ...]]:
+    """Updates the memory with one projected input.
+
+    Args:
+      params: the parameters of the step.
+      config: the core's choices.
+      projected: the input's share, from `project`.
+      state: the memory, [..., N, F], or a `GatedState`.
+      apply: how affine maps are applied (the fast unroll remembers their results).
+
+    Returns:
+      The new state, and the attention weights of every block, [..., H, R, N + K], where R is
+      N + K, and N in the last block; columns are the slots, then the rows of the input.
+    """
+    hidden, memory = state if isinstance(state, GatedState) else (None, state)
+    memory = memory.astype(_at_least_float32(memory))
+    candidate, attention = _attend_over_memory(params, config, projected, memory, apply)
+    if params.memory_gates is None:
+        return candidate, attention
+    squashed = jnp.tanh(memory) if hidden is None else hidden
+    gates = apply(params.memory_gates, squashed) + jnp.expand_dims(projected.gates, -2)
+    gates = jnp.split(gates.astype(memory.dtype), 3 if config.output_gate else 2, axis=-1)
+    kept = _sigmoid(gates[1] + config.forget_bias) * memory
+    written = _sigmoid(gates[0] + config.input_bias)
+    if not config.output_gate:
+        return written * jnp.tanh(candidate) + kept, attention
+    memory = written * candidate + kept
+    return GatedState(_sigmoid(gates[2]) * jnp.tanh(memory), memory), attention
+
+
+def output(state: State) -> chex.Array:
+    """Returns a core's output for its new state: memory or hidden, [..., N, F] -> [..., N F]."""
+    rows = state.hidden if isinstance(state, GatedState) else state
+    return rows.reshape(*rows.shape[:-2], -1)
+
+
+def normalize(norm: Norm, x: chex.Array) -> chex.Array:
+    """Layer norm of each row, [..., F] -> [..., F], in float32 or wider."""
+    x = x.astype(_at_least_float32(x))
+    centered = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
+    scale, offset = (jnp.broadcast_to(p.astype(x.dtype), x.shape) for p in norm)
+    return centered * jax.lax.rsqrt(variance + NORM_EPSILON) * scale + offset
+
+
+def _attend_over_memory(
+    params: StepParams, config: MemoryConfig, projected: Projected, memory: chex.Array, apply: Apply
+) -> tuple[chex.Array, tuple[chex.Array, ...]]:
+    """Returns the memory's candidate, [..., N, F], and every block's attention weights."""
+    rows = memory
+    attention = []
+    for index, block in enumerate(params.blocks):
+        queries, keys, values = _heads(config, block, apply, rows)
+        groups = [(keys, values)]
+        if index == 0:
+            groups.append((projected.keys, projected.values))
+        if index == 0 and config.num_blocks > 1:
+            queries = jnp.concatenate([queries, projected.queries], axis=-3)
+            rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
+        if index == config.num_blocks - 1:
+            rows, queries = rows[..., : config.mem_slots, :], queries[..., : config.mem_slots, :, :]
+        attended, weights = _attend(queries, groups)
+        rows = normalize(block.attention_norm, rows + attended)
+        rows = normalize(block.mlp_norm, rows + _mlp(params.mlp, apply, rows).astype(rows.dtype))
+        attention.append(weights)
+    return rows, tuple(attention)
+
+
+def _heads(
+    config: MemoryConfig, block: Block, apply: Apply, rows: chex.Array
+) -> tuple[chex.Array, chex.Array, chex.Array]:
+    """Projects rows [..., F] to scaled queries and keys [..., H, C] and values [..., H, V]."""
+    joint = apply(block.projection, rows)
+    joint = normalize(block.projection_norm, joint).astype(block.projection.w.dtype)
+    joint = joint.reshape(*joint.shape[:-1], config.num_heads, -1)
+    size = config.query_size
+    queries, keys, values = jnp.split(joint, (size, 2 * size), axis=-1)
+    return queries * size**-0.5, keys, values
+
+
+def _attend(
+    queries: chex.Array, groups: list[tuple[chex.Array, chex.Array]]
+) -> tuple[chex.Array, chex.Array]:
+    """Attends to several groups of keys and values under one softmax, without joining them.
+
+    Args:
+      queries: [..., R, H, C], scaled.
+      groups: keys [..., M, H, C] and values [..., M, H, V] of each group.
+
+    Returns:
+      The attended values, [..., R, F], and the weights, [..., H, R, sum of M].
+    """
+    logits = [_einsum('...rhc,...mhc->...hrm', queries, keys) for keys, _ in groups]
+    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1))
+    attended, start = 0.0, 0
+    for keys, values in groups:
+        part = weights[..., start : start + keys.shape[-3]].astype(values.dtype)
+        attended += _einsum('...hrm,...mhv->...rhv', part, values)
+        start += keys.shape[-3]
+    return attended.reshape(*attended.shape[:-2], -1), weights
+
+
+def _einsum(subscripts: str, *operands: chex.Array) -> chex.Array:
+    """An einsum that accumulates in float32 or wider."""
+    return jnp.einsum(subscripts, *operands, preferred_element_type=_at_least_float32(operands[0]))
+
+
+def _mlp(layers: tuple[Linear, ...], apply: Apply, rows: chex.Array) -> chex.Array:
+    """The row-wise MLP, [..., F] -> [..., F]: ReLU between the layers, none after the last."""
+    for index, layer in enumerate(layers):
+        rows = apply(layer, jax.nn.relu(rows) if index else rows)
+    return rows
+
+
+def _sigmoid(x: chex.Array) -> chex.Array:
+    """The logistic function by tanh, which is quicker on CPU than an exponential and a division."""
+    return 0.5 * jnp.tanh(0.5 * x) + 0.5
+
+
+def _at_least_float32(x: chex.Array) -> jnp.dtype:
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f'{name} is a whole number of at least 1, got {value!r}.')

@@ -1,0 +1,338 @@
+"""Unrolls a core over time: quickly for the Relational Memory Core, correctly for any other.
+
+The quick way differs from differentiating a scan of `memory.step` in what it keeps for the
+backward pass: the memories and the results of the matrix products. All the rest (layer norms,
+softmax, gates: cheap arithmetic over large arrays) is computed again from them, so the residuals
+that a scan stacks, whose first touch costs page faults, are less than half.
+
+Glossary of shapes:
+  T: time; B: batch; K: rows of an input; D: input size; N: memory slots; F: slot size; H: heads.
+  R: rows that ask a query, N + K, and N in the last block.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from relational_rnn import core as core_lib
+from relational_rnn import memory
+
+
+class Flags(NamedTuple):
+    """What happens to each row of a batch at each step, beside the step itself."""
+
+    resets: chex.Array | None  # [T, B] or [T] bool: start from the initial state before this step
+    active: chex.Array | None  # [T, B] or [T] bool: False leaves the state as it is
+
+
+def unroll(
+    core: hk.RNNCore,
+    inputs: chex.ArrayTree,
+    state: chex.ArrayTree,
+    resets: chex.Array | None = None,
+    lengths: chex.Array | None = None,
+    *,
+    remat: bool = False,
+    scan_unroll: int = 1,
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """Runs a core over whole sequences, time-major.
+
+    The numbers are those of `hk.dynamic_unroll`. For a `RelationalMemory` all that does not depend
+    on the memory is done for all steps at once and the backward pass keeps less; other cores (LSTM,
+    DeepRNN, ...) are unrolled step by step.
+
+    Args:
+      core: the core.
+      inputs: [T, B, D], for a `RelationalMemory` also [T, B, K, D]; without B if the state has
+        none. Other cores: whatever they take, with T in front.
+      state: the state before the first step.
+      resets: [T, B] or [T] bool; True starts from the core's initial state before that step.
+      lengths: [B] or [] whole numbers; from step lengths[b] on, row b gives zeros and its state
+        stays as it is. What the inputs hold there does not matter.
+      remat: keep only the states for the backward pass and compute all else again: the least
+        memory, about a third more time.
+      scan_unroll: steps in one iteration of the loop.
+
+    Returns:
+      The outputs, [T, B, ...], and the state after the last step of each row.
+
+    Raises:
+      ValueError: if the shapes or dtypes of inputs, state, resets or lengths do not fit.
+    """
+    flags = _flags(inputs, resets, lengths)
+    if not isinstance(core, core_lib.RelationalMemory):
+        return _unroll_any(core, inputs, state, flags, remat, scan_unroll)
+    params, projected, state = _prepare(core, inputs, state, flags)
+    scan = _scan_rematerialized if remat else _scan
+    states = scan(core.config, scan_unroll, params.step, projected, state, flags)
+    outputs = _silence(core.output(states), flags.active)
+    return outputs, jax.tree.map(lambda leaf: leaf[-1], states)
+
+
+def unroll_attention(
+    core: core_lib.RelationalMemory,
+    inputs: chex.Array,
+    state: memory.State,
+    resets: chex.Array | None = None,
+    lengths: chex.Array | None = None,
+) -> tuple[chex.Array, memory.State, tuple[chex.Array, ...]]:
+    """Runs a Relational Memory Core as `unroll` does and returns its attention too.
+
+    Args:
+      core: the core.
+      inputs: as for `unroll`.
+      state: as for `unroll`.
+      resets: as for `unroll`.
+      lengths: as for `unroll`.
+
+    Returns:
+      Outputs and state as from `unroll`, and for every block the attention weights of all heads
+      and steps, [T, B, H, R, N + K]: rows ask, columns are the N slots, then the input's K rows.
+      Weights of steps past a row's length are zero.
+
+    Raises:
+      ValueError: if `core` is another core, or shapes do not fit.
+    """
+    if not isinstance(core, core_lib.RelationalMemory):
+        raise ValueError(f'attention is that of a RelationalMemory, got {type(core).__name__}.')
+    flags = _flags(inputs, resets, lengths)
+    params, projected, state = _prepare(core, inputs, state, flags)
+
+    def body(state: memory.State, now: tuple) -> tuple:
+        state, attention = _advance(core.config, params.step, now[0], state, now[1])
+        return state, (state, attention)
+
+    state, (states, attention) = jax.lax.scan(body, state, (projected, flags))
+    outputs = _silence(core.output(states), flags.active)
+    return outputs, state, tuple(_silence(weights, flags.active) for weights in attention)
+
+
+def _flags(
+    inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Array | None
+) -> Flags:
+    """Checks resets and lengths against the inputs' T and B, and returns them as flags."""
+    leaf = jax.tree.leaves(inputs)[0]
+    if jnp.ndim(leaf) < 1 or leaf.shape[0] < 1:
+        raise ValueError(f'inputs have at least one time step, got shape {jnp.shape(leaf)}.')
+    if resets is not None:
+        _check_flags('resets', resets, leaf.shape, jnp.bool_)
+        resets = jnp.asarray(resets)
+    if lengths is None:
+        return Flags(resets, None)
+    _check_flags('lengths', lengths, leaf.shape[1:], jnp.integer)
+    lengths = jnp.asarray(lengths)
+    times = jnp.arange(leaf.shape[0]).reshape(-1, *[1] * lengths.ndim)
+    return Flags(resets, times < jnp.expand_dims(lengths, 0))
+
+
+def _check_flags(name: str, value: chex.Array, shape: tuple[int, ...], dtype: type) -> None:
+    """Checks that `value` has the leading dimensions of the inputs and the dtype."""
+    most = ('T', 'B')[: len(shape)] if name == 'resets' else ('B',)
+    got = jnp.shape(value)
+    if len(got) > len(most) or got != shape[: len(got)] or (name == 'resets' and not got):
+        raise ValueError(
+            f'{name} is [{", ".join(most)}] like the inputs, {list(shape[: len(most)])}'
+            f'{" or without B" if len(most) else ""}, got shape {got}.'
+        )
+    if not jnp.issubdtype(jnp.asarray(value).dtype, dtype):
+        raise ValueError(f'{name} is of dtype {dtype.__name__}, got {jnp.asarray(value).dtype}.')
+
+
+def _prepare(
+    core: core_lib.RelationalMemory, inputs: chex.Array, state: memory.State, flags: Flags
+) -> tuple[memory.MemoryParams, memory.Projected, memory.State]:
+    """Returns the parameters, the projected inputs of all steps and the state in float32."""
+    rows = core.as_rows(inputs, state, leading=('T',))
+    state_dims = jax.tree.leaves(state)[0].ndim - 1
+    for name, flag in zip(Flags._fields, flags, strict=True):
+        if flag is not None and flag.ndim != state_dims:
+            name = 'lengths' if name == 'active' else name
+            raise ValueError(f'{name} and the state both have a batch dimension or both have none.')
+    params = core.parameters(rows)
+    projected = memory.project(params, core.config, rows)
+    state = jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), state)
+    return params, projected, state
+
+
+def _advance(
+    config: memory.MemoryConfig,
+    params: memory.StepParams,
+    projected: memory.Projected,
+    state: memory.State,
+    flags: Flags,
+    apply: memory.Apply = memory.apply_linear,
+) -> tuple[memory.State, tuple[chex.Array, ...]]:
+    """One step with its flags, [B] or []: reset, step, and hold what is not active."""
+    if flags.resets is not None:
+        batch = flags.resets.shape[0] if flags.resets.ndim else None
+        state = _select(flags.resets, memory.initial_memory(config, batch), state)
+    stepped, attention = memory.step(params, config, projected, state, apply)
+    if flags.active is not None:
+        stepped = _select(flags.active, stepped, state)
+    return stepped, attention
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _scan(
+    config: memory.MemoryConfig,
+    scan_unroll: int,
+    params: memory.StepParams,
+    projected: memory.Projected,
+    state: memory.State,
+    flags: Flags,
+) -> memory.State:
+    """Returns the state after every step, [T, B, N, F]."""
+
+    def body(state: memory.State, now: tuple) -> tuple:
+        state, _ = _advance(config, params, now[0], state, now[1])
+        return state, state
+
+    return jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)[1]
+
+
+def _scan_forward(
+    config: memory.MemoryConfig,
+    scan_unroll: int,
+    params: memory.StepParams,
+    projected: memory.Projected,
+    state: memory.State,
+    flags: Flags,
+) -> tuple[memory.State, tuple]:
+    """As `_scan`, and returns the residuals: the results of all affine maps, in calling order."""
+
+    def body(state: memory.State, now: tuple) -> tuple:
+        results: list[chex.Array] = []
+
+        def apply(layer: memory.Linear, x: chex.Array) -> chex.Array:
+            results.append(memory.apply_linear(layer, x))
+            return results[-1]
+
+        state, _ = _advance(config, params, now[0], state, now[1], apply)
+        return state, (state, tuple(results))
+
+    _, (states, results) = jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)
+    return states, (params, projected, state, flags, states, results)
+
+
+def _scan_backward(
+    config: memory.MemoryConfig, scan_unroll: int, residuals: tuple, d_states: memory.State
+) -> tuple:
+    """Goes back through the steps, each replayed from the remembered results of its maps."""
+    params, projected, start, flags, states, results = residuals
+
+    def body(carry: tuple, now: tuple) -> tuple:
+        d_state, d_params = carry
+        time, projected, flags, results, d_output = now
+        state = jax.tree.map(
+            lambda first, later: jnp.where(time == 0, first, later[jnp.maximum(time - 1, 0)]),
+            start,
+            states,
+        )
+
+        def replay(params, projected, state):  # type: ignore[no-untyped-def]
+            remembered = iter(results)
+            apply = lambda layer, x: _recall(layer, x, next(remembered))  # noqa: E731
+            return _advance(config, params, projected, state, flags, apply)[0]
+
+        _, pull_back = jax.vjp(replay, params, projected, state)
+        d_step, d_projected, d_state = pull_back(jax.tree.map(jnp.add, d_state, d_output))
+        return (d_state, jax.tree.map(jnp.add, d_params, d_step)), d_projected
+
+    zeros = jax.tree.map(jnp.zeros_like, (start, params))
+    times = jnp.arange(jax.tree.leaves(states)[0].shape[0])
+    sequence = (times, projected, flags, results, d_states)
+    (d_start, d_params), d_projected = jax.lax.scan(
+        body, zeros, sequence, reverse=True, unroll=scan_unroll
+    )
+    return d_params, d_projected, d_start, None
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+@jax.custom_vjp
+def _recall(layer: memory.Linear, x: chex.Array, result: chex.Array) -> chex.Array:
+    """`memory.apply_linear` where its result is known: only the derivatives are computed."""
+    del layer, x
+    return result
+
+
+def _recall_forward(
+    layer: memory.Linear, x: chex.Array, result: chex.Array
+) -> tuple[chex.Array, tuple]:
+    return result, (layer, x)
+
+
+def _recall_backward(residuals: tuple, d_result: chex.Array) -> tuple:
+    layer, x = residuals
+    _, pull_back = jax.vjp(memory.apply_linear, layer, x)
+    return *pull_back(d_result), None
+
+
+_recall.defvjp(_recall_forward, _recall_backward)
+
+
+def _scan_rematerialized(
+    config: memory.MemoryConfig,
+    scan_unroll: int,
+    params: memory.StepParams,
+    projected: memory.Projected,
+    state: memory.State,
+    flags: Flags,
+) -> memory.State:
+    """As `_scan`, keeping only the states for the backward pass."""
+
+    @jax.checkpoint
+    def body(state: memory.State, now: tuple) -> tuple:
+        state, _ = _advance(config, params, now[0], state, now[1])
+        return state, state
+
+    return jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)[1]
+
+
+def _unroll_any(
+    core: hk.RNNCore,
+    inputs: chex.ArrayTree,
+    state: chex.ArrayTree,
+    flags: Flags,
+    remat: bool,
+    scan_unroll: int,
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """Unrolls any core step by step, with resets and lengths."""
+
+    def advance(now: tuple, state: chex.ArrayTree) -> tuple:
+        inputs, flags = now
+        if flags.resets is not None:
+            batch = flags.resets.shape[0] if flags.resets.ndim else None
+            state = _select(flags.resets, core.initial_state(batch), state)
+        output, stepped = core(inputs, state)
+        if flags.active is not None:
+            stepped = _select(flags.active, stepped, state)
+        return _silence(output, flags.active), stepped
+
+    advance_once: Callable = hk.remat(advance) if remat else advance
+    return hk.dynamic_unroll(advance_once, (inputs, flags), state, unroll=scan_unroll)
+
+
+def _select(
+    condition: chex.Array, on_true: chex.ArrayTree, on_false: chex.ArrayTree
+) -> chex.ArrayTree:
+    """Chooses row by row between two trees [B, ...] (or, with a scalar condition, wholly)."""
+
+    def choose(a: chex.Array, b: chex.Array) -> chex.Array:
+        mask = condition.reshape(condition.shape + (1,) * (b.ndim - condition.ndim))
+        return jnp.where(jnp.broadcast_to(mask, b.shape), a.astype(b.dtype), b)
+
+    return jax.tree.map(choose, on_true, on_false)
+
+
+def _silence(tree: chex.ArrayTree, active: chex.Array | None) -> chex.ArrayTree:
+    """Returns zeros where a row is not active."""
+    if active is None:
+        return tree
+    return _select(active, tree, jax.tree.map(jnp.zeros_like, tree))
