@@ -35,6 +35,7 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     'whitespace': re.compile(r'[^ \t\n\r\f\v]+').findall,
     'words': re.compile(rf'\w+|{vocabulary.UNK}|{vocabulary.EOS}|[^\w\s]').findall,
 }
+_DEFAULT_TOKENIZERS = {'pydoc': 'words', 'text': 'whitespace'}
 _RULES = 1  # raise it when a tokenizer or a reader changes what it yields
 _LAYOUTS = ('wiki.{}.tokens', '{}.txt', '{}/*.txt')
 _BLANK_LINES = re.compile(r'\n[ \t\r\f\v]*\n[ \t\n\r\f\v]*')
@@ -81,6 +82,21 @@ def load(
     return _CORPORA[name](folder, tokenizer, pathlib.Path(cache_dir or default_cache_dir()))
 
 
+def tokenize(text: str, name: str, tokenizer: str | None = None) -> list[str]:
+    """Cuts a line of text as the lines of a corpus are cut.
+
+    Args:
+      text: the line.
+      name: the corpus, as for `load`.
+      tokenizer: as for `load`.
+
+    Returns:
+      Its words, without an `<eos>` at the end.
+    """
+    folded = text.lower() if name == 'pydoc' else text
+    return TOKENIZERS[tokenizer or _DEFAULT_TOKENIZERS[name]](folded)
+
+
 def default_cache_dir() -> pathlib.Path:
     """Names the folder for what can be made again.
 
@@ -95,12 +111,11 @@ def _pydoc(folder: pathlib.Path | None, tokenizer: str | None, cache_dir: pathli
     del cache_dir
     if folder:
         raise ValueError(f'dataset pydoc reads no files: leave out data_dir {folder}')
-    tokenizer = tokenizer or 'words'
-    tokenize = TOKENIZERS[tokenizer]
+    tokenizer = tokenizer or _DEFAULT_TOKENIZERS['pydoc']
 
     def blocks(split: str) -> Iterator[list[str]]:
         for document in python_docs.read(split):
-            yield tokenize(''.join(f'{line.lower()} {_EOS} ' for line in document))
+            yield tokenize(''.join(f'{line} {_EOS} ' for line in document), 'pydoc', tokenizer)
 
     return Corpus('pydoc', _hash('pydoc', tokenizer, python_docs.fingerprint()), blocks)
 
@@ -108,13 +123,14 @@ def _pydoc(folder: pathlib.Path | None, tokenizer: str | None, cache_dir: pathli
 def _text(folder: pathlib.Path | None, tokenizer: str | None, cache_dir: pathlib.Path) -> Corpus:
     if not folder:
         raise ValueError('dataset text reads your own files: name their folder with data_dir')
-    tokenizer = tokenizer or 'whitespace'
-    tokenize = TOKENIZERS[tokenizer]
+    tokenizer = tokenizer or _DEFAULT_TOKENIZERS['text']
     layout, paths = _find(folder)
     read = _paragraphs if layout.endswith('/*.txt') else _lines
 
     def blocks(split: str) -> Iterator[list[str]]:
-        return itertools.chain.from_iterable(read(path, tokenize) for path in paths[split])
+        return itertools.chain.from_iterable(
+            read(path, TOKENIZERS[tokenizer]) for path in paths[split]
+        )
 
     digests = [
         (split, path.name, _digest(path, cache_dir)) for split in SPLITS for path in paths[split]
@@ -126,6 +142,7 @@ _CORPORA: dict[str, Callable[[pathlib.Path | None, str | None, pathlib.Path], Co
     'pydoc': _pydoc,
     'text': _text,
 }
+NAMES = tuple(_CORPORA)
 
 
 def _find(folder: pathlib.Path) -> tuple[str, dict[str, list[pathlib.Path]]]:

@@ -1,0 +1,97 @@
+"""The recurrent cores that programs offer, behind one factory and one set of flags.
+
+Glossary of shapes:
+  D: input size; h: units of an LSTM; P: parameters.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from launch import _cli
+import relational_rnn
+
+NAMES = ('rmc', 'lstm')
+_MODULES = ('relational_memory', 'lstm')  # the names that Haiku gives to their modules
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags of a core; Santoro et al. 2018, appendix A.4, chose the defaults for words."""
+
+    core: str = _cli.flag('rmc', 'the recurrent core: rmc or lstm', 'identity')
+    mem_slots: int = _cli.flag(1, 'rmc: slots of the memory', 'identity', minimum=1)
+    total_units: int = _cli.flag(2500, 'rmc: units of all slots together', 'identity', minimum=1)
+    num_heads: int = _cli.flag(4, 'rmc: attention heads', 'identity', minimum=1)
+    num_blocks: int = _cli.flag(1, 'rmc: rounds of attention a step', 'identity', minimum=1)
+    attention_mlp_layers: int = _cli.flag(5, 'rmc: layers of the MLP', 'identity', minimum=1)
+    gate_style: str = _cli.flag('unit', 'rmc: gates, unit, memory or none', 'identity')
+    output_gate: bool = _cli.flag(False, "rmc: the paper's equations with output gate", 'identity')
+    lstm_size: int = _cli.flag(0, 'lstm: units; 0 for as many parameters as rmc', 'identity', 0)
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError for the first flag that does not fit."""
+        _cli.check_ranges(self)
+        _cli.choose('core', self.core, NAMES)
+        _cli.choose('gate_style', self.gate_style, ('unit', 'memory', 'none'))
+        if self.total_units % (self.mem_slots * self.num_heads):
+            raise ValueError(
+                f'--total_units: wanted a multiple of --mem_slots x --num_heads = '
+                f'{self.mem_slots} x {self.num_heads}, got {self.total_units}'
+            )
+
+
+def make(config: Config, input_size: int) -> hk.RNNCore:
+    """Returns the core that a configuration asks for; to be called inside `hk.transform`.
+
+    Args:
+      config: the flags.
+      input_size: D, by which an LSTM finds its size.
+    """
+    if config.core == 'lstm':
+        return hk.LSTM(
+            config.lstm_size or lstm_size(num_parameters(config, input_size), input_size)
+        )
+    return _relational_memory(config)
+
+
+def count(params: Mapping[str, Mapping[str, Any]]) -> int:
+    """Counts the parameters of the core among those of a whole network."""
+    modules = [module for module in params if module.split('/')[0] in _MODULES]
+    leaves = jax.tree.leaves([params[module] for module in modules])
+    return sum(math.prod(leaf.shape) for leaf in leaves)
+
+
+def num_parameters(config: Config, input_size: int) -> int:
+    """Counts the parameters P of the Relational Memory Core with these flags."""
+
+    def run(inputs: jax.Array) -> jax.Array:
+        core = _relational_memory(config)
+        return core(inputs, core.initial_state(1))[0]
+
+    inputs = jax.ShapeDtypeStruct((1, input_size), jnp.float32)
+    params = jax.eval_shape(hk.transform(run).init, jax.random.key(0), inputs)
+    return count(params)
+
+
+def lstm_size(num_params: int, input_size: int) -> int:
+    """Returns the units h of the LSTM with at most P = 4 h (D + h + 1) parameters, at least 1."""
+    half = (input_size + 1) / 2
+    return max(1, math.floor(math.sqrt(num_params / 4 + half * half) - half))
+
+
+def _relational_memory(config: Config) -> relational_rnn.RelationalMemory:
+    return relational_rnn.RelationalMemory(
+        mem_slots=config.mem_slots,
+        head_size=config.total_units // config.mem_slots // config.num_heads,
+        num_heads=config.num_heads,
+        num_blocks=config.num_blocks,
+        gate_style=None if config.gate_style == 'none' else config.gate_style,
+        attention_mlp_layers=config.attention_mlp_layers,
+        output_gate=config.output_gate,
+    )

@@ -1,0 +1,46 @@
+"""Sampling of words from a language model.
+
+Holtzman et al. 2020, "The curious case of neural text degeneration", section 3.1 (top-p or nucleus
+sampling), https://arxiv.org/abs/1904.09751.
+
+Glossary of shapes:
+  ...: any leading dimensions; V: words.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def sample(
+    key: chex.PRNGKey, log_probs: chex.Array, temperature: float = 1.0, top_p: float = 1.0
+) -> chex.Array:
+    """Samples words from the most likely ones whose probabilities sum to at least `top_p`.
+
+    Args:
+      key: the random key.
+      log_probs: log-probabilities of the words, [..., V].
+      temperature: the log-probabilities are divided by it; 0 takes the most likely word.
+      top_p: in (0, 1]; 1 keeps all words. The most likely word always stays.
+
+    Returns:
+      Word ids, [...].
+    """
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise ValueError(
+            f'temperature is at least 0 and top_p in (0, 1], got {temperature} and {top_p}.'
+        )
+    if temperature == 0:
+        return jnp.argmax(log_probs, axis=-1)
+    logits = jax.nn.log_softmax(log_probs / temperature)
+    return jax.random.categorical(key, jnp.where(_nucleus(logits, top_p), logits, -jnp.inf))
+
+
+def _nucleus(log_probs: chex.Array, top_p: float) -> chex.Array:
+    """Returns which words stay, [..., V] bool: those less likely than top_p of all go."""
+    order = jnp.argsort(-log_probs, axis=-1)
+    ordered = jnp.exp(jnp.take_along_axis(log_probs, order, axis=-1))
+    before = jnp.cumsum(ordered, axis=-1) - ordered  # of all that are more likely
+    return jnp.put_along_axis(
+        jnp.zeros(log_probs.shape, bool), order, before < top_p, axis=-1, inplace=False
+    )
