@@ -287,18 +287,17 @@ def make_update(task: Task, optimiser: optax.GradientTransformation) -> Callable
 
         def objective(params: chex.ArrayTree) -> tuple:
             value, new_carry = task.loss(params, batch, carry, keys)
-            return value.total, (value, new_carry)
+            weight = jax.lax.stop_gradient(_parallel.total(value.weight))
+            return value.total / weight, (value.total, weight, new_carry)
 
-        grads, (value, new_carry) = jax.grad(objective, has_aux=True)(state.params)
-        grads, value = _parallel.total((grads, value))
-        grads = jax.tree.map(lambda grad: grad / value.weight, grads)
+        grads, (total, weight, new_carry) = jax.grad(objective, has_aux=True)(state.params)
+        grads, total = _parallel.total((grads, total))
         squares = jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(grads)])
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         outcome = {
-            'total': value.total,
-            'weight': value.weight,
+            'total': total,
+            'weight': weight,
             'grad_squares': squares,
-            'update_square': optax.global_norm(updates),
             'bad_carry': _parallel.total(_count_bad(new_carry)),
         }
         sound = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), outcome)
@@ -333,7 +332,7 @@ def _first_bad(outcome: Mapping[str, Any], params: chex.ArrayTree) -> str:
     for name, square in zip(names, outcome['grad_squares'], strict=True):
         if not math.isfinite(square):
             return f'the gradient of {name}'
-    return 'the carried state' if outcome['bad_carry'] else "the optimizer's update"
+    return 'the carried state'
 
 
 def _gather(device_state: Any) -> TrainState:

@@ -54,7 +54,7 @@ def params_from_sonnet(
     if not problems:
         problems = _misshaped(arrays, names)
     if problems:
-        raise ValueError(f"not the variables of one RelationalMemory; {'; '.join(problems)}.")
+        raise ValueError(f'not the variables of one RelationalMemory; {"; ".join(problems)}.')
     return {module_name: {ours: jnp.asarray(arrays[theirs]) for theirs, ours in names.items()}}
 
 
@@ -134,8 +134,11 @@ def _misshaped(arrays: Mapping[str, np.ndarray], names: Mapping[str, str]) -> li
     ours = {name: arrays[theirs].shape for theirs, name in names.items()}
     theirs_of = {name: theirs for theirs, name in names.items()}
     if len(ours['input_w']) != 2 or len(ours['projection_0_w']) != 2:
-        return [f'misshaped: {theirs_of[n]} is a matrix, got {list(ours[n])}' for n in
-                ('input_w', 'projection_0_w') if len(ours[n]) != 2]
+        return [
+            f'misshaped: {theirs_of[n]} is a matrix, got {list(ours[n])}'
+            for n in ('input_w', 'projection_0_w')
+            if len(ours[n]) != 2
+        ]
     size, joint = ours['input_w'][1], ours['projection_0_w'][1]
     gates = ours['memory_gates_w'][-1] if ours.get('memory_gates_w') else 0
     num_rows = max(1, ours.get('input_gates_w', (size,))[0] // size)
