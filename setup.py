@@ -1,4 +1,6 @@
-"""Packaging. Packages are listed by hand: setuptools' discovery drops a top-level package named `tasks`."""
+"""Packaging. Packages are listed by hand: setuptools drops a top-level one named `tasks`."""
+
+import pathlib
 
 import setuptools
 
@@ -12,8 +14,8 @@ DEV_REQUIREMENTS = [
 setuptools.setup(
     name='relational_rnn',
     version='0.1.0',
-    description='Relational recurrent neural networks (the Relational Memory Core) in JAX and Haiku.',
-    long_description=open('README.md', encoding='utf-8').read(),
+    description='Relational recurrent neural networks (Relational Memory Core) in JAX and Haiku.',
+    long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=['relational_rnn', 'tasks', 'launch'],

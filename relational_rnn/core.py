@@ -168,7 +168,8 @@ class RelationalMemory(hk.RNNCore):
         wanted = 'memory.GatedState of arrays' if self.config.output_gate else 'array'
         leaves = jax.tree.leaves(state)
         shapes = {jnp.shape(leaf) for leaf in leaves}
-        right_type = isinstance(state, memory.GatedState) == self.config.output_gate
+        gated = isinstance(state, memory.GatedState)
+        right_type = gated if self.config.output_gate else hasattr(state, 'dtype')
         shape = next(iter(shapes), ())
         if not right_type or len(shapes) != 1 or shape[-2:] != rows or len(shape) not in (2, 3):
             raise ValueError(

@@ -18,7 +18,8 @@ Glossary of shapes:
 
 from collections.abc import Callable
 import dataclasses
-from typing import NamedTuple
+import itertools
+from typing import NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -123,7 +124,8 @@ class GatedState(NamedTuple):
     memory: chex.Array  # [..., N, F]
 
 
-State = chex.Array | GatedState
+State: TypeAlias = chex.Array | GatedState
+Gates: TypeAlias = chex.Array | tuple[chex.Array, ...] | None
 
 
 class Projected(NamedTuple):
@@ -131,12 +133,12 @@ class Projected(NamedTuple):
 
     keys: chex.Array  # [..., K, H, C]
     values: chex.Array  # [..., K, H, V]
-    gates: chex.Array | None  # [..., gates_size]
+    gates: Gates  # [..., gates_size], or each gate apart, [..., G]
     queries: chex.Array | None  # [..., K, H, C], only where several blocks update the input's rows
     rows: chex.Array | None  # [..., K, F], likewise
 
 
-Apply = Callable[[Linear, chex.Array], chex.Array]
+Apply: TypeAlias = Callable[[Linear, chex.Array], chex.Array]
 
 
 def initial_memory(config: MemoryConfig, batch_size: int | None) -> State:
@@ -211,14 +213,22 @@ def step(
     if params.memory_gates is None:
         return candidate, attention
     squashed = jnp.tanh(memory) if hidden is None else hidden
-    gates = apply(params.memory_gates, squashed) + jnp.expand_dims(projected.gates, -2)
-    gates = jnp.split(gates.astype(memory.dtype), 3 if config.output_gate else 2, axis=-1)
+    own = split_gates(config, apply(params.memory_gates, squashed)) or ()
+    given = split_gates(config, projected.gates) or ()
+    gates = [(a + b[..., None, :]).astype(memory.dtype) for a, b in zip(own, given, strict=True)]
     kept = _sigmoid(gates[1] + config.forget_bias) * memory
     written = _sigmoid(gates[0] + config.input_bias)
     if not config.output_gate:
         return written * jnp.tanh(candidate) + kept, attention
     memory = written * candidate + kept
     return GatedState(_sigmoid(gates[2]) * jnp.tanh(memory), memory), attention
+
+
+def split_gates(config: MemoryConfig, gates: Gates) -> tuple[chex.Array, ...] | None:
+    """Returns input, forget and (if there is one) output gate, [..., G]; None if there are none."""
+    if gates is None or isinstance(gates, tuple):
+        return gates
+    return tuple(jnp.split(gates, 3 if config.output_gate else 2, axis=-1))
 
 
 def output(state: State) -> chex.Array:
@@ -247,7 +257,7 @@ def _attend_over_memory(
         groups = [(keys, values)]
         if index == 0:
             groups.append((projected.keys, projected.values))
-        if index == 0 and config.num_blocks > 1:
+        if index == 0 and projected.queries is not None and projected.rows is not None:
             queries = jnp.concatenate([queries, projected.queries], axis=-3)
             rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
         if index == config.num_blocks - 1:
@@ -285,12 +295,13 @@ def _attend(
     """
     logits = [_einsum('...rhc,...mhc->...hrm', queries, keys) for keys, _ in groups]
     weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1))
-    attended, start = 0.0, 0
-    for keys, values in groups:
-        part = weights[..., start : start + keys.shape[-3]].astype(values.dtype)
-        attended += _einsum('...hrm,...mhv->...rhv', part, values)
-        start += keys.shape[-3]
-    return attended.reshape(*attended.shape[:-2], -1), weights
+    ends = list(itertools.accumulate(keys.shape[-3] for keys, _ in groups))
+    parts = jnp.split(weights, ends[:-1], axis=-1)
+    attended = sum(
+        _einsum('...hrm,...mhv->...rhv', part.astype(values.dtype), values)
+        for part, (_, values) in zip(parts, groups, strict=True)
+    )
+    return jnp.reshape(attended, (*queries.shape[:-2], -1)), weights
 
 
 def _einsum(subscripts: str, *operands: chex.Array) -> chex.Array:

@@ -33,7 +33,9 @@ def sample(
     if temperature == 0:
         return jnp.argmax(log_probs, axis=-1)
     logits = jax.nn.log_softmax(log_probs / temperature)
-    return jax.random.categorical(key, jnp.where(_nucleus(logits, top_p), logits, -jnp.inf))
+    if top_p < 1:  # at 1 rounding must not drop the rarest words
+        logits = jnp.where(_nucleus(logits, top_p), logits, -jnp.inf)
+    return jax.random.categorical(key, logits)
 
 
 def _nucleus(log_probs: chex.Array, top_p: float) -> chex.Array:

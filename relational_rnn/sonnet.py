@@ -11,6 +11,7 @@ Glossary of shapes:
   G: width of all gates of a slot.
 """
 
+import collections
 from collections.abc import Mapping
 import re
 
@@ -91,7 +92,8 @@ def params_to_sonnet(
 
 def _without_scope(variables: Mapping[str, chex.Array]) -> dict[str, np.ndarray]:
     """Strips scope and ':0' off the names; names of no known form are kept as they are."""
-    arrays, first = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    first: dict[str, str] = {}
     for full_name, value in variables.items():
         match = _VARIABLE.fullmatch(full_name)
         name = match['name'] if match else full_name
@@ -133,14 +135,18 @@ def _misshaped(arrays: Mapping[str, np.ndarray], names: Mapping[str, str]) -> li
     """Returns a line for each variable whose shape does not fit those of the others."""
     ours = {name: arrays[theirs].shape for theirs, name in names.items()}
     theirs_of = {name: theirs for theirs, name in names.items()}
-    if len(ours['input_w']) != 2 or len(ours['projection_0_w']) != 2:
-        return [
-            f'misshaped: {theirs_of[n]} is a matrix, got {list(ours[n])}'
-            for n in ('input_w', 'projection_0_w')
-            if len(ours[n]) != 2
-        ]
-    size, joint = ours['input_w'][1], ours['projection_0_w'][1]
-    gates = ours['memory_gates_w'][-1] if ours.get('memory_gates_w') else 0
+    flat = [name for name, shape in ours.items() if name.endswith('_w') and len(shape) != 2]
+    if flat:
+        lines = [f'{theirs_of[name]} is a matrix, got {list(ours[name])}' for name in flat]
+        return [f'misshaped: {", ".join(lines)}']
+    # The width that most agree on, so that the one which does not is the one that is named.
+    size = collections.Counter(
+        (shape or (0,))[-1]
+        for name, shape in ours.items()
+        if re.match('input_[wb]|(attention|mlp)_', name)
+    ).most_common(1)[0][0]
+    joint = ours['projection_0_w'][1]
+    gates = ours['memory_gates_w'][1] if 'memory_gates_w' in ours else 0
     num_rows = max(1, ours.get('input_gates_w', (size,))[0] // size)
     widths = {
         'input': (ours['input_w'][0], size),

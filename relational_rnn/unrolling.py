@@ -42,7 +42,8 @@ def unroll(
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Runs a core over whole sequences, time-major.
 
-    The numbers are those of `hk.dynamic_unroll`. For a `RelationalMemory` all that does not depend
+    The numbers are those of `hk.dynamic_unroll`, and so are the derivatives, in reverse mode only
+    (`jax.jvp` needs `hk.dynamic_unroll`). For a `RelationalMemory` all that does not depend
     on the memory is done for all steps at once and the backward pass keeps less; other cores (LSTM,
     DeepRNN, ...) are unrolled step by step.
 
@@ -107,14 +108,14 @@ def unroll_attention(
         state, attention = _advance(core.config, params.step, now[0], state, now[1])
         return state, (state, attention)
 
-    state, (states, attention) = jax.lax.scan(body, state, (projected, flags))
+    sequences: tuple
+    state, sequences = jax.lax.scan(body, state, (projected, flags))
+    states, attention = sequences
     outputs = _silence(core.output(states), flags.active)
     return outputs, state, tuple(_silence(weights, flags.active) for weights in attention)
 
 
-def _flags(
-    inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Array | None
-) -> Flags:
+def _flags(inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Array | None) -> Flags:
     """Checks resets and lengths against the inputs' T and B, and returns them as flags."""
     leaf = jax.tree.leaves(inputs)[0]
     if jnp.ndim(leaf) < 1 or leaf.shape[0] < 1:
@@ -127,7 +128,12 @@ def _flags(
     _check_flags('lengths', lengths, leaf.shape[1:], jnp.integer)
     lengths = jnp.asarray(lengths)
     times = jnp.arange(leaf.shape[0]).reshape(-1, *[1] * lengths.ndim)
-    return Flags(resets, times < jnp.expand_dims(lengths, 0))
+    active = times < jnp.expand_dims(lengths, 0)
+    if resets is None:
+        return Flags(None, active)
+    if resets.ndim != active.ndim:
+        raise ValueError('resets and lengths both have a batch dimension or both have none.')
+    return Flags(resets & active, active)  # behind a row's end nothing happens to its state
 
 
 def _check_flags(name: str, value: chex.Array, shape: tuple[int, ...], dtype: type) -> None:
@@ -153,8 +159,11 @@ def _prepare(
         if flag is not None and flag.ndim != state_dims:
             name = 'lengths' if name == 'active' else name
             raise ValueError(f'{name} and the state both have a batch dimension or both have none.')
+    rows = _silence(rows, flags.active)  # NaN behind the end of a row must not reach a gradient
     params = core.parameters(rows)
     projected = memory.project(params, core.config, rows)
+    # Apart before the loop, for XLA does not vectorize a step's gates where it must split them too.
+    projected = projected._replace(gates=memory.split_gates(core.config, projected.gates))
     state = jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), state)
     return params, projected, state
 
@@ -215,7 +224,9 @@ def _scan_forward(
         state, _ = _advance(config, params, now[0], state, now[1], apply)
         return state, (state, tuple(results))
 
-    _, (states, results) = jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)
+    sequences: tuple
+    _, sequences = jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)
+    states, results = sequences
     return states, (params, projected, state, flags, states, results)
 
 
@@ -246,9 +257,9 @@ def _scan_backward(
     zeros = jax.tree.map(jnp.zeros_like, (start, params))
     times = jnp.arange(jax.tree.leaves(states)[0].shape[0])
     sequence = (times, projected, flags, results, d_states)
-    (d_start, d_params), d_projected = jax.lax.scan(
-        body, zeros, sequence, reverse=True, unroll=scan_unroll
-    )
+    d_projected: memory.Projected
+    carry, d_projected = jax.lax.scan(body, zeros, sequence, reverse=True, unroll=scan_unroll)
+    d_start, d_params = carry
     return d_params, d_projected, d_start, None
 
 
@@ -269,9 +280,13 @@ def _recall_forward(
 
 
 def _recall_backward(residuals: tuple, d_result: chex.Array) -> tuple:
+    """Written out, for XLA copies transposed arrays where JAX differentiates the product."""
     layer, x = residuals
-    _, pull_back = jax.vjp(memory.apply_linear, layer, x)
-    return *pull_back(d_result), None
+    rows = x.reshape(-1, x.shape[-1]).astype(layer.w.dtype)
+    d_rows = d_result.reshape(-1, d_result.shape[-1])
+    d_w = jnp.einsum('ri,ro->io', rows, d_rows)
+    d_b = jnp.ones(d_rows.shape[0], d_rows.dtype) @ d_rows
+    return memory.Linear(d_w, d_b), (d_result @ layer.w.T).astype(x.dtype), None
 
 
 _recall.defvjp(_recall_forward, _recall_backward)
@@ -316,7 +331,8 @@ def _unroll_any(
         return _silence(output, flags.active), stepped
 
     advance_once: Callable = hk.remat(advance) if remat else advance
-    return hk.dynamic_unroll(advance_once, (inputs, flags), state, unroll=scan_unroll)
+    sequence = _silence(inputs, flags.active), flags
+    return hk.dynamic_unroll(advance_once, sequence, state, unroll=scan_unroll)
 
 
 def _select(

@@ -1,0 +1,33 @@
+"""What tests of several files share."""
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+import pytest
+
+
+@pytest.fixture(scope='module')
+def compile_once(tmp_path_factory):
+    """Lets the runs of a file share what XLA compiled, and returns the environment that does so."""
+    options = {
+        'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
+        'jax_persistent_cache_min_compile_time_secs': 0.05,
+        'jax_persistent_cache_min_entry_size_bytes': -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    _configure(options)
+    yield {name.upper(): str(value) for name, value in options.items()}
+    _configure(before)
+
+
+@pytest.fixture(scope='module')
+def compile_quickly():
+    """Compiles without most optimisations: in half the time, what runs only once."""
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', False)
+
+
+def _configure(options):
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()

@@ -1,0 +1,87 @@
+"""Tests of who imports whom, and of what is packaged."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ('relational_rnn', 'tasks', 'launch')
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob('*.py'))
+files_of = {name: [f for f in FILES if f.relative_to(ROOT).parts[0] == name] for name in PACKAGES}
+
+
+def imported(source):
+    """The dotted names of all that a source imports, wherever in it: modules, or things in them."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, 'a relative import'
+            names |= {f'{node.module}.{alias.name}' for alias in node.names}
+    return names
+
+
+def roots(path):
+    return {name.split('.')[0] for name in imported(path.read_text())}
+
+
+def test_the_walk_sees_every_form_of_import():
+    source = 'import a.b\nfrom c import d as e, f\ndef g():\n  from h.i import j\n  import k as l\n'
+    assert imported(source) == {'a.b', 'c.d', 'c.f', 'h.i.j', 'k'}
+
+
+def test_there_are_files_in_every_package():
+    assert all(len(files_of[name]) > 3 for name in PACKAGES)
+
+
+@pytest.mark.parametrize('path', files_of['relational_rnn'], ids=lambda path: path.name)
+def test_the_library_imports_neither_tasks_nor_launch(path):
+    assert not roots(path) & {'tasks', 'launch', 'tests'}
+
+
+@pytest.mark.parametrize('path', files_of['tasks'], ids=lambda path: path.name)
+def test_tasks_import_neither_the_library_nor_launch(path):
+    assert not roots(path) & {'relational_rnn', 'launch', 'tests'}
+
+
+@pytest.mark.parametrize('path', files_of['launch'], ids=lambda path: path.name)
+def test_nothing_imports_a_program(path):
+    """From `launch` only files with an underscore are imported, which programs share."""
+    names = imported(path.read_text())
+    assert not {name for name in names if name.split('.')[0] == 'tests'}
+    ours = {name.split('.')[1] for name in names if name.startswith('launch.')}
+    assert 'launch' not in names
+    assert all(name.startswith('_') for name in ours), ours
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_named_like_a_module_of_the_standard_library(path):
+    name = path.parent.name if path.stem == '__init__' else path.stem
+    assert name not in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize('module', ['tasks.language_modeling', 'relational_rnn'])
+def test_importing_starts_no_tensorflow(module):
+    heavy = ('tensorflow', 'tensorflow_datasets', 'matplotlib', 'orbax')
+    code = f'import sys, {module}; print([name for name in {heavy} if name in sys.modules])'
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == '[]\n'
+
+
+def test_setup_lists_every_package():
+    calls = [
+        node
+        for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'setup'
+    ]
+    (arguments,) = [{keyword.arg: keyword.value for keyword in call.keywords} for call in calls]
+    listed = ast.literal_eval(arguments['packages'])
+    folders = {path.parent for path in FILES if path.name == '__init__.py'}
+    assert sorted(listed) == sorted('.'.join(f.relative_to(ROOT).parts) for f in folders)
+    assert {path.parent for path in FILES} == folders  # and every folder with code is a package
