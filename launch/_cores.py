@@ -44,6 +44,8 @@ class Config:
                 f'--total_units: wanted a multiple of --mem_slots x --num_heads = '
                 f'{self.mem_slots} x {self.num_heads}, got {self.total_units}'
             )
+        if self.output_gate and self.gate_style == 'none':
+            raise ValueError('--output_gate=True: wanted --gate_style=unit or memory, got none')
 
 
 def make(config: Config, input_size: int) -> hk.RNNCore:

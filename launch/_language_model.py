@@ -5,6 +5,7 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable, Sequence
+import re
 from typing import Any, NamedTuple
 
 import chex
@@ -90,6 +91,7 @@ def make_measure(
         return model.cross_entropy(params, *batch, state)
 
     def measure(params: chex.ArrayTree, tokens: np.ndarray) -> float:
+        params = jax.device_put(params)  # once, not for every window
         streams = min(batch_size, len(tokens))
         state, total, weight = model.initial_state(streams), 0.0, 0.0
         for batch in language_modeling.evaluation_windows(
@@ -130,11 +132,11 @@ def generate(
     """
     ids = np.concatenate([[words.eos], words.encode(prompt)]).astype(np.int32)
 
-    def read(state: chex.ArrayTree, word: chex.Array) -> tuple:
+    def read(state: chex.ArrayTree, word: chex.Array) -> tuple[chex.ArrayTree, chex.Array]:
         log_probs, state = model.next_word(params, word[None], state)
         return state, log_probs[0]
 
-    def write(carry: tuple, key: chex.PRNGKey) -> tuple:
+    def write(carry: tuple, key: chex.PRNGKey) -> tuple[tuple, chex.Array]:
         state, log_probs = carry
         allowed = jnp.where(jnp.arange(len(words)) == words.unk, -jnp.inf, log_probs)
         word = sampling.sample(key, allowed, temperature, top_p).astype(jnp.int32)
@@ -147,5 +149,5 @@ def generate(
         return jax.lax.scan(write, (state, all_log_probs[-1]), keys)[1]
 
     sampled = words.decode(run(ids, jax.random.key(seed)).tolist())
-    text = [*prompt, *sampled]
-    return ' '.join('\n' if word == vocabulary.EOS else word for word in text).replace(' \n ', '\n')
+    text = ['\n' if word == vocabulary.EOS else word for word in (*prompt, *sampled)]
+    return re.sub(' ?\n ?', '\n', ' '.join(text))

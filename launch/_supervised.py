@@ -45,7 +45,9 @@ class Config:
     learning_rate: float = _cli.flag(1e-3, "Adam's step size", 'schedule', minimum=0)
     schedule: str = _cli.flag('constant', 'of the step size: constant or cosine', 'schedule')
     warmup_steps: int = _cli.flag(0, 'updates until the full step size', 'schedule', minimum=0)
-    clip_norm: float = _cli.flag(0.1, 'global norm of the gradient is cut to this', 'schedule', 0)
+    clip_norm: float = _cli.flag(
+        0.1, 'global norm that gradients are clipped to; 0 for no clipping', 'schedule', minimum=0
+    )
     on_nonfinite: str = _cli.flag('stop', 'an update with NaN or Inf: stop or skip', 'free')
     log_every: int = _cli.flag(50, 'updates between lines of metrics', 'free', minimum=1)
     evaluate_every: int = _cli.flag(500, 'updates between evaluations', 'free', minimum=1)
@@ -88,7 +90,10 @@ class TrainState(NamedTuple):
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Returns Adam with the configuration's schedule, after clipping by global norm."""
+    """Returns Adam with the configuration's schedule, after clipping by global norm.
+
+    Its state has the same structure whatever the configuration.
+    """
     if config.schedule == 'cosine':
         rate = optax.warmup_cosine_decay_schedule(
             init_value=0.0 if config.warmup_steps else config.learning_rate,
@@ -103,7 +108,8 @@ def optimizer(config: Config) -> optax.GradientTransformation:
             config.learning_rate,
             max(1, config.warmup_steps),
         )
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate))
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    return optax.chain(clip, optax.adam(rate))
 
 
 def train(
@@ -203,17 +209,15 @@ class _Loop:
         self._metrics = metrics
         self._progress = progress
         self._metadata = metadata
-        self._saved_step = -1
         self._meter = Meter()
 
     def run(self, state: TrainState, first: int) -> TrainState:
         """Runs the steps from `first` on and returns the final state on the host."""
         config, task = self._config, self._task
         update = _parallel.compile_update(make_update(task, optimizer(config)))
-        device_state = jax.device_put(state.replicated), _parallel.split(state.carry, axis=0)
+        device_state = [state.replicated, _parallel.split(state.carry, axis=0)]
         batch = _parallel.split(task.batch(first), axis=1) if first < config.num_steps else None
         skipped = 0
-        self._saved_step = first
         self._meter.restart()
         for step in range(first + 1, config.num_steps + 1):
             *device_state, outcome = update(*device_state, batch)
@@ -240,10 +244,11 @@ class _Loop:
         with self._meter.paused():
             if (step % config.evaluate_every == 0 or last) and not self._interrupts.received:
                 self._evaluate(step, device_state[0].params)
-            if step % config.save_every == 0 or last or self._interrupts.received:
-                self._save(step, device_state, last)
-        if self._interrupts.received and not last:
-            message = f'stopped by {self._interrupts.received} after update {step}, saved'
+            received = self._interrupts.received  # read once: a later one ends the next update
+            if step % config.save_every == 0 or last or received:
+                self._save(step, device_state, needed=last or received is not None)
+        if received and not last:
+            message = f'stopped by {received} after update {step}, saved'
             message += '; the same command goes on from here'
             raise _errors.RunError(_errors.INTERRUPTED, message)
 
@@ -257,9 +262,9 @@ class _Loop:
         self._metrics.write(step, values)
         self._progress.say(f'step {step}/{self._config.num_steps}  {_report.describe(values)}')
 
-    def _save(self, step: int, device_state: list[Any], last: bool) -> None:
+    def _save(self, step: int, device_state: list[Any], needed: bool) -> None:
         saved = self._checkpointer.save(step, _gather(device_state), self._metadata)
-        if not saved and (last or self._interrupts.received):
+        if not saved and needed:
             message = f'the state after update {step} could not be saved; free some space and rerun'
             raise _errors.RunError(_errors.CANNOT_SAVE, message)
 
@@ -272,7 +277,7 @@ class _Loop:
             reason = '' if skipped < MAX_SKIPPED else f', {skipped} updates in a row'
             remedy = 'nothing of it was saved; try a smaller --learning_rate or --clip_norm'
             raise _errors.RunError(_errors.INTERNAL, f'{what}{reason}; {remedy}')
-        self._progress.say(f'{what}; skipped')
+        self._progress.say(f'{what}; skipped, {skipped} in a row')
 
 
 def make_update(task: Task, optimiser: optax.GradientTransformation) -> Callable[..., Any]:
@@ -294,15 +299,20 @@ def make_update(task: Task, optimiser: optax.GradientTransformation) -> Callable
         grads, total = _parallel.total((grads, total))
         squares = jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(grads)])
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
         outcome = {
             'total': total,
             'weight': weight,
             'grad_squares': squares,
             'bad_carry': _parallel.total(_count_bad(new_carry)),
+            'bad_params': jnp.stack([_count_bad(leaf) for leaf in jax.tree.leaves(params)]),
         }
-        sound = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), outcome)
-        outcome['finite'] = jnp.all(jnp.stack(jax.tree.leaves(sound))) & (outcome['bad_carry'] == 0)
-        new = optax.apply_updates(state.params, updates), opt_state, new_carry
+        outcome['finite'] = (
+            jnp.isfinite(total)
+            & jnp.all(jnp.isfinite(squares))
+            & (outcome['bad_carry'] + jnp.sum(outcome['bad_params']) == 0)
+        )
+        new = params, opt_state, new_carry
         old = state.params, state.opt_state, carry
         params, opt_state, carry = jax.tree.map(
             lambda a, b: jnp.where(outcome['finite'], a, b), new, old
@@ -332,7 +342,9 @@ def _first_bad(outcome: Mapping[str, Any], params: chex.ArrayTree) -> str:
     for name, square in zip(names, outcome['grad_squares'], strict=True):
         if not math.isfinite(square):
             return f'the gradient of {name}'
-    return 'the carried state'
+    if outcome['bad_carry']:
+        return 'the carried state'
+    return f'the parameter {names[int(np.argmax(outcome["bad_params"] > 0))]}'
 
 
 def _gather(device_state: Any) -> TrainState:

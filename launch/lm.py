@@ -39,6 +39,7 @@ from tasks import base, corpora, language_modeling, ngrams, vocabulary
 
 PYDOC_WORDS = 10_000  # words that occur once could not be learned from 380,000 words
 VOCABULARY = 'vocabulary.txt'
+Measure = Callable[[chex.ArrayTree, np.ndarray], float]  # parameters, ids [N] -> nats a word
 MAX_NGRAM_TOKENS = 20_000_000  # the n-gram models of longer texts would take longer than they tell
 
 # What a run is by name: the paper's appendix A.4, and a size that 2 cores train in minutes.
@@ -68,18 +69,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         'mem_slots': 1,
         'attention_mlp_layers': 2,
         'embedding_size': 256,
-        'dropout': 0.5,
-        'output_dropout': 0.5,
+        'dropout': 0.2,
+        'output_dropout': 0.3,
         'softmax': 'adaptive',
         'batch_size': 32,
         'unroll_length': 32,
-        'learning_rate': 2e-3,
+        'learning_rate': 3e-3,
         'schedule': 'cosine',
         'warmup_steps': 50,
-        'clip_norm': 0.5,
-        'num_steps': 1500,
-        'evaluate_every': 375,
-        'save_every': 375,
+        'clip_norm': 1.0,
+        'num_steps': 1200,
+        'evaluate_every': 300,
+        'save_every': 300,
     },
 }
 
@@ -123,6 +124,11 @@ class Config(_cores.Config, _supervised.Config):
             raise ValueError(f'--dataset=pydoc: wanted no --data_dir, got {self.data_dir!r}')
         if self.mode != 'train' and self.run_dir is None:
             raise ValueError(f'--mode={self.mode}: wanted --run_dir=DIR of a trained run, got none')
+        if 0 < self.vocab_size < 3:
+            raise ValueError(f'--vocab_size: wanted 0 (all) or at least 3, got {self.vocab_size}')
+        if self.softmax == 'adaptive' and self.embedding_size < 16:
+            wanted = 'wanted at least 16 for --softmax=adaptive'
+            raise ValueError(f'--embedding_size: {wanted}, got {self.embedding_size}')
 
 
 def run(config: Config) -> dict[str, float]:
@@ -154,13 +160,14 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     words = streams.vocabulary
     words.save(os.path.join(run_dir, VOCABULARY))
     model = _make_model(config, words)
-    task = _make_task(config, model, streams, interrupts)
+    measure = _make_measure(config, model, words, interrupts)
+    task = _make_task(config, model, streams, measure)
     _describe(config, streams, task)
     interrupts.check()
     metadata = {'config': _as_dict(config), 'corpus': streams.key}
     state = _supervised.train(config, task, run_dir, interrupts, metadata)
     params = state.replicated.params
-    results = _results(config, model, params, streams, interrupts)
+    results = _results(config, measure, params, streams)
     sample = _sample(config, model, params, words)
     picture = _draw(config, run_dir, results)
     print(f'\na sample: {sample}\n')
@@ -177,7 +184,8 @@ def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> 
     streams = _prepare(config, saved)
     model = _make_model(config, streams.vocabulary)
     params = _restore(config, model, run_dir)
-    return _results(config, model, params, streams, interrupts)
+    measure = _make_measure(config, model, streams.vocabulary, interrupts)
+    return _results(config, measure, params, streams)
 
 
 def _generate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
@@ -187,6 +195,10 @@ def _generate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> 
     model = _make_model(config, words)
     params = _restore(config, model, run_dir)
     interrupts.check()
+    prompt = corpora.tokenize(config.prompt, config.dataset, config.tokenizer)
+    unknown = ', '.join(repr(word) for word in dict.fromkeys(prompt) if word not in words.index)
+    if unknown:
+        _checkpoint.warn(f'lm: --prompt: the model does not know {unknown}, read as <unk>')
     print(_sample(config, model, params, words))
     return {}
 
@@ -204,10 +216,15 @@ def _as_trained(config: Config, run_dir: str) -> tuple[Config, tuple[int, dict[s
     if saved is None:
         message = f'--run_dir={run_dir}: wanted a run with a checkpoint, it has none yet'
         raise _errors.RunError(_errors.BAD_DATA, message)
-    trained, default = saved[1]['config'], Config()
-    classes = _cli.field_classes(Config)
+    trained, classes = saved[1]['config'], _cli.field_classes(Config)
+    defaults = [Config(), Config(**PRESETS[config.preset])]  # what a flag is if nobody gave it
     taken = [name for name in trained if classes.get(name) == 'identity' or name == 'data_dir']
-    given = {name for name in taken if getattr(config, name) != getattr(default, name)}
+    taken.remove('seed')  # here it is of the sampling
+    given = {
+        name
+        for name in taken
+        if getattr(config, name) not in [getattr(default, name) for default in defaults]
+    }
     asked = {name: getattr(config, name) for name in given if classes[name] == 'identity'}
     _checkpoint.check_config({name: trained[name] for name in asked}, asked, classes)
     values = {name: trained[name] for name in taken if name != 'data_dir' or name not in given}
@@ -228,6 +245,9 @@ def _prepare(config: Config, saved: tuple[int, dict[str, Any]] | None) -> langua
 
 
 def _make_model(config: Config, words: vocabulary.Vocabulary) -> _language_model.Model:
+    if config.softmax == 'adaptive' and len(words) < 16:
+        message = f'{config.dataset}: wanted at least 16 different words for --softmax=adaptive'
+        raise base.DataError(f'{message}, got {len(words)}; take --softmax=full or add text')
     return _language_model.make_model(
         lambda: _cores.make(config, config.embedding_size),
         len(words),
@@ -242,12 +262,16 @@ def _make_task(
     config: Config,
     model: _language_model.Model,
     streams: language_modeling.Streams,
-    interrupts: _signals.Interrupts,
+    measure: Measure,
 ) -> _supervised.Task:
     """Returns what the training loop needs."""
     sizes = config.batch_size, config.unroll_length
-    language_modeling.epoch(len(streams.train), *sizes)
-    measure = _make_measure(config, model, streams.vocabulary, interrupts)
+    needed = config.batch_size * config.unroll_length + 1
+    if len(streams.train) < needed:
+        raise base.DataError(
+            f'{config.dataset}: the train split has {len(streams.train):,} words, --batch_size x '
+            f'--unroll_length need {needed:,}; lower them or add text'
+        )
 
     def loss(
         params: chex.ArrayTree, batch: base.Batch, carry: chex.ArrayTree, keys: chex.Array
@@ -260,7 +284,7 @@ def _make_task(
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         value = measure(params, streams.valid)
-        return {'valid_loss': value, 'valid_perplexity': math.exp(value)}
+        return {'valid_loss': value, 'valid_perplexity': _perplexity(value)}
 
     carry = model.initial_state(config.batch_size)
     return _supervised.Task(model.init, carry, loss, batch, evaluate, 'words')
@@ -271,7 +295,7 @@ def _make_measure(
     model: _language_model.Model,
     words: vocabulary.Vocabulary,
     interrupts: _signals.Interrupts,
-) -> Callable[[chex.ArrayTree, np.ndarray], float]:
+) -> Measure:
     sizes = config.evaluation_batch, config.unroll_length
     return _language_model.make_measure(model, words, *sizes, interrupts.check)
 
@@ -283,21 +307,23 @@ def _restore(config: Config, model: _language_model.Model, run_dir: str) -> chex
 
 def _results(
     config: Config,
-    model: _language_model.Model,
+    measure: Measure,
     params: chex.ArrayTree,
     streams: language_modeling.Streams,
-    interrupts: _signals.Interrupts,
 ) -> dict[str, float]:
     """Measures perplexities of validation and test, beside those of n-gram models, and prints."""
-    measure = _make_measure(config, model, streams.vocabulary, interrupts)
     splits = {'valid': streams.valid, 'test': streams.test}
     results = _ngram_results(streams, splits)
     for split, tokens in splits.items():
-        results[f'{config.core}_{split}'] = math.exp(measure(params, tokens))
+        results[f'{config.core}_{split}'] = _perplexity(measure(params, tokens))
     print(f'\nperplexity per word   {"validation":>10} {"test":>10}')
     for name in dict.fromkeys(key.rsplit('_', 1)[0] for key in results):
         print(f'{name:<21} {results[f"{name}_valid"]:>10.2f} {results[f"{name}_test"]:>10.2f}')
     return results
+
+
+def _perplexity(nats: float) -> float:
+    return math.exp(min(nats, 700.0))  # of a model gone astray it would overflow
 
 
 def _ngram_results(

@@ -1,0 +1,122 @@
+"""The factory of cores: sizes that match, flags that fit."""
+
+import dataclasses
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import pytest
+
+from launch import _cores
+
+SMALL = _cores.Config(mem_slots=2, total_units=24, num_heads=3, attention_mlp_layers=2)
+
+
+def _network(config, input_size):
+    def run(inputs):
+        core = _cores.make(config, input_size)
+        return core(inputs, core.initial_state(len(inputs)))[0]
+
+    return jnp.zeros((3, input_size)), hk.transform(run)
+
+
+def _params(config, input_size):
+    inputs, network = _network(config, input_size)
+    return jax.eval_shape(network.init, jax.random.key(0), inputs)
+
+
+def _sizes(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_the_rmc_has_the_parameters_that_its_flags_say():
+    # 3 heads of 4 make slots of 12 units: a layer of the MLP has 12 * 12 + 12 parameters, and one
+    # more number of the input is one more row of the input's projection.
+    params = _params(SMALL, 7)
+    assert _cores.count(params) == _sizes(params) == _cores.num_parameters(SMALL, 7)
+    more = dataclasses.replace(SMALL, attention_mlp_layers=3)
+    assert _cores.num_parameters(more, 7) - _cores.num_parameters(SMALL, 7) == 12 * 12 + 12
+    assert _cores.num_parameters(SMALL, 8) - _cores.num_parameters(SMALL, 7) == 12
+
+
+@pytest.mark.parametrize('slots', [1, 2])
+def test_the_output_of_a_core_has_the_total_units(slots):
+    inputs, network = _network(dataclasses.replace(SMALL, mem_slots=slots), 7)
+    params = jax.eval_shape(network.init, jax.random.key(0), inputs)
+    assert jax.eval_shape(network.apply, params, None, inputs).shape == (3, 24)
+
+
+@pytest.mark.parametrize('input_size', [5, 64, 512])
+@pytest.mark.parametrize('units', [12, 48, 240])
+def test_the_lstm_has_at_most_as_many_parameters_and_one_unit_more_would_be_too_many(
+    input_size, units
+):
+    config = dataclasses.replace(SMALL, core='lstm', total_units=units)
+    limit = _cores.num_parameters(config, input_size)
+    size = _cores.lstm_size(limit, input_size)
+    shapes = [
+        jax.eval_shape(
+            hk.transform(lambda x, h=h: hk.LSTM(h)(x, hk.LSTM(h).initial_state(1))[0]).init,
+            jax.random.key(0),
+            jax.ShapeDtypeStruct((1, input_size), jnp.float32),
+        )
+        for h in (size, size + 1)
+    ]
+    fits, too_many = (_cores.count(shape) for shape in shapes)
+    assert fits <= limit < too_many
+
+
+def test_the_size_of_an_lstm_is_exact_where_the_parameters_fit_exactly():
+    for size, inputs in ((1, 3), (7, 5), (100, 64), (2048, 512)):
+        exact = 4 * size * (inputs + size + 1)
+        assert _cores.lstm_size(exact, inputs) == size
+        assert _cores.lstm_size(exact - 1, inputs) == max(1, size - 1)
+
+
+def test_the_lstm_of_the_factory_is_the_one_that_was_sized():
+    config = dataclasses.replace(SMALL, core='lstm')
+    limit = _cores.num_parameters(config, 7)
+    size = _cores.lstm_size(limit, 7)
+    assert _cores.count(_params(config, 7)) == 4 * size * (7 + size + 1) <= limit
+    given = dataclasses.replace(config, lstm_size=9)
+    assert _cores.count(_params(given, 7)) == 4 * 9 * (7 + 9 + 1)
+
+
+def test_counting_leaves_out_what_is_not_of_the_core():
+    def network(inputs):
+        core = _cores.make(SMALL, 7)
+        output, _ = core(inputs, core.initial_state(len(inputs)))
+        return hk.Linear(5)(output)
+
+    params = jax.eval_shape(hk.transform(network).init, jax.random.key(0), jnp.zeros((2, 7)))
+    assert _cores.count(params) == _cores.num_parameters(SMALL, 7) == _sizes(params) - 24 * 5 - 5
+
+
+@pytest.mark.parametrize('gate_style', ['unit', 'memory', 'none'])
+@pytest.mark.parametrize('output_gate', [False, True])
+def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, output_gate):
+    if gate_style == 'none' and output_gate:
+        with pytest.raises(ValueError, match=r'--output_gate=True: wanted --gate_style=unit or'):
+            dataclasses.replace(SMALL, gate_style=gate_style, output_gate=output_gate)
+    else:
+        config = dataclasses.replace(SMALL, gate_style=gate_style, output_gate=output_gate)
+        assert _sizes(_params(config, 7)) == _cores.num_parameters(config, 7)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'core': 'gru'}, r"--core: wanted one of rmc, lstm, got 'gru'"),
+        ({'gate_style': 'units'}, r'--gate_style: wanted one of unit, memory, none.*mean unit'),
+        ({'num_heads': 5}, r'--total_units: wanted a multiple of .* 2 x 5, got 24'),
+        ({'mem_slots': 7}, r'--total_units: wanted a multiple of .* 7 x 3, got 24'),
+        ({'total_units': 25}, r'--total_units: wanted a multiple of .* 2 x 3, got 25'),
+        ({'num_heads': 0}, r'--num_heads: wanted at least 1, got 0'),
+        ({'num_blocks': 0}, r'--num_blocks: wanted at least 1, got 0'),
+        ({'attention_mlp_layers': 0}, r'--attention_mlp_layers: wanted at least 1'),
+        ({'lstm_size': -1}, r'--lstm_size: wanted at least 0, got -1'),
+    ],
+)
+def test_bad_flags_are_refused_before_anything_is_made(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMALL, **change)

@@ -1,0 +1,94 @@
+"""What is installed, under which version, and what every program's flags are."""
+
+import ast
+import dataclasses
+import importlib
+import pathlib
+import re
+import runpy
+import sys
+import types
+
+import pytest
+
+from launch import _cli
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROGRAMS = sorted(path.stem for path in (ROOT / 'launch').glob('[!_]*.py'))
+
+
+def _read(path):
+    return pathlib.Path(path).read_text('utf-8')
+
+
+@pytest.fixture(scope='module')
+def arguments():
+    """Returns what setup.py hands to setuptools."""
+    with pytest.MonkeyPatch.context() as patch:
+        seen = {}
+        fake = types.SimpleNamespace(setup=lambda **arguments: seen.update(arguments))
+        patch.setitem(sys.modules, 'setuptools', fake)  # not every environment has the real one
+        patch.chdir(ROOT)
+        runpy.run_path(str(ROOT / 'setup.py'))
+    return seen
+
+
+def test_the_packages_are_listed(arguments):
+    assert sorted(arguments['packages']) == ['launch', 'relational_rnn', 'tasks']
+    assert all((ROOT / package / '__init__.py').exists() for package in arguments['packages'])
+    nested = [path for package in arguments['packages'] for path in ROOT.glob(f'{package}/*/*.py')]
+    assert nested == []  # it would have to be listed too
+    assert (ROOT / 'relational_rnn' / 'py.typed').exists()
+    assert arguments['package_data'] == {'relational_rnn': ['py.typed']}
+
+
+def test_python_3_11_is_the_oldest(arguments):
+    assert arguments['python_requires'] == '>=3.11'
+
+
+def test_it_cannot_be_uploaded_by_accident(arguments):
+    assert 'Private :: Do Not Upload' in arguments['classifiers']
+    assert arguments['license'] == 'Apache-2.0'
+
+
+def test_the_extra_for_developers_holds_the_tools_that_the_checks_call(arguments):
+    names = {re.match('[A-Za-z-]+', line)[0] for line in arguments['extras_require']['dev']}
+    assert {'mypy', 'pytest', 'ruff'} <= names
+
+
+def test_all_that_is_imported_is_required(arguments):
+    names = {re.match(r'[A-Za-z_-]+', line)[0] for line in arguments['install_requires']}
+    distributions = {'haiku': 'dm-haiku', 'orbax': 'orbax-checkpoint', 'absl': 'absl-py'}
+    imported = set()
+    for package in arguments['packages']:
+        for path in (ROOT / package).glob('*.py'):
+            for node in ast.walk(ast.parse(_read(path))):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.split('.')[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    imported.add(node.module.split('.')[0])
+    imported -= sys.stdlib_module_names | set(arguments['packages'])
+    assert {distributions.get(name, name) for name in imported} <= names
+
+
+def test_the_version_is_the_newest_of_the_changelog(arguments):
+    text = _read(ROOT / 'CHANGELOG.md')
+    assert re.findall(r'^## ([0-9][^ \n]*)', text, re.MULTILINE)[0] == arguments['version']
+
+
+def test_there_are_programs():
+    assert 'lm' in PROGRAMS
+
+
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_every_flag_of_a_program_has_a_class(program):
+    config = importlib.import_module(f'launch.{program}').Config
+    classes = _cli.field_classes(config)
+    assert list(classes) == [field.name for field in dataclasses.fields(config)]
+    assert set(classes.values()) <= {'identity', 'schedule', 'free'}
+
+
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_every_flag_of_a_program_is_described(program):
+    for field in dataclasses.fields(importlib.import_module(f'launch.{program}').Config):
+        assert field.metadata['help'], field.name

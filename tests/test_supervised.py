@@ -1,0 +1,457 @@
+"""The training loop: equal bytes whatever happens on the way, and no number that is not finite."""
+
+import dataclasses
+import hashlib
+import math
+import os
+import pathlib
+import re
+import shutil
+import signal
+import time
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from launch import _checkpoint, _errors, _report, _signals, _supervised
+from relational_rnn import losses
+from tasks import base
+
+pytestmark = pytest.mark.usefixtures('compile_once')
+T, B, D, H = 2, 8, 3, 5
+CONFIG = _supervised.Config(
+    num_steps=10,
+    batch_size=B,
+    learning_rate=0.05,
+    schedule='cosine',
+    warmup_steps=2,
+    clip_norm=0.5,
+    log_every=5,
+    evaluate_every=100,
+    save_every=100,
+)
+
+
+def _init(key):
+    first, second = jax.random.split(key)
+    return {
+        'a': {'w': jax.random.normal(first, (D, H))},
+        'b': {'w': jax.random.normal(second, (H,))},
+    }
+
+
+def _loss(params, batch, carry, keys):
+    """A recurrent network of one line, with noise for dropout."""
+    noise = jax.vmap(lambda key: jax.random.normal(key, (H,)))(keys)
+    total = jnp.zeros(())
+    for inputs, targets, weights in zip(*batch[:3], strict=True):
+        carry = jnp.tanh(inputs @ params['a']['w'] + 0.5 * carry + 0.1 * noise)
+        total += jnp.sum(
+            weights * (_fragile(params['b']['w'], batch.resets) @ carry.T - targets) ** 2
+        )
+    return losses.WeightedSum(total, jnp.sum(batch.weights)), carry
+
+
+@jax.custom_vjp
+def _fragile(x, faults):
+    """Returns x; its gradient is NaN where there is a fault."""
+    del faults
+    return x
+
+
+_fragile.defvjp(
+    lambda x, faults: (x, faults), lambda faults, g: (jnp.where(faults.any(), jnp.nan, g), None)
+)
+
+
+def _batch(step, on_step=None, bad_inputs=(), bad_gradients=()):
+    if on_step:
+        on_step(step)
+    rng = np.random.default_rng(step)
+    inputs = rng.normal(size=(T, B, D)).astype(np.float32)
+    targets = rng.normal(size=(T, B)).astype(np.float32)
+    weights = rng.uniform(0.5, 1, (T, B)).astype(np.float32)
+    if step in bad_inputs:
+        targets[1, 2] = np.nan
+    return base.Batch(inputs, targets, weights, np.full((T, B), step in bad_gradients))
+
+
+def _task(evaluate=None, **faults):
+    return _supervised.Task(
+        init=_init,
+        initial_carry=np.zeros((B, H), np.float32),
+        loss=_loss,
+        batch=lambda step: _batch(step, **faults),
+        evaluate=evaluate or (lambda params: {'norm': float(np.abs(params['b']['w']).sum())}),
+        unit='words',
+    )
+
+
+def _train(run_dir, config=CONFIG, task=None):
+    with _signals.Interrupts() as interrupts:
+        task = task or _task()
+        return _supervised.train(config, task, str(run_dir), interrupts, {'config': {}})
+
+
+def _digest(state):
+    """Returns the SHA-256 of names, dtypes, shapes and bytes of a whole training state."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        assert isinstance(leaf, np.ndarray)
+        sha.update(f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}'.encode())
+        sha.update(leaf.tobytes())
+    return sha.hexdigest()
+
+
+def _saved(run_dir):
+    """Returns the steps that have a checkpoint."""
+    folder = run_dir / 'checkpoints'
+    return sorted(int(path.name) for path in folder.iterdir()) if folder.exists() else []
+
+
+def _restored(run_dir, config=CONFIG):
+    task = _task()
+    return _supervised.restore(config, task.init, task.initial_carry, str(run_dir))
+
+
+def _kill_at(*steps):
+    return lambda step: os.kill(os.getpid(), signal.SIGTERM) if step in steps else None
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, compile_once):
+    """Returns the state of a run that nothing disturbed, and its directory."""
+    run_dir = tmp_path_factory.mktemp('whole')
+    return _train(run_dir), run_dir
+
+
+def test_a_run_ends_at_its_last_update_and_is_saved(whole):
+    state, run_dir = whole
+    assert state.replicated.step == 10
+    assert _saved(run_dir) == [10]
+    assert _digest(_restored(run_dir)) == _digest(state)
+
+
+def test_the_same_seed_gives_equal_bytes_and_another_does_not(whole, tmp_path):
+    assert _digest(_train(tmp_path / 'same')) == _digest(whole[0])
+    other = _train(tmp_path / 'other', dataclasses.replace(CONFIG, seed=1))
+    assert _digest(other) != _digest(whole[0])
+
+
+def test_a_finished_run_is_not_trained_again(whole, capsys):
+    state, run_dir = whole
+    task = _task(on_step=lambda step: pytest.fail(f'read the batch of step {step}'))
+    assert _digest(_train(run_dir, task=task)) == _digest(state)
+    assert 'goes on from update 10' in capsys.readouterr().out
+
+
+def test_stopping_and_resuming_at_every_step_gives_equal_bytes(whole, tmp_path):
+    for step in range(1, 10):
+        with pytest.raises(_errors.RunError) as stop:
+            _train(tmp_path, task=_task(on_step=_kill_at(step)))
+        assert stop.value.code == _errors.INTERRUPTED
+        assert str(stop.value) == (
+            f'stopped by SIGTERM after update {step}, saved; the same command goes on from here'
+        )
+        assert _saved(tmp_path)[-1] == step
+    assert _digest(_train(tmp_path)) == _digest(whole[0])
+    assert _report.read_metrics(tmp_path / 'metrics.jsonl')[-1]['step'] == 10
+
+
+def test_a_signal_during_evaluation_ends_it_and_saves(whole, tmp_path):
+    def evaluate(params):
+        del params
+        os.kill(os.getpid(), signal.SIGINT)
+        raise _errors.RunError(_errors.INTERRUPTED, 'as a measure does when it is interrupted')
+
+    config = dataclasses.replace(CONFIG, evaluate_every=4)
+    with pytest.raises(_errors.RunError, match='SIGINT after update 4, saved'):
+        _train(tmp_path, config, _task(evaluate))
+    assert _digest(_train(tmp_path)) == _digest(whole[0])
+
+
+def test_an_error_of_the_evaluation_is_not_taken_for_a_signal(tmp_path):
+    def evaluate(params):
+        raise _errors.RunError(_errors.BAD_DATA, 'the split is gone')
+
+    with pytest.raises(_errors.RunError, match='the split is gone'):
+        _train(tmp_path, dataclasses.replace(CONFIG, num_steps=1), _task(evaluate))
+
+
+def test_a_signal_that_comes_while_a_checkpoint_is_written_ends_the_run_saved(
+    tmp_path, monkeypatch
+):
+    save = _checkpoint.Checkpointer.save
+
+    def slow(self, step, *args):
+        saved = save(self, step, *args)
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return saved
+
+    monkeypatch.setattr(_checkpoint.Checkpointer, 'save', slow)
+    config = dataclasses.replace(CONFIG, save_every=3)
+    with pytest.raises(_errors.RunError, match='after update 4, saved'):
+        _train(tmp_path, config)
+    assert _saved(tmp_path) == [3, 4]
+
+
+@pytest.mark.parametrize('every', [(1, 1, 1), (3, 4, 2)])
+def test_logging_evaluation_and_saving_do_not_steer_training(every, whole, tmp_path):
+    log, evaluate, save = every
+    config = dataclasses.replace(CONFIG, log_every=log, evaluate_every=evaluate, save_every=save)
+    assert _digest(_train(tmp_path, config)) == _digest(whole[0])
+    rows = _report.read_metrics(tmp_path / 'metrics.jsonl')
+    wanted = sorted({*range(log, 11, log), *range(evaluate, 11, evaluate), 10})
+    assert sorted({row['step'] for row in rows}) == wanted
+    assert _saved(tmp_path) == [*range(save, 10, save), 10][-3:]
+
+
+@pytest.mark.parametrize(
+    ('faults', 'what'),
+    [
+        ({'bad_inputs': [6]}, 'the loss'),
+        ({'bad_gradients': [6]}, "the gradient of ['b']['w']"),
+    ],
+)
+def test_a_number_that_is_not_finite_stops_the_run_and_is_never_saved(faults, what, tmp_path):
+    config = dataclasses.replace(CONFIG, save_every=2)
+    with pytest.raises(
+        _errors.RunError, match=re.escape(f'update 7: {what} is not finite')
+    ) as stop:
+        _train(tmp_path, config, _task(**faults))
+    assert stop.value.code == _errors.INTERNAL
+    assert _saved(tmp_path) == [2, 4, 6]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(_restored(tmp_path)))
+
+
+@pytest.mark.parametrize('policy', ['stop', 'skip'])
+def test_a_parameter_that_overflows_is_found_in_its_own_update(policy, tmp_path, capsys):
+    largest = np.finfo(np.float32).max
+    params = {'a': np.ones(3, np.float32), 'b': np.array([-1.0, largest], np.float32)}
+
+    def batch(step):
+        return _batch(0)._replace(targets=np.full((T, B), 1e-4 * (step == 2), np.float32))
+
+    task = _task(evaluate=lambda params: {})._replace(
+        init=lambda key: params, loss=_only_gradient, batch=batch
+    )
+    config = dataclasses.replace(
+        CONFIG,
+        num_steps=4,
+        learning_rate=1e34,
+        schedule='constant',
+        warmup_steps=0,
+        clip_norm=0.0,
+        on_nonfinite=policy,
+    )
+    if policy == 'stop':
+        with pytest.raises(_errors.RunError, match=r"update 3: the parameter \['b'\] is not"):
+            _train(tmp_path, config, task)
+        assert _saved(tmp_path) == []
+    else:
+        state = _train(tmp_path, config, task)
+        np.testing.assert_array_equal(state.replicated.params['b'], params['b'])
+        assert "update 3: the parameter ['b'] is not finite; skipped" in capsys.readouterr().out
+
+
+@jax.custom_vjp
+def _one(x, slope):
+    """Returns 1, whose gradient is said to be `slope`."""
+    return jnp.ones(()) + 0 * slope + 0 * jnp.min(jnp.abs(x))
+
+
+_one.defvjp(lambda x, slope: (jnp.ones(()), (x, slope)), lambda r, g: (-r[1] + 0 * r[0], None))
+
+
+def _only_gradient(params, batch, carry, keys):
+    del keys
+    slope = batch.targets.sum()
+    return losses.WeightedSum(_one(params['b'], slope), batch.weights.sum()), carry
+
+
+def test_skipping_leaves_parameters_and_optimizer_and_counts(tmp_path, capsys):
+    config = dataclasses.replace(CONFIG, num_steps=5, on_nonfinite='skip')
+    config = dataclasses.replace(config, save_every=1, keep=5)
+    _train(tmp_path / 'run', config, _task(bad_inputs=[2, 3]))
+    states = {}
+    for step in (2, 4, 5):
+        name = pathlib.Path('checkpoints', str(step))
+        shutil.copytree(tmp_path / 'run' / name, tmp_path / f'only_{step}' / name)
+        states[step] = _restored(tmp_path / f'only_{step}', config)
+    for part in ('params', 'opt_state'):
+        skipped, kept = (_digest(getattr(states[step].replicated, part)) for step in (4, 2))
+        assert skipped == kept
+        assert _digest(getattr(states[5].replicated, part)) != kept
+    np.testing.assert_array_equal(states[4].carry, states[2].carry)
+    assert [states[step].replicated.step for step in (2, 4, 5)] == [2, 4, 5]
+    lines = [line for line in capsys.readouterr().out.splitlines() if 'skipped' in line]
+    assert lines == [
+        'update 3: the loss is not finite; skipped, 1 in a row',
+        'update 4: the loss is not finite; skipped, 2 in a row',
+    ]
+
+
+def test_skipping_ends_after_ten_in_a_row(tmp_path):
+    config = dataclasses.replace(CONFIG, num_steps=40, on_nonfinite='skip')
+    bad = [*range(3, 12), *range(13, 30)]  # nine, one that is sound, and more
+    with pytest.raises(_errors.RunError, match=r'update 23: .* 10 updates in a row') as stop:
+        _train(tmp_path, config, _task(bad_inputs=bad))
+    assert stop.value.code == _errors.INTERNAL
+
+
+def test_a_last_save_that_fails_ends_with_its_exit_code(tmp_path, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_checkpoint, '_save_arrays', full)
+        with pytest.raises(_errors.RunError, match='after update 3 could not be saved') as stop:
+            _train(tmp_path, dataclasses.replace(CONFIG, num_steps=3))
+    assert stop.value.code == _errors.CANNOT_SAVE
+    assert 'No space left' in capsys.readouterr().err
+
+
+def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
+    whole, tmp_path, monkeypatch, capsys
+):
+    save, failed = _checkpoint._save_arrays, []
+
+    def fails_once(path, leaves):
+        if not failed:
+            failed.append(path)
+            raise OSError(28, 'No space left on device')
+        save(path, leaves)
+
+    monkeypatch.setattr(_checkpoint, '_save_arrays', fails_once)
+    state = _train(tmp_path, dataclasses.replace(CONFIG, save_every=4))
+    assert failed
+    assert _digest(state) == _digest(whole[0])
+    assert _saved(tmp_path) == [8, 10]
+    assert 'checkpoint of step 4 not saved' in capsys.readouterr().err
+
+
+def test_restoring_from_a_directory_without_checkpoints_is_refused(tmp_path):
+    with pytest.raises(_errors.RunError, match='has no checkpoint') as stop:
+        _restored(tmp_path)
+    assert stop.value.code == _errors.BAD_DATA
+
+
+def _rates(config, count):
+    """Returns the step sizes: with a gradient of 1 at every step, Adam's update is the rate."""
+    optimiser = _supervised.optimizer(config)
+    state = optimiser.init(jnp.zeros(()))
+    rates = []
+    for _ in range(count):
+        update, state = optimiser.update(jnp.ones(()), state)
+        rates.append(-float(update))
+    return rates
+
+
+def test_schedules_are_what_they_say():
+    flat = _supervised.Config(learning_rate=0.4, clip_norm=0)
+    np.testing.assert_allclose(_rates(flat, 4), [0.4] * 4, rtol=1e-4)
+    warm = dataclasses.replace(flat, warmup_steps=4)
+    np.testing.assert_allclose(_rates(warm, 6), [0, 0.1, 0.2, 0.3, 0.4, 0.4], rtol=1e-4)
+    cosine = dataclasses.replace(flat, schedule='cosine', num_steps=4)
+    wanted = [0.4 * (0.01 + 0.99 * (1 + math.cos(math.pi * t / 4)) / 2) for t in range(5)]
+    assert wanted[2] == pytest.approx(0.202)
+    np.testing.assert_allclose(_rates(cosine, 6), [*wanted, 0.004], rtol=1e-4)
+    both = dataclasses.replace(cosine, num_steps=6, warmup_steps=2)
+    np.testing.assert_allclose(_rates(both, 7), [0, 0.2, *wanted], rtol=1e-4)
+
+
+@pytest.mark.parametrize('clip_norm', [0.0, 0.7])
+def test_updates_are_those_of_adam_after_clipping(clip_norm):
+    config = _supervised.Config(learning_rate=0.03, clip_norm=clip_norm)
+    optimiser = _supervised.optimizer(config)
+    rng = np.random.default_rng(0)
+    params = {'x': jnp.zeros((2, 3)), 'y': jnp.zeros(4)}
+    state = optimiser.init(params)
+    first = second = np.zeros(10)
+    for t in range(1, 6):
+        grad = rng.normal(size=10) * (0.1 if t == 3 else 2)  # the third is below the limit
+        tree = {'x': jnp.float32(grad[:6].reshape(2, 3)), 'y': jnp.float32(grad[6:])}
+        updates, state = optimiser.update(tree, state, params)
+        norm = np.sqrt((grad**2).sum())
+        clipped = grad * min(1, clip_norm / norm) if clip_norm else grad
+        first = 0.9 * first + 0.1 * clipped
+        second = 0.999 * second + 0.001 * clipped**2
+        mean, square = first / (1 - 0.9**t), second / (1 - 0.999**t)
+        wanted = -0.03 * mean / (np.sqrt(square) + 1e-8)
+        got = np.concatenate([np.ravel(updates['x']), updates['y']])
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_the_optimizer_state_has_one_structure_whatever_the_flags():
+    params = _init(jax.random.key(0))
+    changes = [{}, {'clip_norm': 0.0}, {'schedule': 'constant'}, {'warmup_steps': 0}]
+    structures = {
+        jax.tree.structure(
+            _supervised.optimizer(dataclasses.replace(CONFIG, **change)).init(params)
+        )
+        for change in changes
+    }
+    assert len(structures) == 1
+
+
+def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_row(tmp_path):
+    config = dataclasses.replace(CONFIG, num_steps=3, clip_norm=0.0, warmup_steps=0)
+    state = _train(tmp_path, config)
+    start = _supervised._initial_state(config, _init, np.zeros((B, H), np.float32))
+    params, opt_state, carry = start.replicated.params, start.replicated.opt_state, start.carry
+
+    def mean(params, batch, carry, keys):
+        value, carry = _loss(params, batch, carry, keys)
+        return value.total / value.weight, carry
+
+    for step in range(3):
+        key = jax.random.fold_in(jax.random.wrap_key_data(start.replicated.key), step)
+        keys = jnp.stack([jax.random.fold_in(key, row) for row in range(B)])
+        grads, carry = jax.grad(mean, has_aux=True)(params, _batch(step), carry, keys)
+        updates, opt_state = _supervised.optimizer(config).update(grads, opt_state)
+        params = optax.apply_updates(params, updates)
+    chex.assert_trees_all_close(state.replicated.params, params, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(state.carry, carry, rtol=1e-4, atol=1e-5)
+
+
+def test_the_log_holds_the_means_since_its_last_line(whole):
+    rows = [row for row in _report.read_metrics(whole[1] / 'metrics.jsonl') if 'loss' in row]
+    assert [row['step'] for row in rows] == [5, 10]
+    for row in rows:
+        assert row['perplexity'] == pytest.approx(math.exp(row['loss']))
+        assert row['words_per_second'] > 0
+
+
+def test_a_meter_weighs_its_updates_and_stops_its_clock():
+    meter = _supervised.Meter()
+    for total, weight, squares in ((6.0, 2.0, [4.0, 5.0]), (8.0, 5.0, [16.0, 9.0])):
+        meter.add({'total': total, 'weight': weight, 'grad_squares': np.array(squares)})
+    with meter.paused():
+        time.sleep(0.5)
+    values = meter.read('words')
+    assert values['loss'] == pytest.approx(2.0)
+    assert values['perplexity'] == pytest.approx(math.exp(2.0))
+    assert values['grad_norm'] == pytest.approx(4.0)
+    assert values['seconds'] < 0.4
+    assert values['words_per_second'] == pytest.approx(7 / values['seconds'])
+    assert meter.steps == 0
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'schedule': 'linear'}, '--schedule: wanted one of constant, cosine'),
+        ({'on_nonfinite': 'ignore'}, '--on_nonfinite: wanted one of stop, skip'),
+        ({'num_steps': 0}, '--num_steps: wanted at least 1, got 0'),
+        ({'clip_norm': -1.0}, '--clip_norm: wanted at least 0, got -1'),
+        ({'learning_rate': math.nan}, '--learning_rate: wanted a finite number'),
+    ],
+)
+def test_bad_flags_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **change)
