@@ -79,8 +79,13 @@ class Metrics:
           values: numbers by name; those that are not finite are written as null.
         """
         scalars = {name: _finite(value) for name, value in values.items()}
-        self._file.write(json.dumps({'step': step, **scalars}, allow_nan=False) + '\n')
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({'step': step, **scalars}, allow_nan=False) + '\n')
+            self._file.flush()
+        except OSError as error:  # a full disk costs a line of metrics, not the run
+            line = f'metrics of step {step} could not be written: {error.strerror}'
+            print(line, file=sys.stderr, flush=True)
+            return
         for name, value in scalars.items():
             if self._events is not None and value is not None:
                 self._events.add_scalar(name, value, step)

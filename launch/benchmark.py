@@ -40,7 +40,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from launch import _cli, _errors
+from launch import _cli, _cores, _errors
 import relational_rnn
 from relational_rnn import memory
 
@@ -170,19 +170,13 @@ def contenders(shape: Shape, seed: int) -> dict[str, Contender]:
         )
 
     unroll = _recurrent(core, relational_rnn.unroll, inputs, keys[1])
-    size = lstm_size(config.slot_size, unroll.num_parameters)
+    size = _cores.lstm_size(unroll.num_parameters, config.slot_size)
     return {
         'unroll': unroll,
         'dynamic_unroll': _recurrent(core, hk.dynamic_unroll, inputs, keys[1]),
         'lstm': _recurrent(lambda: hk.LSTM(size), hk.dynamic_unroll, inputs, keys[2]),
         'products': _products(config, inputs, keys[3]),
     }
-
-
-def lstm_size(input_size: int, num_parameters: int) -> int:
-    """Returns the hidden size h at which an LSTM's 4 h (input_size + h + 1) is nearest a count."""
-    linear = input_size + 1
-    return max(1, round((-linear + (linear**2 + num_parameters) ** 0.5) / 2))
 
 
 def _recurrent(

@@ -31,6 +31,7 @@ from launch import (
     _errors,
     _language_model,
     _report,
+    _run_directory,
     _signals,
     _supervised,
 )
@@ -144,7 +145,7 @@ def run(config: Config) -> dict[str, float]:
     if config.mode != 'train' and not os.path.isdir(os.path.join(run_dir, 'checkpoints')):
         message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
         raise _errors.RunError(_errors.BAD_DATA, message)
-    with _signals.Interrupts() as interrupts, _checkpoint.RunDirectory(run_dir):
+    with _signals.Interrupts() as interrupts, _run_directory.RunDirectory(run_dir):
         return MODES[config.mode](config, run_dir, interrupts)
 
 
@@ -154,7 +155,7 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     saved = checkpointer.newest_metadata()
     if saved:
         classes = _cli.field_classes(Config)
-        for line in _checkpoint.check_config(saved[1]['config'], _as_dict(config), classes):
+        for line in _run_directory.check_config(saved[1]['config'], _as_dict(config), classes):
             print(f'changed since the checkpoint: {line}')
     streams = _prepare(config, saved)
     words = streams.vocabulary
@@ -226,7 +227,7 @@ def _as_trained(config: Config, run_dir: str) -> tuple[Config, tuple[int, dict[s
         if getattr(config, name) not in [getattr(default, name) for default in defaults]
     }
     asked = {name: getattr(config, name) for name in given if classes[name] == 'identity'}
-    _checkpoint.check_config({name: trained[name] for name in asked}, asked, classes)
+    _run_directory.check_config({name: trained[name] for name in asked}, asked, classes)
     values = {name: trained[name] for name in taken if name != 'data_dir' or name not in given}
     return dataclasses.replace(config, **values), saved
 

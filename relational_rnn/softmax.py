@@ -278,7 +278,7 @@ def _parts(
 ) -> list[_Part]:
     """Splits a softmax into the head, for all tokens, and the tails, each for its own."""
     _check_inputs(hidden, targets, embeddings, params, chunk_size)
-    vectors, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    vectors, targets = hidden.reshape(-1, hidden.shape[-1]), jnp.ravel(targets)
     head_targets, everyone, tails = targets, jnp.ones(targets.shape, bool), []
     head_size = start = _head_size(params)
     for index, tail in enumerate(params.tails):

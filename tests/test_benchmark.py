@@ -62,17 +62,6 @@ def test_the_loss_weighs_squared_outputs_from_one_to_two():
     np.testing.assert_allclose(jax.tree.leaves(grads), [2 * loss], rtol=1e-6)
 
 
-@pytest.mark.parametrize(('input_size', 'wanted'), [(8, 11), (64, 77), (512, 640)])
-def test_the_lstm_has_the_size_whose_count_of_parameters_is_nearest(input_size, wanted):
-    def count(size):
-        return 4 * size * (input_size + size + 1)
-
-    for size in (wanted - 1, wanted, wanted + 1):
-        assert benchmark.lstm_size(input_size, count(size)) == size
-    between = (count(wanted) + count(wanted + 1)) // 2
-    assert benchmark.lstm_size(input_size, between - input_size // 4) == wanted
-
-
 def test_the_lstm_has_about_as_many_parameters_as_the_core(entries):
     unit = 4 * (8 + 2 * 11 + 1)  # one unit more or less of about 11
     counts = [entries[name].num_parameters for name in NAMES]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from launch import _checkpoint, _cli, _errors, _report, lm
+from launch import _checkpoint, _cli, _errors, _report, _run_directory, lm
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -375,7 +375,7 @@ def test_a_changed_schedule_is_told_and_training_goes_on(trained, tmp_path):
 
 @pytest.mark.parametrize('mode', ['train', 'evaluate', 'generate'])
 def test_a_directory_in_use_is_refused(mode, trained, capsys):
-    with _checkpoint.RunDirectory(trained.run_dir):
+    with _run_directory.RunDirectory(trained.run_dir):
         line = _fails(capsys, _errors.IN_USE, *trained.flags, f'--mode={mode}')
     assert f'in use by process {os.getpid()}' in line
 
@@ -412,10 +412,10 @@ def test_every_flag_is_refused_told_or_free_when_a_run_is_resumed(name):
     now = {**saved, name: _other(saved[name])}
     if classes[name] == 'identity':
         with pytest.raises(_errors.RunError, match=f'{name}: {saved[name]} -> ') as stop:
-            _checkpoint.check_config(saved, now, classes)
+            _run_directory.check_config(saved, now, classes)
         assert stop.value.code == _errors.MISMATCH
     else:
-        lines = _checkpoint.check_config(saved, now, classes)
+        lines = _run_directory.check_config(saved, now, classes)
         told = [f'{name}: {saved[name]} -> {now[name]}'] if classes[name] == 'schedule' else []
         assert lines == told
 

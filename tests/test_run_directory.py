@@ -1,0 +1,79 @@
+"""One owner a directory, and configurations that may or may not go on in it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from launch import _errors, _run_directory
+
+_OWNS = """
+    import sys, time
+    from launch import _run_directory
+    with _run_directory.RunDirectory(sys.argv[1]):
+        print('owned', flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_directory_in_use_is_refused_until_its_owner_is_killed(tmp_path):
+    command = [sys.executable, '-c', textwrap.dedent(_OWNS), str(tmp_path / 'run')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == 'owned\n'
+        owner = _run_directory.RunDirectory(tmp_path / 'run')
+        with pytest.raises(_errors.RunError, match=f'in use by process {child.pid} on') as caught:
+            owner.__enter__()
+        assert caught.value.code == _errors.IN_USE
+        os.kill(child.pid, signal.SIGKILL)
+    with owner as path:
+        assert path == tmp_path / 'run'
+        wanted = f'process {os.getpid()} on {socket.gethostname()}\n'
+        assert (path / '.lock').read_text() == wanted
+
+
+def test_a_directory_is_free_after_its_block(tmp_path):
+    for _ in range(2):
+        with (
+            _run_directory.RunDirectory(tmp_path),
+            pytest.raises(_errors.RunError, match=f'process {os.getpid()}'),
+        ):
+            _run_directory.RunDirectory(tmp_path).__enter__()
+
+
+def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(_errors.RunError, match='file: cannot be used') as caught:
+        _run_directory.RunDirectory(tmp_path / 'file').__enter__()
+    assert caught.value.code == _errors.CANNOT_SAVE
+
+
+_CLASSES = {'core': 'identity', 'cuts': 'identity', 'rate': 'schedule', 'run_dir': 'free'}
+_CONFIG = {'core': 'rmc', 'cuts': (1, 2), 'rate': 0.5, 'run_dir': 'a'}
+
+
+def test_an_unchanged_config_passes_through_json():
+    assert _run_directory.check_config({**_CONFIG, 'cuts': [1, 2]}, _CONFIG, _CLASSES) == []
+
+
+def test_changes_of_schedule_are_listed_and_free_ones_are_not():
+    now = {**_CONFIG, 'rate': 0.25, 'run_dir': 'b'}
+    assert _run_directory.check_config(_CONFIG, now, _CLASSES) == ['rate: 0.5 -> 0.25']
+
+
+@pytest.mark.parametrize(
+    ('saved', 'words'),
+    [
+        ({**_CONFIG, 'core': 'lstm', 'cuts': [3]}, ['core: lstm -> rmc', 'cuts: [3] -> [1, 2]']),
+        ({**_CONFIG, 'gone': 3}, ['gone: 3 -> absent']),
+        ({'core': 'rmc', 'rate': 0.5, 'run_dir': 'a'}, ['cuts: absent -> [1, 2]']),
+    ],
+)
+def test_changes_of_identity_are_refused_with_both_values(saved, words):
+    with pytest.raises(_errors.RunError) as caught:
+        _run_directory.check_config(saved, _CONFIG, _CLASSES)
+    assert caught.value.code == _errors.MISMATCH
+    assert [word for word in words if word not in str(caught.value)] == []
