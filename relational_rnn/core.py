@@ -9,6 +9,7 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import haiku as hk
@@ -195,7 +196,7 @@ class RelationalMemory(hk.RNNCore):
         )
         return lambda: params
 
-    def _step_parameters(self, dtype: jnp.dtype = jnp.float32) -> Callable[[], memory.StepParams]:
+    def _step_parameters(self, dtype: Any = jnp.float32) -> Callable[[], memory.StepParams]:
         size, gates_size = self.config.slot_size, self.config.gates_size
         projection_size = self.config.projection_size
         blocks = tuple(

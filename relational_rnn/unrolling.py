@@ -12,7 +12,7 @@ Glossary of shapes:
 
 from collections.abc import Callable
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import haiku as hk
@@ -136,7 +136,7 @@ def _flags(inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Arra
     return Flags(resets & active, active)  # behind a row's end nothing happens to its state
 
 
-def _check_flags(name: str, value: chex.Array, shape: tuple[int, ...], dtype: type) -> None:
+def _check_flags(name: str, value: chex.Array, shape: tuple[int, ...], dtype: Any) -> None:
     """Checks that `value` has the leading dimensions of the inputs and the dtype."""
     most = ('T', 'B')[: len(shape)] if name == 'resets' else ('B',)
     got = jnp.shape(value)

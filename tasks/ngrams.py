@@ -156,7 +156,9 @@ def _discounted(counts: np.ndarray) -> np.ndarray:
 
 def _discount(counts: np.ndarray) -> float:
     once, twice = np.count_nonzero(counts == 1), np.count_nonzero(counts == 2)
-    return once / (once + 2 * twice) if once else 0.5  # without singletons there is no estimate
+    if not once:
+        return 0.5  # without singletons there is no estimate
+    return float(once) / float(once + 2 * twice)
 
 
 def _count_words(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
