@@ -12,7 +12,6 @@ import pathlib
 import shutil
 import sys
 import time
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 import tqdm
@@ -99,12 +98,7 @@ class Metrics:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -191,12 +185,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _time_left(self, step: int) -> str:
@@ -204,6 +193,11 @@ class Progress:
             return '?'
         seconds = (time.monotonic() - self._start) / (step - self._first)
         return tqdm.tqdm.format_interval(round(seconds * (self._num_steps - step)))
+
+
+def perplexity(nats: float) -> float:
+    """Returns the perplexity for a mean loss in nats; above 700 it would overflow and is cut."""
+    return math.exp(min(nats, 700.0))
 
 
 def describe(values: Row) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import socket
-from types import TracebackType
 from typing import Any
 
 from launch import _errors
@@ -44,12 +43,7 @@ class RunDirectory:
         self._file.flush()
         return self.path
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
 

@@ -377,7 +377,7 @@ class Meter:
         loss = self._total / self._weight
         values = {
             'loss': loss,
-            'perplexity': math.exp(min(loss, 700.0)),
+            'perplexity': _report.perplexity(loss),
             f'{unit}_per_second': self._weight / seconds,
             'grad_norm': self._grad_norm / self.steps,
             'seconds': seconds,

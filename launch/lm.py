@@ -155,7 +155,9 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     saved = checkpointer.newest_metadata()
     if saved:
         classes = _cli.field_classes(Config)
-        for line in _run_directory.check_config(saved[1]['config'], _as_dict(config), classes):
+        for line in _run_directory.check_config(
+            saved[1]['config'], dataclasses.asdict(config), classes
+        ):
             print(f'changed since the checkpoint: {line}')
     streams = _prepare(config, saved)
     words = streams.vocabulary
@@ -165,7 +167,7 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     task = _make_task(config, model, streams, measure)
     _describe(config, streams, task)
     interrupts.check()
-    metadata = {'config': _as_dict(config), 'corpus': streams.key}
+    metadata = {'config': dataclasses.asdict(config), 'corpus': streams.key}
     state = _supervised.train(config, task, run_dir, interrupts, metadata)
     params = state.replicated.params
     results = _results(config, measure, params, streams)
@@ -285,7 +287,7 @@ def _make_task(
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         value = measure(params, streams.valid)
-        return {'valid_loss': value, 'valid_perplexity': _perplexity(value)}
+        return {'valid_loss': value, 'valid_perplexity': _report.perplexity(value)}
 
     carry = model.initial_state(config.batch_size)
     return _supervised.Task(model.init, carry, loss, batch, evaluate, 'words')
@@ -316,15 +318,11 @@ def _results(
     splits = {'valid': streams.valid, 'test': streams.test}
     results = _ngram_results(streams, splits)
     for split, tokens in splits.items():
-        results[f'{config.core}_{split}'] = _perplexity(measure(params, tokens))
+        results[f'{config.core}_{split}'] = _report.perplexity(measure(params, tokens))
     print(f'\nperplexity per word   {"validation":>10} {"test":>10}')
     for name in dict.fromkeys(key.rsplit('_', 1)[0] for key in results):
         print(f'{name:<21} {results[f"{name}_valid"]:>10.2f} {results[f"{name}_test"]:>10.2f}')
     return results
-
-
-def _perplexity(nats: float) -> float:
-    return math.exp(min(nats, 700.0))  # of a model gone astray it would overflow
 
 
 def _ngram_results(
@@ -384,10 +382,6 @@ def _describe(config: Config, streams: language_modeling.Streams, task: _supervi
     core = _cores.count(shapes)
     devices = f'{jax.local_device_count()} x {jax.devices()[0].device_kind}'
     print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}')
-
-
-def _as_dict(config: Config) -> dict[str, Any]:
-    return dataclasses.asdict(config)
 
 
 if __name__ == '__main__':

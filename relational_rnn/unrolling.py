@@ -177,13 +177,38 @@ def _advance(
     apply: memory.Apply = memory.apply_linear,
 ) -> tuple[memory.State, tuple[chex.Array, ...]]:
     """One step with its flags, [B] or []: reset, step, and hold what is not active."""
+    return _guard(
+        lambda state: memory.step(params, config, projected, state, apply),
+        lambda batch_size: memory.initial_memory(config, batch_size),
+        state,
+        flags,
+    )
+
+
+def _guard(
+    step: Callable[[Any], tuple[Any, Any]],
+    initial_state: Callable[[int | None], Any],
+    state: Any,
+    flags: Flags,
+) -> tuple[Any, Any]:
+    """Resets the state, steps to (new state, anything), and holds the rows that are not active."""
     if flags.resets is not None:
-        batch = flags.resets.shape[0] if flags.resets.ndim else None
-        state = _select(flags.resets, memory.initial_memory(config, batch), state)
-    stepped, attention = memory.step(params, config, projected, state, apply)
+        batch_size = flags.resets.shape[0] if flags.resets.ndim else None
+        state = _select(flags.resets, initial_state(batch_size), state)
+    stepped, rest = step(state)
     if flags.active is not None:
         stepped = _select(flags.active, stepped, state)
-    return stepped, attention
+    return stepped, rest
+
+
+def _scan_body(config: memory.MemoryConfig, params: memory.StepParams) -> Callable:
+    """Returns the body of a scan over (projected, flags) that gives the state after each step."""
+
+    def body(state: memory.State, now: tuple) -> tuple:
+        state, _ = _advance(config, params, now[0], state, now[1])
+        return state, state
+
+    return body
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -196,11 +221,7 @@ def _scan(
     flags: Flags,
 ) -> memory.State:
     """Returns the state after every step, [T, B, N, F]."""
-
-    def body(state: memory.State, now: tuple) -> tuple:
-        state, _ = _advance(config, params, now[0], state, now[1])
-        return state, state
-
+    body = _scan_body(config, params)
     return jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)[1]
 
 
@@ -301,12 +322,7 @@ def _scan_rematerialized(
     flags: Flags,
 ) -> memory.State:
     """As `_scan`, keeping only the states for the backward pass."""
-
-    @jax.checkpoint
-    def body(state: memory.State, now: tuple) -> tuple:
-        state, _ = _advance(config, params, now[0], state, now[1])
-        return state, state
-
+    body = jax.checkpoint(_scan_body(config, params))
     return jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)[1]
 
 
@@ -322,12 +338,12 @@ def _unroll_any(
 
     def advance(now: tuple, state: chex.ArrayTree) -> tuple:
         inputs, flags = now
-        if flags.resets is not None:
-            batch = flags.resets.shape[0] if flags.resets.ndim else None
-            state = _select(flags.resets, core.initial_state(batch), state)
-        output, stepped = core(inputs, state)
-        if flags.active is not None:
-            stepped = _select(flags.active, stepped, state)
+
+        def step(state: chex.ArrayTree) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+            output, stepped = core(inputs, state)
+            return stepped, output
+
+        stepped, output = _guard(step, core.initial_state, state, flags)
         return _silence(output, flags.active), stepped
 
     advance_once: Callable = hk.remat(advance) if remat else advance
