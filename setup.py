@@ -23,6 +23,7 @@ setuptools.setup(
     python_requires='>=3.11',
     install_requires=[
         'absl-py>=2.1',
+        'array_record>=0.8',
         'chex>=0.1.92',
         'dm-haiku>=0.0.17',
         'importlib_resources>=6',  # tensorflow-datasets needs it and does not say so
@@ -33,6 +34,7 @@ setuptools.setup(
         'numpy>=1.26',
         'optax>=0.2.8',
         'orbax-checkpoint>=0.11',
+        'protobuf>=3.20',
         'tensorboardX>=2.6',
         'tensorflow-datasets>=4.9.10',
         'tqdm>=4.66',

@@ -11,37 +11,69 @@
          In files every line ends in one `<eos>`, blank lines too: the published counts of WikiText
          hold. Books are wrapped at some column, so in folders a paragraph ends in one `<eos>`: at
          blank lines and at the end of the file.
+  gutenberg    your own books in `data_dir`, in the last of these layouts.
+  gigaword, lm1b, pg19, wikitext103
+         the data sets of TensorFlow Datasets (TFDS) in its `data_dir`, see `tfds_builders`; they
+         are prepared when they are used first. One `<eos>` ends
+           a document or headline of gigaword, which writes `<unk>` as 'UNK' too: both are `<unk>`;
+           a sentence of lm1b. It has no valid split: that is the end of train, 20,000 sentences
+             or a tenth if that is less, and train goes without them; test is whole;
+           a paragraph of pg19, as in folders;
+           a line of wikitext103, as in files.
 
-Nothing holds a corpus in memory: files are read in blocks of a mebibyte that end before a word.
-Another corpus is a constructor in `_CORPORA`.
+Nothing holds a corpus in memory: files are read in blocks. Another corpus is a constructor in
+`_CORPORA`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 import os
 import pathlib
 import re
-import tempfile
 
-from tasks import base, python_docs, vocabulary
+from tasks import python_docs, text_files, vocabulary
 
-SPLITS = ('train', 'valid', 'test')
+SPLITS = text_files.SPLITS
+_NOT_SPACE = re.compile(r'[^ \t\n\r\f\v]+')
+_OTHER_SPACES = [chr(i) for i in range(1 << 16) if chr(i).isspace() and _NOT_SPACE.match(chr(i))]
+
+
+def _split_at_ascii_space(text: str) -> list[str]:
+    if any(mark in text for mark in _OTHER_SPACES):
+        return _NOT_SPACE.findall(text)
+    return text.split()  # the same words in half the time
+
+
 # whitespace: words between ASCII white space; a no-break space belongs to its word.
 # words: runs of letters, digits and underscores, and every other visible character alone.
-TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
-    'whitespace': re.compile(r'[^ \t\n\r\f\v]+').findall,
+TOKENIZERS: dict[str, text_files.Tokenizer] = {
+    'whitespace': _split_at_ascii_space,
     'words': re.compile(rf'\w+|{vocabulary.UNK}|{vocabulary.EOS}|[^\w\s]').findall,
 }
-_DEFAULT_TOKENIZERS = {'pydoc': 'words', 'text': 'whitespace'}
+# Words to know, unless told otherwise; all of them for the others. In pydoc, words that occur once
+# could not be learned from 380,000 words. Santoro et al. 2018, section 4.3, has about 250,000.
+DEFAULT_VOCAB_SIZES = {'pydoc': 10_000, 'gigaword': 250_000, 'lm1b': 250_000, 'pg19': 250_000}
+# What is read of gigaword: the fields of its examples.
+GIGAWORD_TEXTS = {
+    'document': ('document',),
+    'summary': ('summary',),
+    'both': ('document', 'summary'),
+}
+_DEFAULT_TOKENIZERS = {
+    'pydoc': 'words',
+    'text': 'whitespace',
+    'gutenberg': 'words',
+    'gigaword': 'whitespace',
+    'lm1b': 'whitespace',
+    'pg19': 'words',
+    'wikitext103': 'whitespace',
+}
 _RULES = 1  # raise it when a tokenizer or a reader changes what it yields
-_LAYOUTS = ('wiki.{}.tokens', '{}.txt', '{}/*.txt')
-_BLANK_LINES = re.compile(r'\n[ \t\r\f\v]*\n[ \t\n\r\f\v]*')
 _EOS = vocabulary.EOS
-_BLOCK = 1 << 20  # bytes
-_LARGE = 1 << 30  # bytes; digests of such files are remembered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +83,22 @@ class Corpus:
     name: str
     fingerprint: str  # hex; changes with the content and with the rules of cutting it into words
     blocks: Callable[[str], Iterator[list[str]]]  # split -> lists of words, <eos> included
+    num_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> of text
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """The arguments of `load`, with their defaults filled in."""
+
+    name: str
+    folder: pathlib.Path | None
+    tokenizer: str
+    cache_dir: pathlib.Path
+    gigaword_text: str
+
+    @property
+    def cut(self) -> text_files.Tokenizer:
+        return TOKENIZERS[self.tokenizer]
 
 
 def load(
@@ -58,14 +106,18 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     tokenizer: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    gigaword_text: str = 'document',
 ) -> Corpus:
     """Opens a corpus and checks that its splits are there.
 
     Args:
-      name: 'pydoc' or 'text'.
-      data_dir: the folder of a `text` corpus.
-      tokenizer: 'whitespace' (the default of `text`) or 'words' (of `pydoc`).
+      name: one of `NAMES`.
+      data_dir: the folder of your own files, or of all data sets of TFDS: there None means what
+        TFDS means by it, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+      tokenizer: 'whitespace' or 'words', None for the corpus's own: 'words' for pydoc, gutenberg
+        and pg19, 'whitespace' for those that are published as words with spaces between.
       cache_dir: where digests of files over a gibibyte are remembered, None for the default.
+      gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
 
     Returns:
       The corpus.
@@ -74,12 +126,21 @@ def load(
       ValueError: an argument is not one of those that there are.
       DataError: the data cannot be used.
     """
-    if name not in _CORPORA:
-        raise ValueError(f'unknown dataset {name!r}: there are {", ".join(_CORPORA)}')
-    if tokenizer and tokenizer not in TOKENIZERS:
-        raise ValueError(f'unknown tokenizer {tokenizer!r}: there are {", ".join(TOKENIZERS)}')
-    folder = pathlib.Path(data_dir) if data_dir else None
-    return _CORPORA[name](folder, tokenizer, pathlib.Path(cache_dir or default_cache_dir()))
+    for what, value, known in (
+        ('dataset', name, NAMES),
+        ('tokenizer', tokenizer or 'words', TOKENIZERS),
+        ('gigaword_text', gigaword_text, GIGAWORD_TEXTS),
+    ):
+        if value not in known:
+            raise ValueError(f'unknown {what} {value!r}: there are {", ".join(known)}')
+    request = _Request(
+        name,
+        pathlib.Path(data_dir) if data_dir else None,
+        tokenizer or _DEFAULT_TOKENIZERS[name],
+        pathlib.Path(cache_dir or default_cache_dir()),
+        gigaword_text,
+    )
+    return _CORPORA[name](request)
 
 
 def tokenize(text: str, name: str, tokenizer: str | None = None) -> list[str]:
@@ -107,135 +168,101 @@ def default_cache_dir() -> pathlib.Path:
     return pathlib.Path(root) / 'relational_rnn'
 
 
-def _pydoc(folder: pathlib.Path | None, tokenizer: str | None, cache_dir: pathlib.Path) -> Corpus:
-    del cache_dir
-    if folder:
-        raise ValueError(f'dataset pydoc reads no files: leave out data_dir {folder}')
-    tokenizer = tokenizer or _DEFAULT_TOKENIZERS['pydoc']
+def _pydoc(request: _Request) -> Corpus:
+    if request.folder:
+        raise ValueError(f'dataset pydoc reads no files: leave out data_dir {request.folder}')
 
     def blocks(split: str) -> Iterator[list[str]]:
         for document in python_docs.read(split):
-            yield tokenize(''.join(f'{line} {_EOS} ' for line in document), 'pydoc', tokenizer)
+            text = ''.join(f'{line} {_EOS} ' for line in document)
+            yield tokenize(text, 'pydoc', request.tokenizer)
 
-    return Corpus('pydoc', _hash('pydoc', tokenizer, python_docs.fingerprint()), blocks)
+    identity = _hash('pydoc', request.tokenizer, python_docs.fingerprint())
+    return Corpus('pydoc', identity, blocks)
 
 
-def _text(folder: pathlib.Path | None, tokenizer: str | None, cache_dir: pathlib.Path) -> Corpus:
-    if not folder:
-        raise ValueError('dataset text reads your own files: name their folder with data_dir')
-    tokenizer = tokenizer or _DEFAULT_TOKENIZERS['text']
-    layout, paths = _find(folder)
-    read = _paragraphs if layout.endswith('/*.txt') else _lines
+def _text(request: _Request) -> Corpus:
+    return _files(request, text_files.LAYOUTS)
+
+
+def _gutenberg(request: _Request) -> Corpus:
+    return _files(request, text_files.LAYOUTS[-1:])
+
+
+def _files(request: _Request, layouts: Sequence[str]) -> Corpus:
+    """A corpus of files in a folder that the user names."""
+    name = request.name
+    if not request.folder:
+        raise ValueError(f'dataset {name} reads your own files: name their folder with data_dir')
+    layout, paths = text_files.find(request.folder, layouts)
+    read = text_files.paragraphs if layout.endswith('/*.txt') else text_files.lines
 
     def blocks(split: str) -> Iterator[list[str]]:
-        return itertools.chain.from_iterable(
-            read(path, TOKENIZERS[tokenizer]) for path in paths[split]
-        )
+        return itertools.chain.from_iterable(read(path, request.cut) for path in paths[split])
 
     digests = [
-        (split, path.name, _digest(path, cache_dir)) for split in SPLITS for path in paths[split]
+        (split, path.name, text_files.digest(path, request.cache_dir))
+        for split in SPLITS
+        for path in paths[split]
     ]
-    return Corpus('text', _hash('text', tokenizer, layout, digests), blocks)
+    sizes = {split: sum(path.stat().st_size for path in paths[split]) for split in SPLITS}
+    return Corpus(name, _hash(name, request.tokenizer, layout, digests), blocks, sizes)
 
 
-_CORPORA: dict[str, Callable[[pathlib.Path | None, str | None, pathlib.Path], Corpus]] = {
+def _gigaword(request: _Request) -> Corpus:
+    def cut(texts: Sequence[str]) -> Iterator[list[str]]:
+        for words in _one_eos_each(request, texts):
+            yield [vocabulary.UNK if word == 'UNK' else word for word in words]
+
+    return _prepared(request, GIGAWORD_TEXTS[request.gigaword_text], cut)
+
+
+def _sentences(request: _Request) -> Corpus:
+    return _prepared(request, ('text',), functools.partial(_one_eos_each, request))
+
+
+def _pg19(request: _Request) -> Corpus:
+    def cut(texts: Sequence[str]) -> Iterator[list[str]]:
+        for text in texts:
+            yield from text_files.paragraphs_of(text, request.cut)
+
+    return _prepared(request, ('book_text',), cut)
+
+
+def _one_eos_each(request: _Request, texts: Sequence[str]) -> Iterator[list[str]]:
+    yield request.cut(f' {_EOS} '.join([*texts, '']))
+
+
+def _prepared(
+    request: _Request,
+    fields: Sequence[str],
+    cut: Callable[[Sequence[str]], Iterator[list[str]]],
+) -> Corpus:
+    """A corpus that TFDS keeps, whose examples have these fields."""
+    from tasks import tfds_preparing, tfds_records  # they import TFDS, which few corpora need
+
+    identity, splits = tfds_preparing.prepared(request.name, request.folder)
+
+    def blocks(split: str) -> Iterator[list[str]]:
+        if split not in splits:
+            raise ValueError(f'unknown split {split!r}: there are {", ".join(splits)}')
+        return itertools.chain.from_iterable(map(cut, tfds_records.read(splits[split], fields)))
+
+    sizes = {split: part.num_bytes for split, part in splits.items()}
+    return Corpus(request.name, _hash(request.tokenizer, fields, identity), blocks, sizes)
+
+
+_CORPORA: dict[str, Callable[[_Request], Corpus]] = {
     'pydoc': _pydoc,
     'text': _text,
+    'gutenberg': _gutenberg,
+    'gigaword': _gigaword,
+    'lm1b': _sentences,
+    'pg19': _pg19,
+    'wikitext103': _sentences,
 }
 NAMES = tuple(_CORPORA)
-
-
-def _find(folder: pathlib.Path) -> tuple[str, dict[str, list[pathlib.Path]]]:
-    """The most complete layout and the files of its splits."""
-    if not folder.is_dir():
-        raise base.DataError(f'{folder} is not a folder: data_dir names the folder of the splits')
-    found = {layout: _files(folder, layout) for layout in _LAYOUTS}
-    layout, paths = max(found.items(), key=lambda item: sum(map(bool, item[1].values())))
-    for split in SPLITS:
-        if not paths[split]:
-            wanted = ', '.join(layout.format(split) for layout in _LAYOUTS)
-            raise base.DataError(
-                f'{folder} has no {split} split: looked for {wanted} (one layout for all splits)'
-            )
-        if not any(path.stat().st_size for path in paths[split]):
-            raise base.DataError(f'{folder}: the {split} split ({layout.format(split)}) is empty')
-    return layout, paths
-
-
-def _files(folder: pathlib.Path, layout: str) -> dict[str, list[pathlib.Path]]:
-    return {
-        split: sorted(path for path in folder.glob(layout.format(split)) if path.is_file())
-        for split in SPLITS
-    }
-
-
-def _lines(path: pathlib.Path, tokenize: Callable[[str], list[str]]) -> Iterator[list[str]]:
-    text = ''
-    for text in _blocks(path):
-        yield tokenize(text.replace('\n', f' {_EOS} '))
-    if not text.endswith('\n'):
-        yield [_EOS]
-
-
-def _paragraphs(path: pathlib.Path, tokenize: Callable[[str], list[str]]) -> Iterator[list[str]]:
-    last = _EOS
-    for text in _blocks(path):
-        words = tokenize(_BLANK_LINES.sub(f' {_EOS} ', text))
-        if words and words[0] == last == _EOS:
-            del words[0]  # blank lines at the beginning
-        if words:
-            last = words[-1]
-            yield words
-    if last != _EOS:
-        yield [_EOS]
-
-
-def _blocks(path: pathlib.Path) -> Iterator[str]:
-    """The text of a file in blocks; all but the last end just before a word."""
-    try:
-        with path.open('rb') as file:
-            offset, rest = 0, b''
-            while chunk := file.read(_BLOCK):
-                rest += chunk
-                body = rest.rstrip()
-                cut = max(body.rfind(b'\n'), body.rfind(b' ')) + 1
-                yield _decode(rest[:cut], path, offset)
-                offset, rest = offset + cut, rest[cut:]
-            yield _decode(rest, path, offset)
-    except OSError as error:
-        raise base.DataError(f'{path} cannot be read: {error.strerror}') from error
-
-
-def _decode(block: bytes, path: pathlib.Path, offset: int) -> str:
-    try:
-        text = block.decode('utf-8')
-    except UnicodeDecodeError as error:
-        raise base.DataError(
-            f'{path} is not UTF-8: byte 0x{block[error.start]:02x} at offset '
-            f'{offset + error.start}; convert the file to UTF-8'
-        ) from error
-    return text if offset else text.removeprefix('\ufeff')
-
-
-def _digest(path: pathlib.Path, cache_dir: pathlib.Path) -> str:
-    """The SHA-256 of a file; of a large one, remembered by path, size and time of change."""
-    try:
-        stat = path.stat()
-        key = _hash(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-        memo = cache_dir / 'digests' / key
-        if stat.st_size >= _LARGE and memo.is_file():
-            return memo.read_text()
-        with path.open('rb') as file:
-            digest = hashlib.file_digest(file, 'sha256').hexdigest()
-        if stat.st_size >= _LARGE:
-            memo.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
-                whole = pathlib.Path(scratch) / key
-                whole.write_text(digest)
-                whole.replace(memo)
-        return digest
-    except OSError as error:
-        raise base.DataError(f'{error.filename} cannot be read: {error.strerror}') from error
+TFDS_NAMES = ('gigaword', 'lm1b', 'pg19', 'wikitext103')
 
 
 def _hash(*parts: object) -> str:

@@ -1,10 +1,16 @@
 import itertools
 import os
-import tracemalloc
+import pathlib
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from tasks import base, corpora
+from tasks import base, corpora, tfds_builders
+from tests import prepared_corpora
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def write(folder, files):
@@ -26,83 +32,19 @@ def read(folder, train, layout='{}.txt', tokenizer=None):
     return words_of(corpora.load('text', write(folder, files), tokenizer), 'train')
 
 
-class TestLayouts:
-    @pytest.mark.parametrize('layout', ['wiki.{}.tokens', '{}.txt', '{}/book.txt'])
-    def test_each_layout_is_found(self, tmp_path, layout):
-        contents = {'train': 'one two\n', 'valid': 'three\n', 'test': 'four\n'}
-        write(tmp_path, {layout.format(split): text for split, text in contents.items()})
-        corpus = corpora.load('text', str(tmp_path))
-        for split, text in contents.items():
-            assert words_of(corpus, split) == [*text.split(), '<eos>']
-
-    def test_the_first_complete_layout_wins(self, tmp_path):
-        write(tmp_path, {f'{split}.txt': 'second' for split in corpora.SPLITS})
-        write(tmp_path, {'wiki.train.tokens': 'first', 'wiki.valid.tokens': 'first'})
-        assert words_of(corpora.load('text', tmp_path), 'train') == ['second', '<eos>']
-        write(tmp_path, {'wiki.test.tokens': 'first'})
-        assert words_of(corpora.load('text', tmp_path), 'train') == ['first', '<eos>']
-
-    def test_documents_of_a_folder_are_read_by_name_and_other_files_are_not(self, tmp_path):
-        write(tmp_path, {'train/b.txt': 'b', 'train/a.txt': 'a', 'train/c.md': 'c'})
-        assert read(tmp_path, 'aa', '{}/aa.txt') == ['a', '<eos>', 'aa', '<eos>', 'b', '<eos>']
-
-    def test_a_corpus_is_read_as_often_as_one_likes(self, tmp_path):
-        write(tmp_path, {f'{split}.txt': 'a b' for split in corpora.SPLITS})
-        corpus = corpora.load('text', tmp_path)
-        assert words_of(corpus, 'train') == words_of(corpus, 'train') == ['a', 'b', '<eos>']
-
-
-class TestReading:
-    @pytest.mark.parametrize('end', ['', '\n'])
-    def test_in_files_every_line_ends_in_one_eos(self, tmp_path, end):
-        text = f' \n = A title = \n\n a b{end}'
-        eos = '<eos>'
-        assert read(tmp_path, text) == [eos, '=', 'A', 'title', '=', eos, eos, 'a', 'b', eos]
-
-    @pytest.mark.parametrize('end', ['', '\n', ' \n\n', '\n\n\n\t\n'])
-    def test_in_folders_every_paragraph_ends_in_one_eos(self, tmp_path, end):
-        text = f'\n \nA\ntitle\n\n\n \nfirst line\nsecond line{end}'
-        wanted = ['A', 'title', '<eos>', 'first', 'line', 'second', 'line', '<eos>']
-        assert read(tmp_path, text, '{}/a.txt') == wanted
-
-    def test_a_blank_document_has_no_words(self, tmp_path):
-        write(tmp_path, {'train/0.txt': '', 'train/1.txt': '\n \n\n'})
-        assert read(tmp_path, 'a', '{}/2.txt') == ['a', '<eos>']
-
-    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
-    def test_windows_files_read_like_others(self, tmp_path, layout):
-        text = 'a title\n\n\nä b\nc d\n'
-        plain = read(tmp_path / 'plain', text, layout)
-        windows = b'\xef\xbb\xbf' + text.replace('\n', '\r\n').encode()
-        assert read(tmp_path / 'windows', windows, layout) == plain
-
-    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
-    def test_the_size_of_a_block_does_not_matter(self, tmp_path, monkeypatch, layout):
-        text = '\ufeff\n\n one  two\n\n \nthrée ∀∃ \t four\r\n\r\n\r\nfive-and-six ' + 3 * '\n'
-        whole = read(tmp_path, text, layout)
-        assert len(whole) > 8
-        for size in range(1, 30):
-            monkeypatch.setattr(corpora, '_BLOCK', size)
-            assert read(tmp_path, text, layout) == whole
-
-    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
-    def test_memory_is_bounded_by_the_block(self, tmp_path, monkeypatch, layout):
-        monkeypatch.setattr(corpora, '_BLOCK', 1 << 12)
-        read(tmp_path, 100_000 * 'word after word ', layout)
-        corpus = corpora.load('text', tmp_path)
-        tracemalloc.start()
-        count = sum(map(len, corpus.blocks('train')))
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert count == 300_001
-        assert peak < 500_000
-
-
 class TestTokenizers:
     def test_whitespace_splits_at_ascii_white_space_only(self, tmp_path):
         text = 'a\tb\x0bc\x0cd  no\xa0break em\u2003space next\x85line group\x1dmark'
         wanted = ['a', 'b', 'c', 'd', 'no\xa0break', 'em\u2003space', 'next\x85line']
         assert read(tmp_path, text) == [*wanted, 'group\x1dmark', '<eos>']
+
+    def test_whitespace_is_the_same_rule_with_and_without_rare_characters(self):
+        tokenize = corpora.TOKENIZERS['whitespace']
+        for code in range(1 << 16):
+            mark = chr(code)
+            one = mark not in ' \t\n\r\f\v'
+            assert tokenize(f'a{mark}b') == ([f'a{mark}b'] if one else ['a', 'b']), hex(code)
+        assert tokenize(' \n') == tokenize('') == []
 
     def test_words_sets_punctuation_apart(self, tmp_path):
         text = 'Don\'t say "naïve_name(<unk>)..." <eos>'
@@ -153,79 +95,140 @@ class TestFingerprint:
         ]
         assert len({one.fingerprint for one in corpus}) == len(corpus)
 
-    def test_digests_of_large_files_are_remembered_until_the_file_changes(
-        self, tmp_path, monkeypatch
-    ):
-        read(tmp_path, 'some text')
-        monkeypatch.setattr(corpora, '_LARGE', 6)  # bytes: train is large, valid and test are not
-        hashed = []
-        digest = corpora.hashlib.file_digest
-        monkeypatch.setattr(
-            corpora.hashlib, 'file_digest', lambda *a: hashed.append(a[0].name) or digest(*a)
-        )
-        path, cache = tmp_path / 'train.txt', tmp_path / 'cache'
-        first, again = (corpora.load('text', tmp_path, cache_dir=cache) for _ in range(2))
-        assert hashed.count(str(path)) == 1
-        assert first.fingerprint == again.fingerprint
-        path.write_text('same text')
-        os.utime(path, ns=(0, 1))
-        changed = corpora.load('text', tmp_path, cache_dir=cache)
-        assert hashed.count(str(path)) == 2
-        assert changed.fingerprint != first.fingerprint
+
+@pytest.fixture(scope='module', params=corpora.TFDS_NAMES)
+def prepared(request, tmp_path_factory):
+    """The name and data_dir of a small data set."""
+    name = request.param
+    return name, prepared_corpora.PREPARE[name](tmp_path_factory.mktemp(name))
+
+
+class TestTfds:
+    """The small data sets are described in `prepared_corpora`."""
+
+    def test_each_is_read_in_three_splits_as_often_as_one_likes(self, prepared):
+        corpus = corpora.load(*prepared)
+        counts = {
+            'gigaword': [200 * 9, 30 * 9, 40 * 9],
+            'lm1b': [225 * 8, 25 * 8, 40 * 8],
+            'pg19': [5 * 290, 290, 2 * 290],
+            'wikitext103': [250 * 8 + 1, 30 * 8 + 1, 40 * 8 + 1],
+        }
+        found = [words_of(corpus, split) for split in corpora.SPLITS]
+        assert list(map(len, found)) == counts[corpus.name]
+        assert all(words[-1] == '<eos>' for words in found)
+        assert words_of(corpus, 'test') == found[2]
+
+    def test_the_number_of_bytes_is_about_that_of_the_texts(self, prepared):
+        corpus = corpora.load(*prepared)
+        assert list(corpus.num_bytes) == list(corpora.SPLITS)
+        for split, size in corpus.num_bytes.items():
+            text = len(' '.join(words_of(corpus, split)))
+            assert 0.5 * text < size < 3 * text
+
+    def test_tfrecord_reads_like_array_record(self, prepared, tmp_path):
+        name, data_dir = prepared
+        copy = shutil.copytree(data_dir, tmp_path / 'copy')
+        before = corpora.load(name, copy)
+        wanted = {split: words_of(before, split) for split in corpora.SPLITS}
+        (folder,) = (path.parent for path in copy.glob('*/*/features.json'))
+        prepared_corpora.as_tfrecord(folder)
+        assert len(list(folder.glob('*-train.tfrecord-*-of-00002'))) == 2
+        after = corpora.load(name, copy)
+        assert {split: words_of(after, split) for split in corpora.SPLITS} == wanted
+        assert after.num_bytes == before.num_bytes
+
+    def test_the_fingerprint_knows_the_tokenizer_and_not_the_place(self, prepared, tmp_path):
+        name, data_dir = prepared
+        shutil.copytree(data_dir, tmp_path / 'copy')
+        prints = {
+            corpora.load(name, data_dir, tokenizer).fingerprint
+            for tokenizer in (None, 'words', 'whitespace')
+        }
+        assert len(prints) == 2
+        assert corpora.load(name, tmp_path / 'copy').fingerprint in prints
+
+    def test_the_fingerprint_knows_the_records(self, tmp_path):
+        examples = prepared_corpora.pairs()
+        first = prepared_corpora.prepare('gigaword', tmp_path / 'a', examples)
+        examples['test'].pop()
+        second = prepared_corpora.prepare('gigaword', tmp_path / 'b', examples)
+        loaded = [corpora.load('gigaword', folder).fingerprint for folder in (first, second)]
+        assert loaded[0] != loaded[1]
+
+    def test_an_unknown_split_is_refused(self, prepared):
+        with pytest.raises(ValueError, match=r"'validation': there are train, valid, test"):
+            corpora.load(*prepared).blocks('validation')
+
+    def test_gigaword_gives_documents_or_headlines_or_both(self, tmp_path):
+        pair = {'document': 'an UNK a<unk> UNKNOWN <unk> .', 'summary': 'UNK head'}
+        splits = ('train', 'validation', 'test')
+        prepared_corpora.prepare('gigaword', tmp_path, {split: [pair] for split in splits})
+        document = ['an', '<unk>', 'a<unk>', 'UNKNOWN', '<unk>', '.', '<eos>']
+        wanted = {'document': document, 'summary': ['<unk>', 'head', '<eos>']}
+        wanted['both'] = wanted['document'] + wanted['summary']
+        prints = set()
+        for text, words in wanted.items():
+            corpus = corpora.load('gigaword', tmp_path, gigaword_text=text)
+            prints.add(corpus.fingerprint)
+            for split in corpora.SPLITS:
+                assert words_of(corpus, split) == words
+        assert len(prints) == 3
+
+    def test_the_end_of_the_sentences_validates_and_is_not_trained_on(self, tmp_path, monkeypatch):
+        texts = [{'text': f'sentence {i}'} for i in range(100)]
+        prepared_corpora.prepare('lm1b', tmp_path, {'train': texts, 'test': texts[:3]})
+        for wanted in (10, 4):  # a tenth, and what is held out of the whole
+            corpus = corpora.load('lm1b', tmp_path)
+            train, valid = (words_of(corpus, split)[1::3] for split in ('train', 'valid'))
+            assert (len(train), len(valid)) == (100 - wanted, wanted)
+            assert sorted(train + valid, key=int) == [str(i) for i in range(100)]
+            monkeypatch.setattr(tfds_builders.Lm1b, 'num_valid', 4)
+
+    def test_books_are_read_as_in_folders(self, tmp_path):
+        book = prepared_corpora.book(11)
+        book['book_text'] = '\n\nTitle\n\n\na line\nof words,\n \nthe end\n'
+        splits = ('train', 'validation', 'test')
+        prepared_corpora.prepare('pg19', tmp_path, {split: [book, book] for split in splits})
+        text = 'Title <eos> a line of words , <eos> the end <eos>'
+        once = text.split()
+        assert words_of(corpora.load('pg19', tmp_path), 'train') == once + once
+
+    def test_a_damaged_file_is_named_when_it_is_read(self, tmp_path):
+        prepared_corpora.gigaword(tmp_path)
+        (path,) = tmp_path.glob('gigaword/1.2.0/*-train.*')
+        corpus = corpora.load('gigaword', tmp_path)
+        path.write_bytes(path.read_bytes()[:9000])
+        with pytest.raises(base.DataError, match=f'{path} is damaged'):
+            words_of(corpus, 'train')
+
+
+def test_importing_starts_no_tfds():
+    code = 'import sys, tasks.corpora; print("tensorflow_datasets" in sys.modules)'
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == 'False\n'
+
+
+def test_what_has_a_default_vocabulary_is_a_corpus():
+    assert set(corpora.DEFAULT_VOCAB_SIZES) <= set(corpora.NAMES)
+    assert corpora.DEFAULT_VOCAB_SIZES['pydoc'] == 10_000
+    assert set(corpora.TFDS_NAMES) == set(tfds_builders.BUILDERS)
 
 
 class TestErrors:
-    def check(self, message, call, *arguments):
-        with pytest.raises(base.DataError, match=message) as caught:
-            call(*arguments)
-        assert '\n' not in str(caught.value)
-
-    def test_missing_folder(self, tmp_path):
-        self.check('none is not a folder', corpora.load, 'text', tmp_path / 'none')
-
-    def test_a_missing_split_names_what_was_looked_for(self, tmp_path):
-        write(tmp_path, {'wiki.valid.tokens': 'v', 'wiki.test.tokens': 't', 'train.txt': 'x'})
-        wanted = 'no train split: looked for wiki.train.tokens, train.txt, train/'
-        self.check(wanted, corpora.load, 'text', tmp_path)
-
-    def test_a_split_in_a_folder_without_texts_is_missing(self, tmp_path):
-        write(tmp_path, {'train/a.txt': 'x', 'valid/a.txt': 'x', 'test/a.md': 'x'})
-        self.check('no test split', corpora.load, 'text', tmp_path)
-
-    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
-    def test_empty_split(self, tmp_path, layout):
-        self.check('the train split .* is empty', read, tmp_path, '', layout)
-
-    @pytest.mark.parametrize('offset', [0, 5, 77])
-    def test_text_that_is_not_utf8_is_located(self, tmp_path, monkeypatch, offset):
-        monkeypatch.setattr(corpora, '_BLOCK', 16)
-        content = (20 * b'word ')[:offset] + b'\xff' + 20 * b' word'
-        wanted = f'train.txt is not UTF-8: byte 0xff at offset {offset};'
-        self.check(wanted, read, tmp_path, content)
-
-    def test_a_file_that_vanished_while_reading(self, tmp_path):
-        read(tmp_path, 'text')
-        corpus = corpora.load('text', tmp_path)
-        (tmp_path / 'train.txt').unlink()
-        wanted = 'train.txt cannot be read: No such file'
-        self.check(wanted, words_of, corpus, 'train')
-
-    def test_a_file_that_cannot_be_opened(self, tmp_path, monkeypatch):
-        def refuse(path, *arguments):
-            raise PermissionError(13, 'Permission denied', str(path))
-
-        read(tmp_path, 'text')
-        monkeypatch.setattr(corpora.pathlib.Path, 'open', refuse)
-        wanted = 'train.txt cannot be read: Permission denied'
-        self.check(wanted, corpora.load, 'text', tmp_path)
-
     @pytest.mark.parametrize(
         ('arguments', 'message'),
         [
             (('gigaward',), "unknown dataset 'gigaward': there are pydoc, text"),
             (('text', '.', 'bpe'), "unknown tokenizer 'bpe': there are whitespace, words"),
             (('text',), 'with data_dir'),
+            (('gutenberg',), 'with data_dir'),
             (('pydoc', '.'), 'leave out data_dir'),
+            (
+                ('gigaword', None, None, None, 'headline'),
+                "unknown gigaword_text 'headline': there are document, summary, both",
+            ),
         ],
     )
     def test_wrong_arguments(self, arguments, message):

@@ -58,7 +58,13 @@ def test_the_extra_for_developers_holds_the_tools_that_the_checks_call(arguments
 
 def test_all_that_is_imported_is_required(arguments):
     names = {re.match(r'[A-Za-z_-]+', line)[0] for line in arguments['install_requires']}
-    distributions = {'haiku': 'dm-haiku', 'orbax': 'orbax-checkpoint', 'absl': 'absl-py'}
+    distributions = {
+        'absl': 'absl-py',
+        'google': 'protobuf',
+        'haiku': 'dm-haiku',
+        'orbax': 'orbax-checkpoint',
+        'tensorflow_datasets': 'tensorflow-datasets',
+    }
     imported = set()
     for package in arguments['packages']:
         for path in (ROOT / package).glob('*.py'):

@@ -1,0 +1,176 @@
+"""Your own text files, as splits of words: where they lie and how they are cut.
+
+Nothing holds a file in memory: they are read in blocks of a mebibyte that end before a word. In
+`lines` every line ends in one `<eos>`, blank lines too. In `paragraphs`, for books, which are
+wrapped at some column, a paragraph does: at blank lines and at the end of the file.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+import pathlib
+import re
+import tempfile
+
+from tasks import base, vocabulary
+
+SPLITS = ('train', 'valid', 'test')
+LAYOUTS = ('wiki.{}.tokens', '{}.txt', '{}/*.txt')
+Tokenizer = Callable[[str], list[str]]
+_BLANK_LINES = re.compile(r'\n[ \t\r\f\v]*\n[ \t\n\r\f\v]*')
+_EOS = vocabulary.EOS
+_BLOCK = 1 << 20  # bytes
+_LARGE = 1 << 30  # bytes; digests of such files are remembered
+
+
+def find(folder: pathlib.Path, layouts: Sequence[str]) -> tuple[str, dict[str, list[pathlib.Path]]]:
+    """Finds the splits in a folder.
+
+    Args:
+      folder: the folder.
+      layouts: of `LAYOUTS`, in the order of preference.
+
+    Returns:
+      The most complete layout, and the files of its splits.
+
+    Raises:
+      DataError: there is no such folder, or a split is missing or empty.
+    """
+    if not folder.is_dir():
+        raise base.DataError(f'{folder} is not a folder: data_dir names the folder of the splits')
+    found = {layout: _files(folder, layout) for layout in layouts}
+    layout, paths = max(found.items(), key=lambda item: sum(map(bool, item[1].values())))
+    for split in SPLITS:
+        if not paths[split]:
+            wanted = ', '.join(layout.format(split) for layout in layouts)
+            raise base.DataError(
+                f'{folder} has no {split} split: looked for {wanted} (one layout for all splits)'
+            )
+        if not any(path.stat().st_size for path in paths[split]):
+            raise base.DataError(f'{folder}: the {split} split ({layout.format(split)}) is empty')
+    return layout, paths
+
+
+def _files(folder: pathlib.Path, layout: str) -> dict[str, list[pathlib.Path]]:
+    return {
+        split: sorted(path for path in folder.glob(layout.format(split)) if path.is_file())
+        for split in SPLITS
+    }
+
+
+def lines(path: pathlib.Path, tokenize: Tokenizer) -> Iterator[list[str]]:
+    """Cuts a file into words.
+
+    Args:
+      path: the UTF-8 file.
+      tokenize: cuts a text into words.
+
+    Yields:
+      The words of each block, with one `<eos>` a line.
+
+    Raises:
+      DataError: the file cannot be read or is not UTF-8.
+    """
+    text = ''
+    for text in _read(path):
+        yield tokenize(text.replace('\n', f' {_EOS} '))
+    if not text.endswith('\n'):
+        yield [_EOS]
+
+
+def paragraphs(path: pathlib.Path, tokenize: Tokenizer) -> Iterator[list[str]]:
+    """Cuts a book into words; arguments and errors as of `lines`.
+
+    Args:
+      path: the UTF-8 file.
+      tokenize: cuts a text into words.
+
+    Yields:
+      The words of each block, with one `<eos>` a paragraph.
+    """
+    return _paragraphs(_read(path), tokenize)
+
+
+def paragraphs_of(text: str, tokenize: Tokenizer) -> Iterator[list[str]]:
+    """Cuts a book that is no file into words, as `paragraphs` does.
+
+    Args:
+      text: the book.
+      tokenize: cuts a text into words.
+
+    Yields:
+      Its words, with one `<eos>` a paragraph.
+    """
+    return _paragraphs([text], tokenize)
+
+
+def _paragraphs(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:
+    last = _EOS
+    for text in blocks:
+        words = tokenize(_BLANK_LINES.sub(f' {_EOS} ', text))
+        if words and words[0] == last == _EOS:
+            del words[0]  # blank lines at the beginning
+        if words:
+            last = words[-1]
+            yield words
+    if last != _EOS:
+        yield [_EOS]
+
+
+def _read(path: pathlib.Path) -> Iterator[str]:
+    """The text of a file in blocks; all but the last end just before a word."""
+    try:
+        with path.open('rb') as file:
+            offset, rest = 0, b''
+            while chunk := file.read(_BLOCK):
+                rest += chunk
+                body = rest.rstrip()
+                cut = max(body.rfind(b'\n'), body.rfind(b' ')) + 1
+                yield _decode(rest[:cut], path, offset)
+                offset, rest = offset + cut, rest[cut:]
+            yield _decode(rest, path, offset)
+    except OSError as error:
+        raise base.DataError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def _decode(block: bytes, path: pathlib.Path, offset: int) -> str:
+    try:
+        text = block.decode('utf-8')
+    except UnicodeDecodeError as error:
+        raise base.DataError(
+            f'{path} is not UTF-8: byte 0x{block[error.start]:02x} at offset '
+            f'{offset + error.start}; convert the file to UTF-8'
+        ) from error
+    return text if offset else text.removeprefix('\ufeff')
+
+
+def digest(path: pathlib.Path, cache_dir: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file; of a large one, remembered by path, size and time of change.
+
+    Args:
+      path: the file.
+      cache_dir: the folder to remember it in.
+
+    Returns:
+      The digest in hex.
+
+    Raises:
+      DataError: the file cannot be read.
+    """
+    try:
+        stat = path.stat()
+        identity = f'{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}'
+        key = hashlib.sha256(identity.encode()).hexdigest()
+        memo = cache_dir / 'digests' / key
+        if stat.st_size >= _LARGE and memo.is_file():
+            return memo.read_text()
+        with path.open('rb') as file:
+            digest = hashlib.file_digest(file, 'sha256').hexdigest()
+        if stat.st_size >= _LARGE:
+            memo.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
+                whole = pathlib.Path(scratch) / key
+                whole.write_text(digest)
+                whole.replace(memo)
+        return digest
+    except OSError as error:
+        raise base.DataError(f'{error.filename} cannot be read: {error.strerror}') from error

@@ -1,0 +1,230 @@
+"""Opens data sets of TensorFlow Datasets (TFDS), and prepares those that are not there yet.
+
+A prepared data set is the folder `<data_dir>/<name>/<version>` of TFDS. It is made in a folder
+beside it, `.preparing`, and renamed when it is whole; a lock lets one process at a time prepare.
+A preparation that was killed leaves nothing that is ever read, and the next one clears it away.
+Sources lie in `<data_dir>/downloads/manual`, or come over the network.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import fcntl
+import io
+import pathlib
+import shutil
+import socket
+import sys
+import tarfile
+import threading
+from typing import Any
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+
+from google.protobuf import json_format
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import download_manager
+
+from tasks import base, tfds_builders, tfds_records, tfds_shuffling
+
+_DESCRIPTIONS = ('dataset_info.json', 'features.json')  # TFDS writes them when all else is there
+_REACH_SECONDS = 0.5
+_BAD_SOURCE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, KeyError, ValueError)
+
+
+def prepared(
+    name: str, data_dir: pathlib.Path | None = None
+) -> tuple[object, dict[str, tfds_records.Split]]:
+    """Opens a data set; prepares it if it is not there and its source is.
+
+    Args:
+      name: one of `tfds_builders.BUILDERS`.
+      data_dir: the folder of all data sets, None for that of TFDS: `$TFDS_DATA_DIR` or
+        `~/tensorflow_datasets`.
+
+    Returns:
+      What tells its content from others, for JSON, and its splits 'train', 'valid' and 'test'.
+
+    Raises:
+      DataError: it is neither prepared nor is its source there, or either is damaged.
+    """
+    try:
+        builder = _builder(name, data_dir)
+        folder = pathlib.Path(builder.data_path)
+        if not _is_whole(folder):
+            _check_source(builder, folder)
+            with _only_process(folder):
+                if not _is_whole(folder):
+                    _prepare(builder, folder)
+            builder = _builder(name, data_dir)
+        return _identity(builder, folder), _splits(builder)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise base.DataError(f'{name} cannot be prepared or read: {reason}') from error
+    except json_format.ParseError as error:
+        place = f'{name} in {data_dir or "the data_dir of TFDS"}'
+        reason = str(error).splitlines()[0]
+        raise base.DataError(
+            f'{place}: its dataset_info.json is damaged ({reason}): delete the folder of its '
+            'version to prepare it anew'
+        ) from error
+
+
+def _builder(name: str, data_dir: pathlib.Path | None) -> Any:
+    return tfds_builders.BUILDERS[name](data_dir=str(data_dir) if data_dir else None)
+
+
+def _is_whole(folder: pathlib.Path) -> bool:
+    return all((folder / name).is_file() for name in _DESCRIPTIONS)
+
+
+def _identity(builder: Any, folder: pathlib.Path) -> object:
+    """What a data set is: hashing its gigabytes at every start would take too long."""
+    files = []
+    for _, info in sorted(builder.info.splits.items()):
+        paths = map(pathlib.Path, info.filepaths)
+        for path, count in zip(paths, info.shard_lengths, strict=True):
+            if not path.is_file():
+                remedy = f'delete the folder {folder} to prepare it anew'
+                raise base.DataError(f'{path} is missing: {remedy}')
+            files.append((path.name, count, path.stat().st_size))
+    checksums = [info.checksum for info in builder.url_infos.values()]
+    return builder.name, str(builder.version), checksums, files
+
+
+def _splits(builder: Any) -> dict[str, tfds_records.Split]:
+    """The splits by the names that they have here."""
+    there = builder.info.splits
+    splits = {}
+    for ours, theirs in (('train', 'train'), ('valid', 'validation'), ('test', 'test')):
+        if theirs in there:
+            splits[ours] = _split(there[theirs], builder.info.file_format.value)
+        elif not (ours == 'valid' and builder.num_valid):
+            remedy = 'delete the folder to prepare it anew'
+            raise base.DataError(f'{builder.data_path} has no {theirs} split: {remedy}')
+    if builder.num_valid:
+        splits['train'], splits['valid'] = _cut(splits['train'], builder.num_valid)
+    return {split: splits[split] for split in ('train', 'valid', 'test')}
+
+
+def _split(info: Any, file_format: str) -> tfds_records.Split:
+    if file_format not in tfds_records.FILE_FORMATS:
+        wanted = ' or '.join(tfds_records.FILE_FORMATS)
+        raise base.DataError(f'{info.filepaths[0]} is in the format {file_format}: wanted {wanted}')
+    pairs = zip(info.filepaths, info.shard_lengths, strict=True)
+    shards = [tfds_records.Shard(pathlib.Path(path), count) for path, count in pairs]
+    return tfds_records.Split(shards, file_format, 0, info.num_examples, int(info.num_bytes))
+
+
+def _cut(whole: tfds_records.Split, count: int) -> tuple[tfds_records.Split, tfds_records.Split]:
+    """Cuts that many records, at most a tenth, off the end of a split."""
+    count = min(count, whole.stop // 10)
+    num_bytes = whole.num_bytes * count // max(whole.stop, 1)
+    first = whole._replace(stop=whole.stop - count, num_bytes=whole.num_bytes - num_bytes)
+    return first, whole._replace(start=whole.stop - count, num_bytes=num_bytes)
+
+
+@contextlib.contextmanager
+def _only_process(folder: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process prepares this data set; the system frees a dead one's lock."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / '.lock', 'a', encoding='utf-8') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f'waiting for another process that prepares {folder}', file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(builder: Any, folder: pathlib.Path) -> None:
+    """Makes the data set beside where it belongs, and moves it there."""
+    root = folder.parent.parent
+    scratch = folder.parent / '.preparing'
+    shutil.rmtree(scratch, ignore_errors=True)
+    for left in (root / 'downloads' / builder.name).glob('**/*.tmp.*'):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        making = _builder(builder.name, scratch)
+        _generate(making, root / 'downloads')
+        pathlib.Path(making.data_path).rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_source(builder: Any, folder: pathlib.Path) -> None:
+    """Finds out in half a second whether there is anything to prepare from."""
+    if folder.exists() and not _is_whole(folder):  # in this order: another process may be faster
+        raise base.DataError(
+            f'{folder} is not a whole data set ({" or ".join(_DESCRIPTIONS)} is missing): '
+            'delete it to prepare it anew'
+        )
+    root = folder.parent.parent
+    manual = root / 'downloads' / 'manual'
+    missing = [name for name in builder.manual_files if not (manual / name).is_file()]
+    address = next(iter(builder.url_infos), builder.bucket)
+    if not missing or (address and _is_reachable(address)):
+        return
+    host = urllib.parse.urlsplit(address).hostname
+    why = f' and {host} cannot be reached' if host else ''
+    raise base.DataError(
+        f'{builder.name} {builder.version} is not prepared in {root}{_other_versions(builder)}'
+        f'{why}: put {_manual_files(builder, missing)} into {manual}, or name another data_dir'
+    )
+
+
+def _manual_files(builder: Any, missing: list[str]) -> str:
+    """Says what is wanted in the folder for files that the user provides."""
+    for info in builder.url_infos.values():
+        return f'{info.filename} ({int(info.size):,} bytes, sha256 {info.checksum})'
+    instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    return f'{", ".join(missing)} ({instructions})'
+
+
+def _other_versions(builder: Any) -> str:
+    folder = pathlib.Path(builder.data_path).parent
+    found = sorted(path.parent.name for path in folder.glob('[0-9]*/dataset_info.json'))
+    return f' (only {", ".join(found)} is)' if found else ''
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether the host, or the proxy for it, takes a connection within half a second."""
+    url = urllib.parse.urlsplit(address)
+    proxy = urllib.request.getproxies().get(url.scheme)
+    if proxy and not urllib.request.proxy_bypass(url.hostname or ''):
+        url = urllib.parse.urlsplit(proxy)
+    port = url.port or {'http': 80}.get(url.scheme, 443)
+    reached = threading.Event()
+
+    def connect() -> None:
+        with contextlib.suppress(OSError), socket.create_connection((url.hostname, port), 5):
+            reached.set()
+
+    thread = threading.Thread(target=connect, daemon=True)  # names are looked up without a timeout
+    thread.start()
+    thread.join(_REACH_SECONDS)
+    return reached.is_set()
+
+
+def _generate(builder: Any, downloads: pathlib.Path) -> None:
+    """Runs the builder, and says in one line why it cannot."""
+    config = tfds.download.DownloadConfig(manual_dir=downloads / 'manual', try_download_gcs=False)
+    print(f'preparing {builder.name} {builder.version}, once', file=sys.stderr)
+    try:
+        with tfds_shuffling.without_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(
+                download_dir=downloads, download_config=config, file_format='array_record'
+            )
+    except download_manager.NonMatchingChecksumError as error:
+        (info,) = builder.url_infos.values()
+        manual = downloads / 'manual' / info.filename
+        path = manual if manual.exists() else f'the downloaded {info.filename}'
+        raise base.DataError(
+            f'{path} is not the published file: wanted {int(info.size):,} bytes with sha256 '
+            f'{info.checksum}; delete it and get it anew'
+        ) from error
+    except (tfds.download.DownloadError, *_BAD_SOURCE) as error:
+        raise base.DataError(
+            f'cannot prepare {builder.name} from {builder.manual_files[0]}: {error!r}'
+        ) from error
