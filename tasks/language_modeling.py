@@ -1,9 +1,10 @@
 """Word-level language modelling: a corpus as contiguous streams of word ids.
 
-`prepare` encodes a corpus once into memory-mapped files in a cache. `window` cuts the batch of any
-training step out of them: it is a pure function of the step's number, so a run can be continued at
-any step at no cost. Stream b covers the b-th part of the corpus and window i + 1 continues window
-i, so that a network may carry its state from one to the next:
+`prepare` encodes a corpus once into memory-mapped files in a cache; with a limited vocabulary the
+memory it takes does not grow with the corpus. `window` cuts the batch of any training step out of
+them: it is a pure function of the step's number, so a run can be continued at any step at no cost.
+Stream b covers the b-th part of the corpus and window i + 1 continues window i, so that a network
+may carry its state from one to the next:
 
   tokens 0 1 2 3 4 5 6 7 8, batch_size 2, num_steps 2: two windows, 8 targets, none dropped
     stream 0:  window 0 reads 0 1 and predicts 1 2, window 1 reads 2 3 and predicts 3 4
@@ -14,20 +15,19 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable, Iterator
-import contextlib
 import hashlib
 import json
 import os
 import pathlib
-import tempfile
-from typing import NamedTuple
+import shutil
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from tasks import base, corpora, vocabulary
+from tasks import base, build_once, corpora, progress_bar, vocabulary
 
 _FORMAT = 1  # raise it when the files of the cache change
-_REPORT_EVERY = 10_000_000  # words
+_SAMPLE = 1000  # words of a block whose bytes are counted
 _VOCABULARY = 'vocabulary.txt'
 _MANIFEST = 'manifest.json'
 
@@ -53,22 +53,28 @@ def prepare(
     corpus: corpora.Corpus,
     cache_dir: str | os.PathLike[str] | None = None,
     vocab_size: int | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: TextIO | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Streams:
     """Encodes a corpus, or opens what was encoded before.
+
+    One process at a time encodes; others that want the same corpus wait for it and open what it
+    made. A process that is stopped leaves nothing that is ever read.
 
     Args:
       corpus: the corpus.
       cache_dir: the folder of all prepared corpora, None for the default of `corpora`.
       vocab_size: the most words to know, `<unk>` and `<eos>` included; None or 0 for all of train.
-      progress: is called with a line of text now and then, and when a damaged cache is rebuilt.
+      progress: where to show how far it is if that takes long, what it waits for, and that a
+        damaged cache is made anew; None for nowhere.
+      check: is called after each block of words; what it raises stops the preparation.
 
     Returns:
       The streams.
 
     Raises:
       ValueError: the vocabulary size is too small.
-      DataError: the corpus cannot be used or the cache not be written.
+      DataError: the corpus cannot be used, or the cache not be written or has no room for it.
     """
     identity: dict[str, object] = {
         'format': _FORMAT,
@@ -77,13 +83,15 @@ def prepare(
     }
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     folder = pathlib.Path(cache_dir or corpora.default_cache_dir()) / f'{corpus.name}-{key[:16]}'
-    report = progress or (lambda line: None)
+    watch = _Watch(corpus, progress, check)
     try:
-        if folder.exists() and (damage := _damage(folder, identity)):
-            report(f'{folder} is damaged ({damage}): preparing it anew')
-            _remove(folder)
-        if not folder.exists():
-            _build(corpus, folder, identity, vocab_size, report)
+        build_once.build_once(
+            folder,
+            lambda whole: _build(watch, whole, identity, vocab_size),
+            lambda: _damage(folder, identity),
+            watch.say,
+            check,
+        )
         words = vocabulary.load(folder / _VOCABULARY)
         train, valid, test = (
             np.memmap(folder / f'{split}.bin', _dtype(words), 'r') for split in corpora.SPLITS
@@ -163,6 +171,7 @@ def evaluation_windows(
     batch_size: int,
     num_steps: int,
     vocab_size: int | None = None,
+    reset_every: int | None = None,
 ) -> Iterator[base.Batch]:
     """Cuts a split into windows that predict each of its words once.
 
@@ -172,11 +181,13 @@ def evaluation_windows(
       batch_size: B.
       num_steps: T.
       vocab_size: V, to check the ids against, or None.
+      reset_every: the words after which a network starts anew, counted from the beginning of the
+        split whatever B is; None for never.
 
     Yields:
       Batches as of `window`, in the order of the text in each stream, with resets True at the first
-      step of the first batch; weights are 0 behind the end of a stream, where inputs and targets
-      are `<eos>`.
+      step of the first batch and, counted from there, every `reset_every` steps; weights are 0
+      behind the end of a stream, where inputs and targets are `<eos>`.
 
     Raises:
       ValueError: a size is not positive.
@@ -184,7 +195,11 @@ def evaluation_windows(
     """
     if batch_size < 1 or num_steps < 1:
         raise ValueError(f'wanted batch_size and num_steps >= 1: got {batch_size} and {num_steps}')
+    if reset_every is not None and reset_every < 1:
+        raise ValueError(f'wanted reset_every >= 1 or None: got {reset_every}')
     length = -(-len(tokens) // batch_size)
+    if reset_every:
+        length = -(-length // reset_every) * reset_every  # each stream begins where one would reset
     starts = np.arange(batch_size) * length  # [B]
     for position in range(0, length, num_steps):
         steps = np.arange(position, position + num_steps)[:, None]  # [T, 1]
@@ -194,8 +209,8 @@ def evaluation_windows(
         ids = _ids(tokens, np.stack([np.maximum(places - 1, 0), places]), vocab_size)  # [2, T, B]
         inputs = np.where(real & (places > 0), ids[0], np.int32(eos))
         targets = np.where(real, ids[1], np.int32(eos))
-        resets = np.zeros(real.shape, bool)
-        resets[0] = position == 0
+        anew = (steps % reset_every if reset_every else steps) == 0  # [T, 1]
+        resets = np.repeat(anew, batch_size, axis=1)
         yield base.Batch(inputs, targets, real.astype(np.float32), resets)
 
 
@@ -209,59 +224,84 @@ def _ids(tokens: np.ndarray, places: np.ndarray, vocab_size: int | None) -> np.n
     return ids
 
 
+class _Watch(NamedTuple):
+    """A corpus that is read under the eyes of a user and of a check."""
+
+    corpus: corpora.Corpus
+    stream: TextIO | None
+    check: Callable[[], None]
+
+    def say(self, line: str) -> None:
+        if self.stream is not None:
+            print(line, file=self.stream, flush=True)
+
+    def blocks(self, split: str, verb: str, total: int | None = None) -> Iterator[list[str]]:
+        """The blocks of a split, whose words are `total` or guessed from its bytes."""
+        num_bytes = self.corpus.num_bytes.get(split)
+        done, read = 0, 0.0
+        with progress_bar.Progress(f'{self.corpus.name} {split}: {verb}', self.stream) as shown:
+            for block in self.corpus.blocks(split):
+                yield block
+                self.check()
+                done += len(block)
+                read += _num_bytes(block)
+                guess = round(num_bytes * done / read) if num_bytes and read else None
+                shown.update(done, total or guess)
+
+
+def _num_bytes(words: list[str]) -> float:
+    """About how many bytes of text words were, a space behind each."""
+    sample = words[:_SAMPLE]
+    return len(' '.join([*sample, '']).encode()) * len(words) / max(len(sample), 1)
+
+
 def _build(
-    corpus: corpora.Corpus,
+    watch: _Watch,
     folder: pathlib.Path,
     identity: dict[str, object],
     vocab_size: int | None,
-    report: Callable[[str], None],
 ) -> None:
-    """Encodes into a temporary folder and renames it when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'{folder.name}-', dir=folder.parent) as scratch:
-        whole = pathlib.Path(scratch, 'whole')
-        whole.mkdir()
-        counts = vocabulary.count(_reported(corpus, 'train', 'counted', report))
-        words = vocabulary.from_counts(counts, vocab_size)
-        words.save(whole / _VOCABULARY)
-        for split in corpora.SPLITS:
-            _encode(corpus, split, words, whole / f'{split}.bin', report)
-        (whole / _MANIFEST).write_text(_manifest(whole, identity))
-        try:
-            whole.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first
-                raise
+    """Counts and encodes a corpus into an empty folder."""
+    words = _count(watch, folder.parent / 'counts', vocab_size)
+    words.save(folder / _VOCABULARY)
+    num_words = int(words.counts.sum())
+    _check_space(folder, num_words * np.dtype(_dtype(words)).itemsize, watch.corpus)
+    for split in corpora.SPLITS:
+        total = num_words if split == 'train' else None
+        blocks = watch.blocks(split, 'encoded', total)
+        if not _encode(blocks, words, folder / f'{split}.bin'):
+            raise base.DataError(f'the {split} split of {watch.corpus.name} holds no words')
+    (folder / _MANIFEST).write_text(_manifest(folder, identity))
 
 
-def _encode(
-    corpus: corpora.Corpus,
-    split: str,
-    words: vocabulary.Vocabulary,
-    path: pathlib.Path,
-    report: Callable[[str], None],
-) -> None:
-    empty = True
+def _count(watch: _Watch, spill_dir: pathlib.Path, vocab_size: int | None) -> vocabulary.Vocabulary:
+    spill_dir.mkdir()
+    counts = vocabulary.count(watch.blocks('train', 'counted'), spill_dir, watch.check)
+    words = vocabulary.from_counts(counts, vocab_size)
+    shutil.rmtree(spill_dir)
+    return words
+
+
+def _check_space(folder: pathlib.Path, needed: int, corpus: corpora.Corpus) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise base.DataError(
+            f'{folder.parent.parent} has {free / 1e6:,.0f} MB free, {corpus.name} takes '
+            f'{needed / 1e6:,.0f} MB there: make room or choose another cache_dir'
+        )
+
+
+def _encode(blocks: Iterator[list[str]], words: vocabulary.Vocabulary, path: pathlib.Path) -> bool:
+    """Writes the ids of words; returns whether there were any beside `<eos>`."""
+    found = False
     with path.open('wb') as file:
-        for block in _reported(corpus, split, 'encoded', report):
+        for block in blocks:
             ids = words.encode(block)
-            empty = empty and bool(np.all(ids == words.eos))
-            file.write(ids.astype(_dtype(words)).tobytes())
+            found = found or bool(np.any(ids != words.eos))
+            file.write(ids.astype(_dtype(words)).data)
         file.flush()
         os.fsync(file.fileno())
-    if empty:
-        raise base.DataError(f'the {split} split of {corpus.name} holds no words')
-
-
-def _reported(
-    corpus: corpora.Corpus, split: str, verb: str, report: Callable[[str], None]
-) -> Iterator[list[str]]:
-    done = 0
-    for block in corpus.blocks(split):
-        yield block
-        if (done + len(block)) // _REPORT_EVERY > done // _REPORT_EVERY:
-            report(f'{corpus.name} {split}: {verb} {done + len(block):,} words')
-        done += len(block)
+    return found
 
 
 def _dtype(words: vocabulary.Vocabulary) -> type[np.integer]:
@@ -284,12 +324,3 @@ def _damage(folder: pathlib.Path, identity: dict[str, object]) -> str:
         return str(error)
     wrong = [line.strip() for line in found if line not in wanted]
     return f'{_MANIFEST} does not fit {"; ".join(wrong)}' if found != wanted else ''
-
-
-def _remove(folder: pathlib.Path) -> None:
-    """Moves a folder out of the way at once, so that nobody opens half of it, and deletes it."""
-    with (
-        tempfile.TemporaryDirectory(dir=folder.parent) as scratch,
-        contextlib.suppress(FileNotFoundError),  # another process was first
-    ):
-        folder.rename(pathlib.Path(scratch, 'damaged'))

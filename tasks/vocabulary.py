@@ -6,17 +6,25 @@ words give the same ids everywhere (and an adaptive softmax can cut the ids into
 are always there and are ranked like all others: `<eos>`, the end of a line or paragraph, and
 `<unk>`, which stands for every word left out. A corpus that spells them out means the same words.
 
+A text of billions of words has more types (different words) than fit in memory. Counting therefore
+spills: when the counts reach `MAX_TYPES` they are written to a file, sorted by word, and begin
+anew; at the end the files are merged and the counts of equal words added. Nothing is approximate:
+the vocabulary is the one that counting in memory gives.
+
 Glossary of shapes:
   V: vocabulary size; N: number of words.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import functools
+import heapq
 import itertools
+import operator
 import os
 import pathlib
+from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +32,18 @@ from tasks import base
 
 UNK = '<unk>'
 EOS = '<eos>'
+MAX_TYPES = 1 << 21  # that are counted in memory; measured: they take less than 400 MB
+_MAX_RUNS = 64  # files that are merged, and therefore open, at once
+_CHECK_EVERY = 1 << 16  # merged lines
+
+Pair = tuple[str, int]  # a word and how often it occurs
+
+
+class Counts(Protocol):
+    """How often words occur: a Counter, or what was spilled to files."""
+
+    def items(self) -> Iterable[Pair]:
+        """Each word once, in any order, with its count."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,23 +113,37 @@ class Vocabulary:
         pathlib.Path(path).write_text(''.join(lines), encoding='utf-8', newline='\n')
 
 
-def count(blocks: Iterable[Sequence[str]]) -> Counter[str]:
-    """Counts words, holding one block and the counts in memory.
+def count(
+    blocks: Iterable[Sequence[str]],
+    spill_dir: str | os.PathLike[str] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Counts:
+    """Counts words, holding one block and the counts of `MAX_TYPES` words in memory.
 
     Args:
       blocks: lists of words, of any length.
+      spill_dir: an empty folder for the counts of more types, to be kept as long as the result is
+        read and to be deleted by the caller; None holds the counts of all types in memory.
+      check: is called now and then while spilled counts are merged; what it raises ends that.
 
     Returns:
-      How often each word occurs.
+      How often each word occurs: a Counter, unless there were too many types for it.
     """
     counts: Counter[str] = Counter()
+    runs = _Runs(pathlib.Path(spill_dir), [], check) if spill_dir else None
     for words in blocks:
         counts.update(words)
-    return counts
+        if runs and len(counts) >= MAX_TYPES:
+            runs.add(counts)
+            counts.clear()
+    if not runs or not runs.paths:
+        return counts
+    runs.add(counts)
+    return runs
 
 
-def from_counts(counts: Counter[str], size: int | None = None) -> Vocabulary:
-    """Ranks counted words.
+def from_counts(counts: Counts, size: int | None = None) -> Vocabulary:
+    """Ranks counted words, holding no more of them in memory than are kept.
 
     Args:
       counts: how often each word occurs.
@@ -123,13 +157,14 @@ def from_counts(counts: Counter[str], size: int | None = None) -> Vocabulary:
     """
     if size and size < 3:
         raise ValueError(f'vocab_size holds {UNK}, {EOS} and words: wanted 0 (all) or >= 3: {size}')
-    ranked = _ranked(counts.keys() - {UNK, EOS}, counts)
-    kept = ranked[: size - 2] if size else ranked
-    totals = Counter({word: counts[word] for word in kept})
-    totals[EOS] = counts[EOS]
-    totals[UNK] = counts[UNK] + sum(counts[word] for word in ranked[len(kept) :])
-    words = _ranked(totals, totals)
-    return Vocabulary(tuple(words), np.array([totals[word] for word in words], np.int64))
+    special = {UNK: 0, EOS: 0}
+    pairs = _ordinary(counts.items(), special)
+    kept = heapq.nsmallest(size - 2, pairs, key=_rank) if size else list(pairs)
+    special[UNK] -= sum(number for _, number in kept)
+    ranked = sorted([*kept, *special.items()], key=_rank)
+    return Vocabulary(
+        tuple(word for word, _ in ranked), np.array([number for _, number in ranked], np.int64)
+    )
 
 
 def load(path: str | os.PathLike[str]) -> Vocabulary:
@@ -156,5 +191,55 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
         ) from error
 
 
-def _ranked(words: Iterable[str], counts: Counter[str]) -> list[str]:
-    return sorted(words, key=lambda word: (-counts[word], word))
+@dataclasses.dataclass(frozen=True)
+class _Runs:
+    """Counts in files of lines `word<TAB>count`, each file sorted by word."""
+
+    folder: pathlib.Path
+    paths: list[pathlib.Path]
+    check: Callable[[], None]
+
+    def add(self, counts: Counts) -> None:
+        """Writes one more file; too many files become one."""
+        self._write(sorted(counts.items()))
+        if len(self.paths) == _MAX_RUNS:
+            merged = self.paths.copy()
+            self._write(self.items())
+            for path in merged:
+                self.paths.remove(path)
+                path.unlink()
+
+    def items(self) -> Iterator[Pair]:
+        """Merges the files: each word once, in the order of code points, with its count."""
+        lines = heapq.merge(*map(_read, self.paths))
+        for index, (word, same) in enumerate(itertools.groupby(lines, operator.itemgetter(0))):
+            if index % _CHECK_EVERY == 0:
+                self.check()
+            yield word, sum(number for _, number in same)
+
+    def _write(self, pairs: Iterable[Pair]) -> None:
+        name = f'{int(self.paths[-1].name) + 1 if self.paths else 0}'
+        with (self.folder / name).open('w', encoding='utf-8', newline='\n') as file:
+            file.writelines(f'{word}\t{number}\n' for word, number in pairs)
+        self.paths.append(self.folder / name)
+
+
+def _read(path: pathlib.Path) -> Iterator[Pair]:
+    with path.open(encoding='utf-8', newline='\n') as file:
+        for line in file:
+            word, _, number = line.partition('\t')
+            yield word, int(number)
+
+
+def _ordinary(pairs: Iterable[Pair], special: dict[str, int]) -> Iterator[Pair]:
+    """Sets `<unk>` and `<eos>` apart; what is not kept later is unknown, so first of all all is."""
+    for word, number in pairs:
+        if word in special:
+            special[word] += number
+        else:
+            special[UNK] += number
+            yield word, number
+
+
+def _rank(pair: Pair) -> tuple[int, str]:
+    return -pair[1], pair[0]

@@ -1,13 +1,21 @@
+import io
 import itertools
+import subprocess
+import sys
+import threading
 
 import chex
 import numpy as np
 import pytest
 
-from tasks import base, corpora, language_modeling, vocabulary
+from tasks import base, corpora, language_modeling, progress_bar, vocabulary
 
 SIZES = [(2, 3, 9), (3, 4, 50), (5, 2, 53), (1, 7, 30)]  # batch_size, num_steps, tokens
 ALL_FILES = ['manifest.json', 'vocabulary.txt', 'train.bin', 'test.bin']
+
+
+class InterruptedByUserError(Exception):
+    pass
 
 
 def text_corpus(splits, fingerprint='f'):
@@ -75,6 +83,25 @@ class TestWindow:
         whole = language_modeling.window(tokens, 2, 5, 4)
         part = language_modeling.window(tokens, 2, 5, 4, streams)
         chex.assert_trees_all_equal(part, base.Batch(*(leaf[:, streams] for leaf in whole)))
+
+    def test_nothing_is_read_but_these_streams(self):
+        class Recorder:
+            """Tokens that note where they are read."""
+
+            def __init__(self, tokens):
+                self.tokens, self.places = tokens, set()
+
+            def __len__(self):
+                return len(self.tokens)
+
+            def __getitem__(self, places):
+                assert isinstance(places, np.ndarray)
+                self.places |= set(places.ravel().tolist())
+                return self.tokens[places]
+
+        recorder = Recorder(np.random.default_rng(3).integers(0, 11, 91))  # 5 streams of 18 words
+        language_modeling.window(recorder, 2, 5, 4, slice(2, 4), vocab_size=11)
+        assert recorder.places == {*range(36 + 8, 36 + 13), *range(54 + 8, 54 + 13)}
 
     def test_far_windows_cost_no_more_memory_or_precision(self):
         tokens = np.random.default_rng(2).integers(0, 11, 50)
@@ -168,12 +195,12 @@ class TestPrepare:
     def test_a_second_time_nothing_is_read_or_written(self, tmp_path):
         first = language_modeling.prepare(CORPUS, tmp_path)
         times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
-        lines = []
+        shown = io.StringIO()
         unreadable = corpora.Corpus('toy', 'f', lambda split: pytest.fail('was read'))
-        second = language_modeling.prepare(unreadable, tmp_path, progress=lines.append)
+        second = language_modeling.prepare(unreadable, tmp_path, progress=shown)
         self.check(second)
         assert second.key == first.key
-        assert not lines
+        assert not shown.getvalue()
         assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
 
     def test_other_sources_and_options_have_other_caches(self, tmp_path):
@@ -221,10 +248,10 @@ class TestPrepare:
         )
         if harm == 'delete':
             path.unlink()
-        lines = []
-        self.check(language_modeling.prepare(CORPUS, tmp_path, progress=lines.append))
-        assert len(lines) == 1
-        assert 'is damaged (' in lines[0]
+        shown = io.StringIO()
+        self.check(language_modeling.prepare(CORPUS, tmp_path, progress=shown))
+        (line,) = shown.getvalue().splitlines()
+        assert 'is damaged (' in line
         assert self.names(tmp_path) == whole
         assert path.read_bytes() == content
 
@@ -239,19 +266,89 @@ class TestPrepare:
         assert self.names(tmp_path) == []
         self.check(language_modeling.prepare(CORPUS, tmp_path))
 
-    def test_of_two_preparations_at_once_the_first_wins_and_both_succeed(self, tmp_path):
-        inner = []
+    def test_of_two_preparations_at_once_one_waits_and_opens_what_the_other_made(self, tmp_path):
+        shown, others = io.StringIO(), []
+        waiting, unreadable = threading.Event(), corpora.Corpus('toy', 'f', pytest.fail)
+
+        def wait_for_it():
+            others.append(language_modeling.prepare(unreadable, tmp_path, None, shown, waiting.set))
+
+        thread = threading.Thread(target=wait_for_it)
 
         def blocks(split):
             if split == 'test':
-                inner.append(language_modeling.prepare(CORPUS, tmp_path))
+                thread.start()
+                assert waiting.wait(60)
             return CORPUS.blocks(split)
 
-        outer = language_modeling.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
-        self.check(outer)
-        self.check(inner[0])
-        assert outer.test.filename == inner[0].test.filename
+        first = language_modeling.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
+        thread.join()
+        self.check(first)
+        self.check(others[0])
+        assert first.test.filename == others[0].test.filename
+        assert shown.getvalue().startswith('waiting for another process that prepares')
         assert len(list(tmp_path.iterdir())) == 1
+
+    @pytest.mark.parametrize('num_blocks', range(1, 9))  # 4 to count, 4 to encode train
+    def test_what_the_check_raises_stops_at_the_next_block(self, tmp_path, num_blocks):
+        read = []
+
+        def blocks(split):
+            for block in CORPUS.blocks(split):
+                read.append(block)
+                yield block
+
+        def check():
+            if len(read) == num_blocks:
+                raise InterruptedByUserError
+
+        with pytest.raises(InterruptedByUserError):
+            language_modeling.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path, check=check)
+        assert len(read) == num_blocks
+        assert self.names(tmp_path) == []
+        self.check(language_modeling.prepare(CORPUS, tmp_path))
+
+    def test_after_a_kill_preparation_begins_cleanly(self, tmp_path):
+        code = (
+            'import os, signal, sys\n'
+            'from tasks import corpora, language_modeling\n'
+            'def blocks(split):\n'
+            '    yield ["half"]\n'
+            '    if split == "valid": os.kill(os.getpid(), signal.SIGKILL)\n'
+            'language_modeling.prepare(corpora.Corpus("toy", "f", blocks), sys.argv[1])\n'
+        )
+        done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=False)
+        assert done.returncode == -9
+        assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
+        self.check(language_modeling.prepare(CORPUS, tmp_path))
+        assert len(list(tmp_path.iterdir())) == 1
+
+    def test_many_types_are_spilled_and_the_streams_stay_the_same(self, tmp_path, monkeypatch):
+        splits = {'train': ' '.join(f'w{i * i % 101}' for i in range(500)), 'valid': 'w1 w2'}
+        corpus = text_corpus({**splits, 'test': 'w4 v'})
+        plain = language_modeling.prepare(corpus, tmp_path / 'plain', 20)
+        monkeypatch.setattr(vocabulary, 'MAX_TYPES', 7)
+        left = []
+        monkeypatch.setattr(  # the room that the counts took is free when it is asked for
+            language_modeling,
+            '_check_space',
+            lambda folder, *_: left.extend(path.name for path in folder.parent.iterdir()),
+        )
+        spilled = language_modeling.prepare(corpus, tmp_path / 'spilled', 20)
+        assert left == ['whole']
+        for path in plain.train.filename.parent.iterdir():
+            other = spilled.train.filename.parent / path.name
+            assert other.read_bytes() == path.read_bytes()
+        assert len(self.names(tmp_path / 'spilled')) == 1 + 5
+
+    def test_a_disk_without_room_is_named_before_anything_is_encoded(self, tmp_path, monkeypatch):
+        usage = language_modeling.shutil.disk_usage(tmp_path)._replace(free=13)
+        monkeypatch.setattr(language_modeling.shutil, 'disk_usage', lambda path: usage)
+        monkeypatch.setattr(language_modeling, '_encode', lambda *a: pytest.fail('was encoded'))
+        message = f'{tmp_path} has 0 MB free, toy takes 0 MB there: make room'
+        with pytest.raises(base.DataError, match=message):  # 7 words of 2 bytes
+            language_modeling.prepare(CORPUS, tmp_path)
+        assert self.names(tmp_path) == []
 
     @pytest.mark.parametrize('split', corpora.SPLITS)
     def test_a_split_without_words_is_refused(self, tmp_path, split):
@@ -260,13 +357,36 @@ class TestPrepare:
             language_modeling.prepare(text_corpus(splits), tmp_path)
         assert self.names(tmp_path) == []
 
-    def test_progress_is_reported_every_so_many_words(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(language_modeling, '_REPORT_EVERY', 3)
-        lines = []
-        language_modeling.prepare(CORPUS, tmp_path, progress=lines.append)
-        counted = ['toy train: counted 4 words', 'toy train: counted 6 words']
-        encoded = [line.replace('counted', 'encoded') for line in counted]
-        assert lines == [*counted, *encoded, 'toy valid: encoded 3 words']
+    def prepare_shown(self, folder, num_bytes, monkeypatch):
+        monkeypatch.setattr(progress_bar, '_LINE_EVERY', 0.0)
+        corpus, shown = corpora.Corpus('toy', 'f', CORPUS.blocks, num_bytes), io.StringIO()
+        language_modeling.prepare(corpus, folder, progress=shown)
+        return [line.split('  ')[0] for line in shown.getvalue().splitlines()]
+
+    def test_progress_counts_words_of_those_that_were_counted(self, tmp_path, monkeypatch):
+        assert self.prepare_shown(tmp_path, {}, monkeypatch) == [
+            *[f'toy train: counted {done} words' for done in (2, 4, 6, 7)],
+            *[f'toy train: encoded {done} of 7 words' for done in (2, 4, 6, 7)],
+            *[f'toy valid: encoded {done} words' for done in (2, 3)],
+            'toy test: encoded 2 words',
+        ]
+
+    def test_the_bytes_of_a_split_tell_about_how_many_words_it_has(self, tmp_path, monkeypatch):
+        num_bytes = {'train': 24}  # 'a b a <eos> a c <eos> ' and blanks more
+        lines = self.prepare_shown(tmp_path, num_bytes, monkeypatch)
+        # After 2 words 4 bytes were read, after 4 words 4 + 8, then 16, then 22.
+        assert lines[:4] == [
+            'toy train: counted 2 of 12 words',
+            'toy train: counted 4 of 8 words',
+            'toy train: counted 6 of 9 words',
+            'toy train: counted 7 of 8 words',
+        ]
+        assert lines[4] == 'toy train: encoded 2 of 7 words'
+
+    def test_a_small_corpus_is_prepared_quietly(self, tmp_path):
+        shown = io.StringIO()
+        language_modeling.prepare(CORPUS, tmp_path, progress=shown)
+        assert shown.getvalue() == ''
 
     def test_a_cache_that_cannot_be_written_is_named(self, tmp_path):
         (tmp_path / 'file').write_text('in the way')

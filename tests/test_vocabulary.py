@@ -1,4 +1,5 @@
 from collections import Counter
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -54,6 +55,94 @@ def test_a_limit_without_room_for_words_is_refused(size):
 def test_blocks_are_counted_as_one_text():
     blocks = [['a', 'b'], [], ['a', '<eos>', 'a']]
     assert vocabulary.count(iter(blocks)) == {'a': 3, 'b': 1, '<eos>': 1}
+
+
+class TestSpilling:
+    """Counting with less memory than the types of a text take."""
+
+    @pytest.fixture(autouse=True)
+    def little_memory(self, monkeypatch):
+        monkeypatch.setattr(vocabulary, 'MAX_TYPES', 50)
+
+    def blocks(self, seed, num_words, block=40):
+        """Words with many types, in three alphabets, and the two special ones."""
+        draws = np.random.default_rng(seed).pareto(0.5, num_words).astype(np.int64) % 5000
+        alphabets = ['a{}', 'é{}', '\U00010348{}']
+        words = [alphabets[draw % 3].format(draw) for draw in draws]
+        words[3::17] = ['<eos>'] * len(words[3::17])
+        words[5::91] = ['<unk>'] * len(words[5::91])
+        return [words[i : i + block] for i in range(0, num_words, block)]
+
+    def test_by_hand(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(vocabulary, 'MAX_TYPES', 2)
+        blocks = [['b'], ['a', 'b'], [], ['a'], ['c', 'a'], ['é']]
+        counts = vocabulary.count(blocks, tmp_path)
+        assert list(counts.items()) == [('a', 3), ('b', 2), ('c', 1), ('é', 1)]
+        files = [path.read_text('utf-8') for path in sorted(tmp_path.iterdir())]
+        assert files == ['a\t1\nb\t2\n', 'a\t2\nc\t1\n', 'é\t1\n']
+
+    @pytest.mark.parametrize('size', [0, 3, 23, 700, 10_000])
+    @pytest.mark.parametrize('max_runs', [3, 64])
+    def test_the_vocabulary_is_that_of_counting_in_memory(
+        self, tmp_path, monkeypatch, size, max_runs
+    ):
+        monkeypatch.setattr(vocabulary, '_MAX_RUNS', max_runs)
+        blocks = self.blocks(0, 3000)
+        counts = vocabulary.count(blocks, tmp_path)
+        assert 0 < len(list(tmp_path.iterdir())) <= max_runs
+        spilled = vocabulary.from_counts(counts, size)
+        plain = Counter(word for words in blocks for word in words)
+        assert dict(counts.items()) == plain
+        assert spilled.words == vocabulary.from_counts(plain, size).words
+        ranked = sorted(plain.keys() - {'<unk>', '<eos>'}, key=lambda word: (-plain[word], word))
+        kept = ranked[: size - 2] if size else ranked
+        wanted = {word: plain[word] for word in [*kept, '<eos>']}
+        wanted['<unk>'] = 3000 - sum(wanted.values())
+        assert dict(zip(spilled.words, spilled.counts, strict=True)) == wanted
+
+    def test_words_that_sort_oddly_stay_one(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(vocabulary, 'MAX_TYPES', 3)
+        odd = ['a', 'a\x01', 'a!', '\x85', '\u2028', 'a\xa0b', '\U0001f600', '\uffff', '"']
+        blocks = [[word] for word in [*odd, *reversed(odd), *odd]]
+        counts = vocabulary.count(blocks, tmp_path)
+        assert list(counts.items()) == [(word, 3) for word in sorted(odd)]
+
+    def test_few_types_or_no_folder_leave_a_counter(self, tmp_path):
+        few = vocabulary.count([['a', 'b'], ['a']], tmp_path)
+        assert few == {'a': 2, 'b': 1}
+        assert len(vocabulary.count(self.blocks(1, 400))) > 50
+        assert not list(tmp_path.iterdir())
+
+    def test_memory_does_not_grow_with_the_types(self, tmp_path):
+        def peak(num_types):
+            folder = tmp_path / str(num_types)
+            folder.mkdir()
+            blocks = ([f'word{i}', f'word{i + 1}', 'the'] for i in range(num_types))
+            tracemalloc.start()
+            words = vocabulary.from_counts(vocabulary.count(blocks, folder), 10)
+            size = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert words.counts.sum() == 3 * num_types
+            return size
+
+        few = peak(4000)
+        assert peak(16_000) < 1.2 * few
+        assert few < 3_000_000
+
+    def test_merging_asks_whether_to_go_on(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(vocabulary, '_CHECK_EVERY', 100)
+        checks = []
+        counts = vocabulary.count(self.blocks(2, 2000), tmp_path, lambda: checks.append(1))
+        types = len(list(counts.items()))
+        assert len(checks) == -(-types // 100) > 1
+
+    def test_what_asking_raises_ends_merging(self, tmp_path):
+        def check():
+            raise InterruptedError
+
+        counts = vocabulary.count(self.blocks(3, 2000), tmp_path, check)
+        with pytest.raises(InterruptedError):
+            vocabulary.from_counts(counts, 5)
 
 
 def test_encoding_and_decoding():
