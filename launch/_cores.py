@@ -1,7 +1,8 @@
 """The recurrent cores that programs offer, behind one factory and one set of flags.
 
 Glossary of shapes:
-  D: input size; h: units of an LSTM; P: parameters.
+  D: input size; h: units of an LSTM; P: parameters; F, L, H: model size, layers and heads of a
+  Transformer.
 """
 
 from collections.abc import Mapping
@@ -16,15 +17,15 @@ import jax.numpy as jnp
 from launch import _cli
 import relational_rnn
 
-NAMES = ('rmc', 'lstm')
-_MODULES = ('relational_memory', 'lstm')  # the names that Haiku gives to their modules
+NAMES = ('rmc', 'lstm', 'transformer')
+_MODULES = ('relational_memory', 'lstm', 'transformer')  # what Haiku calls their modules
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The flags of a core; Santoro et al. 2018, appendix A.4, chose the defaults for words."""
 
-    core: str = _cli.flag('rmc', 'the recurrent core: rmc or lstm', 'identity')
+    core: str = _cli.flag('rmc', 'the recurrent core: rmc, lstm or transformer', 'identity')
     mem_slots: int = _cli.flag(1, 'rmc: slots of the memory', 'identity', minimum=1)
     total_units: int = _cli.flag(2500, 'rmc: units of all slots together', 'identity', minimum=1)
     num_heads: int = _cli.flag(4, 'rmc: attention heads', 'identity', minimum=1)
@@ -33,6 +34,14 @@ class Config:
     gate_style: str = _cli.flag('unit', 'rmc: gates, unit, memory or none', 'identity')
     output_gate: bool = _cli.flag(False, "rmc: the paper's equations with output gate", 'identity')
     lstm_size: int = _cli.flag(0, 'lstm: units; 0 for as many parameters as rmc', 'identity', 0)
+    transformer_layers: int = _cli.flag(4, 'transformer: layers', 'identity', minimum=1)
+    transformer_heads: int = _cli.flag(4, 'transformer: attention heads', 'identity', minimum=1)
+    transformer_size: int = _cli.flag(
+        0, 'transformer: width; 0 for as many parameters as rmc', 'identity', minimum=0
+    )
+    transformer_memory: int = _cli.flag(
+        64, 'transformer: steps back that a layer attends to', 'identity', minimum=1
+    )
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
@@ -46,6 +55,11 @@ class Config:
             )
         if self.output_gate and self.gate_style == 'none':
             raise ValueError('--output_gate=True: wanted --gate_style=unit or memory, got none')
+        if self.transformer_size % (2 * self.transformer_heads):
+            raise ValueError(
+                f'--transformer_size: wanted 0 or a multiple of 2 x --transformer_heads = '
+                f'{2 * self.transformer_heads}, got {self.transformer_size}'
+            )
 
 
 def make(config: Config, input_size: int) -> hk.RNNCore:
@@ -53,12 +67,14 @@ def make(config: Config, input_size: int) -> hk.RNNCore:
 
     Args:
       config: the flags.
-      input_size: D, by which an LSTM finds its size.
+      input_size: D, by which an LSTM or a Transformer finds its size.
     """
     if config.core == 'lstm':
         return hk.LSTM(
             config.lstm_size or lstm_size(num_parameters(config, input_size), input_size)
         )
+    if config.core == 'transformer':
+        return _transformer(config, input_size)
     return _relational_memory(config)
 
 
@@ -85,6 +101,25 @@ def lstm_size(num_params: int, input_size: int) -> int:
     """Returns the units h of the LSTM with at most P = 4 h (D + h + 1) parameters, at least 1."""
     half = (input_size + 1) / 2
     return max(1, math.floor(math.sqrt(num_params / 4 + half * half) - half))
+
+
+def transformer_size(num_params: int, input_size: int, num_layers: int, num_heads: int) -> int:
+    """Returns the model size F of the Transformer with at most P parameters.
+
+    P = 12 L F^2 + (D + 13 L + 3) F: queries, keys, values and output are 4 F^2 of each layer, the
+    MLP 8 F^2. F is a multiple of 2 H, for heads are of even size, and at least 2 H.
+    """
+    half = (input_size + 13 * num_layers + 3) / (24 * num_layers)
+    size = math.sqrt(num_params / (12 * num_layers) + half * half) - half
+    return 2 * num_heads * max(1, math.floor(size / (2 * num_heads)))
+
+
+def _transformer(config: Config, input_size: int) -> relational_rnn.Transformer:
+    layers, heads = config.transformer_layers, config.transformer_heads
+    size = config.transformer_size or transformer_size(
+        num_parameters(config, input_size), input_size, layers, heads
+    )
+    return relational_rnn.Transformer(layers, heads, size // heads, config.transformer_memory)
 
 
 def _relational_memory(config: Config) -> relational_rnn.RelationalMemory:

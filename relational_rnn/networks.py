@@ -5,16 +5,28 @@ networks", section 4.3 and appendix A.4, https://arxiv.org/abs/1806.01822. The p
 softmax to the 512-wide embeddings and does not mention how the core's wider output becomes 512
 wide; as in the public ports, a linear layer does it.
 
+In bfloat16 the matrix products of core, projection and softmax round their factors; parameters,
+their gradients, states, layer norms, gates and all softmaxes stay in float32.
+
 Glossary of shapes:
   T: time; B: batch; V: words of the vocabulary; E: embedding size.
 """
+
+from collections.abc import Iterator
+import contextlib
+from typing import Any
 
 import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import jmp
 
+from relational_rnn import core as core_lib
 from relational_rnn import losses, softmax, unrolling
+
+# The modules that multiply by matrices; all cores but the RMC are made of `hk.Linear`.
+MULTIPLIERS = (core_lib.RelationalMemory, hk.Linear)
 
 
 class LanguageModel(hk.Module):
@@ -28,6 +40,7 @@ class LanguageModel(hk.Module):
         dropout: float = 0.5,
         output_dropout: float = 0.0,
         output_layer: softmax.FullSoftmax | None = None,
+        dtype: Any = jnp.float32,
         name: str | None = None,
     ):
         """Makes a model around a core.
@@ -39,9 +52,18 @@ class LanguageModel(hk.Module):
           dropout: the share of the embeddings' elements that is dropped in training.
           output_dropout: the share of the projected output that is dropped in training.
           output_layer: the softmax, a `softmax.FullSoftmax` by default.
+          dtype: of the matrix products: `jnp.float32`, which leaves all as it is, or
+            `jnp.bfloat16`, which holds for a `RelationalMemory`, a `Transformer` and any core whose
+            products are those of `hk.Linear`.
           name: the module's name.
+
+        Raises:
+          ValueError: for another dtype.
         """
         super().__init__(name=name)
+        self._dtype = jnp.dtype(dtype)
+        if self._dtype not in (jnp.float32, jnp.bfloat16):
+            raise ValueError(f'dtype is float32 or bfloat16, got {self._dtype}.')
         self._core = core
         self._shape = (vocab_size, embedding_size)
         self._dropout = dropout
@@ -92,8 +114,10 @@ class LanguageModel(hk.Module):
     ) -> tuple[chex.Array, chex.ArrayTree]:
         """Returns log-probabilities [B, V] of the words after `words`, ids [B], and the state."""
         embedded = jnp.take(self._embeddings(), words, axis=0)
-        output, state = self._core(embedded, state)
-        return self._softmax.distribution(self._projection(output), self._embeddings()), state
+        with multiplying_in(self._dtype):
+            output, state = self._core(embedded, state)
+            hidden = self._rounded(self._projection(output))
+        return self._softmax.distribution(hidden, self._embeddings()), state
 
     def _hidden(
         self,
@@ -107,13 +131,36 @@ class LanguageModel(hk.Module):
         chex.assert_equal_shape([inputs, resets])
         embedded = jnp.take(self._embeddings(), inputs, axis=0)
         embedded = drop(embedded, self._dropout, keys, salt=0)
-        outputs, state = unrolling.unroll(self._core, embedded, state, resets)
-        return drop(self._projection(outputs), self._output_dropout, keys, salt=1), state
+        with multiplying_in(self._dtype):
+            outputs, state = unrolling.unroll(self._core, embedded, state, resets)
+            hidden = self._projection(outputs)
+        return self._rounded(drop(hidden, self._output_dropout, keys, salt=1)), state
+
+    def _rounded(self, hidden: chex.Array) -> chex.Array:
+        """Casts what the softmax sees, for it computes its products in that dtype."""
+        return hidden if self._dtype == jnp.float32 else hidden.astype(self._dtype)
 
     def _embeddings(self) -> chex.Array:
         """The embeddings, [V, E]; small, for they are the softmax's weights too."""
         init = hk.initializers.TruncatedNormal(self._shape[1] ** -0.5)
         return hk.get_parameter('embeddings', self._shape, init=init)
+
+
+@contextlib.contextmanager
+def multiplying_in(dtype: Any) -> Iterator[None]:
+    """Lets cores and linear layers multiply matrices in a dtype as long as the context lasts.
+
+    What they own, take, keep and give stays float32; other modules do not notice.
+
+    Args:
+      dtype: `jnp.bfloat16`; with `jnp.float32` nothing changes.
+    """
+    with contextlib.ExitStack() as policies:
+        if dtype != jnp.float32:
+            policy = jmp.Policy(jnp.float32, dtype, jnp.float32)
+            for module in MULTIPLIERS:
+                policies.enter_context(hk.mixed_precision.push_policy(module, policy))
+        yield
 
 
 def drop(x: chex.Array, rate: float, keys: chex.Array | None, salt: int) -> chex.Array:

@@ -1,9 +1,10 @@
-"""Unrolls a core over time: quickly for the Relational Memory Core, correctly for any other.
+"""Unrolls a core over time: quickly where there is a quick way, correctly for any core.
 
-The quick way differs from differentiating a scan of `memory.step` in what it keeps for the
-backward pass: the memories and the results of the matrix products. All the rest (layer norms,
-softmax, gates: cheap arithmetic over large arrays) is computed again from them, so the residuals
-that a scan stacks, whose first touch costs page faults, are less than half.
+A Transformer brings its own pass over a whole window. For the Relational Memory Core the quick way
+differs from differentiating a scan of `memory.step` in what it keeps for the backward pass: the
+memories and the results of the matrix products. All the rest (layer norms, softmax, gates: cheap
+arithmetic over large arrays) is computed again from them, so the residuals that a scan stacks,
+whose first touch costs page faults, are less than half.
 
 Glossary of shapes:
   T: time; B: batch; K: rows of an input; D: input size; N: memory slots; F: slot size; H: heads.
@@ -20,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from relational_rnn import core as core_lib
-from relational_rnn import memory
+from relational_rnn import memory, transformer
 
 
 class Flags(NamedTuple):
@@ -44,8 +45,8 @@ def unroll(
 
     The numbers are those of `hk.dynamic_unroll`, and so are the derivatives, in reverse mode only
     (`jax.jvp` needs `hk.dynamic_unroll`). For a `RelationalMemory` all that does not depend
-    on the memory is done for all steps at once and the backward pass keeps less; other cores (LSTM,
-    DeepRNN, ...) are unrolled step by step.
+    on the memory is done for all steps at once and the backward pass keeps less; a `Transformer`
+    does all steps in one pass; other cores (LSTM, DeepRNN, ...) are unrolled step by step.
 
     Args:
       core: the core.
@@ -56,8 +57,8 @@ def unroll(
       lengths: [B] or [] whole numbers; from step lengths[b] on, row b gives zeros and its state
         stays as it is. What the inputs hold there does not matter.
       remat: keep only the states for the backward pass and compute all else again: the least
-        memory, about a third more time.
-      scan_unroll: steps in one iteration of the loop.
+        memory, about a third more time. A `Transformer` keeps the inputs of its blocks.
+      scan_unroll: steps in one iteration of the loop; a `Transformer` has none.
 
     Returns:
       The outputs, [T, B, ...], and the state after the last step of each row.
@@ -66,6 +67,9 @@ def unroll(
       ValueError: if the shapes or dtypes of inputs, state, resets or lengths do not fit.
     """
     flags = _flags(inputs, resets, lengths)
+    if isinstance(core, transformer.Transformer):
+        outputs, state = core.unroll(_silence(inputs, flags.active), state, *flags, remat=remat)
+        return _silence(outputs, flags.active), state
     if not isinstance(core, core_lib.RelationalMemory):
         return _unroll_any(core, inputs, state, flags, remat, scan_unroll)
     params, projected, state = _prepare(core, inputs, state, flags)
@@ -273,14 +277,19 @@ def _scan_backward(
 
         _, pull_back = jax.vjp(replay, params, projected, state)
         d_step, d_projected, d_state = pull_back(jax.tree.map(jnp.add, d_state, d_output))
-        return (d_state, jax.tree.map(jnp.add, d_params, d_step)), d_projected
+        return (d_state, jax.tree.map(lambda a, b: a + b, d_params, d_step)), d_projected
 
-    zeros = jax.tree.map(jnp.zeros_like, (start, params))
+    # In float32 at least: in bfloat16 a long sum would stop growing.
+    sums = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), params
+    )
+    zeros = jax.tree.map(jnp.zeros_like, start), sums
     times = jnp.arange(jax.tree.leaves(states)[0].shape[0])
     sequence = (times, projected, flags, results, d_states)
     d_projected: memory.Projected
     carry, d_projected = jax.lax.scan(body, zeros, sequence, reverse=True, unroll=scan_unroll)
     d_start, d_params = carry
+    d_params = jax.tree.map(lambda a, b: a.astype(b.dtype), d_params, params)
     return d_params, d_projected, d_start, None
 
 

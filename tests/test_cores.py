@@ -82,6 +82,47 @@ def test_the_lstm_of_the_factory_is_the_one_that_was_sized():
     assert _cores.count(_params(given, 7)) == 4 * 9 * (7 + 9 + 1)
 
 
+@pytest.mark.parametrize('layers', [1, 3])
+@pytest.mark.parametrize('input_size', [5, 64])
+@pytest.mark.parametrize('units', [24, 240])
+def test_the_transformer_has_at_most_as_many_parameters_and_the_next_size_would_be_too_many(
+    layers, input_size, units
+):
+    config = dataclasses.replace(
+        SMALL, core='transformer', total_units=units, transformer_layers=layers, transformer_heads=2
+    )
+    limit = _cores.num_parameters(config, input_size)
+    size = _cores.transformer_size(limit, input_size, layers, num_heads=2)
+    assert size % 4 == 0
+    fits, too_many = (
+        _cores.count(_params(dataclasses.replace(config, transformer_size=s), input_size))
+        for s in (size, size + 4)
+    )
+    assert fits <= limit < too_many or size == 4
+    assert _cores.count(_params(config, input_size)) == fits
+
+
+def test_the_size_of_a_transformer_is_exact_where_the_parameters_fit_exactly():
+    # With F = 12, D = 5 and 3 layers: 36 * 144 + (5 + 39 + 3) * 12 parameters.
+    assert _cores.transformer_size(5748, 5, num_layers=3, num_heads=2) == 12
+    assert _cores.transformer_size(5747, 5, num_layers=3, num_heads=2) == 8
+    assert _cores.transformer_size(10, 5, num_layers=3, num_heads=2) == 4
+    config = _cores.Config(
+        core='transformer', transformer_size=12, transformer_layers=3, transformer_heads=2
+    )
+    assert _cores.count(_params(config, 5)) == _sizes(_params(config, 5)) == 5748
+
+
+def test_the_transformer_of_the_factory_has_the_layers_and_memory_of_its_flags():
+    sizes = {'transformer_size': 12, 'transformer_layers': 3, 'transformer_heads': 2}
+    config = dataclasses.replace(SMALL, core='transformer', transformer_memory=5, **sizes)
+    state = hk.transform(lambda: _cores.make(config, 7).initial_state(4)).apply({}, None)
+    assert state.memory.shape == (4, 5, 3, 12)
+    inputs, network = _network(config, 7)
+    params = jax.eval_shape(network.init, jax.random.key(0), inputs)
+    assert jax.eval_shape(network.apply, params, None, inputs).shape == (3, 12)
+
+
 def test_counting_leaves_out_what_is_not_of_the_core():
     def network(inputs):
         core = _cores.make(SMALL, 7)
@@ -106,7 +147,7 @@ def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'core': 'gru'}, r"--core: wanted one of rmc, lstm, got 'gru'"),
+        ({'core': 'gru'}, r"--core: wanted one of rmc, lstm, transformer, got 'gru'"),
         ({'gate_style': 'units'}, r'--gate_style: wanted one of unit, memory, none.*mean unit'),
         ({'num_heads': 5}, r'--total_units: wanted a multiple of .* 2 x 5, got 24'),
         ({'mem_slots': 7}, r'--total_units: wanted a multiple of .* 7 x 3, got 24'),
@@ -115,6 +156,10 @@ def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, 
         ({'num_blocks': 0}, r'--num_blocks: wanted at least 1, got 0'),
         ({'attention_mlp_layers': 0}, r'--attention_mlp_layers: wanted at least 1'),
         ({'lstm_size': -1}, r'--lstm_size: wanted at least 0, got -1'),
+        ({'transformer_layers': 0}, r'--transformer_layers: wanted at least 1, got 0'),
+        ({'transformer_heads': 0}, r'--transformer_heads: wanted at least 1, got 0'),
+        ({'transformer_memory': 0}, r'--transformer_memory: wanted at least 1, got 0'),
+        ({'transformer_size': 12}, r'--transformer_size: wanted 0 or a multiple of .* = 8, got 12'),
     ],
 )
 def test_bad_flags_are_refused_before_anything_is_made(change, message):

@@ -1,12 +1,16 @@
 """The language model: stepping word by word, and dropout that no splitting of a batch moves."""
 
+import contextlib
 import functools
 
 import chex
 import haiku as hk
 import jax
+import jax.extend
 import jax.numpy as jnp
+import jmp
 import numpy as np
+import optax
 import pytest
 
 import relational_rnn
@@ -17,17 +21,17 @@ T, B, V, E = 5, 3, 37, 18
 CORES = {
     'lstm': lambda: hk.LSTM(7),
     'rmc': lambda: relational_rnn.RelationalMemory(mem_slots=2, head_size=3, num_heads=4),
+    'transformer': lambda: relational_rnn.Transformer(2, 3, 4, memory_size=4),
 }
 SOFTMAXES = {'full': softmax.FullSoftmax, 'adaptive': softmax.AdaptiveSoftmax}
 
 
-@functools.cache
-def _model(core, kind='full', dropout=0.0, output_dropout=0.0):
-    """Returns parameters whose biases are not zero, and the model as pure functions."""
+def _transformed(core, kind='full', dropout=0.0, output_dropout=0.0, dtype='float32'):
+    """Returns the model as an initialiser and four pure functions."""
 
     def build():
         model = networks.LanguageModel(
-            CORES[core](), V, E, dropout, output_dropout, SOFTMAXES[kind]()
+            CORES[core](), V, E, dropout, output_dropout, SOFTMAXES[kind](), dtype
         )
 
         def init():
@@ -36,15 +40,26 @@ def _model(core, kind='full', dropout=0.0, output_dropout=0.0):
 
         return init, (model.initial_state, model.cross_entropy, model.log_probs, model.next_word)
 
-    transformed = hk.multi_transform(build)
-    params = jax.jit(transformed.init)(jax.random.key(1))
+    return hk.multi_transform(build)
+
+
+@functools.cache
+def _params(core, kind):
+    """Returns parameters whose biases are not zero."""
+    params = jax.jit(_transformed(core, kind).init)(jax.random.key(1))
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(2), len(leaves))
     noise = [0.3 * jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
-    params = jax.tree.map(jnp.add, params, jax.tree.unflatten(structure, noise))
-    initial_state, *functions = transformed.apply
+    return jax.tree.map(jnp.add, params, jax.tree.unflatten(structure, noise))
+
+
+@functools.cache
+def _model(core, kind='full', dropout=0.0, output_dropout=0.0, dtype='float32'):
+    """Returns the parameters and the model as pure functions."""
+    apply = _transformed(core, kind, dropout, output_dropout, dtype).apply
+    initial_state, *functions = apply
     return (
-        params,
+        _params(core, kind),
         functools.partial(initial_state, {}, None),
         *(jax.jit(lambda params, *args, f=f: f(params, None, *args)) for f in functions),
     )
@@ -234,3 +249,123 @@ def test_inputs_and_resets_of_other_shapes_are_refused():
         cross_entropy(params, inputs, targets, weights, resets[:, :2], initial_state(B))
     with pytest.raises(AssertionError):
         cross_entropy(params, inputs[0], targets, weights, resets[0], initial_state(B))
+
+
+# --- bfloat16
+
+
+def _equations(jaxpr):
+    """All equations of a jaxpr and of those inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from _equations(inner)
+
+
+@functools.cache
+def _update(core, dtype):
+    """An update of the parameters: loss, next state, gradients, parameters, moments."""
+    _, _, cross_entropy, *_ = _model(core, dtype=dtype)
+
+    def run(params, moments, batch, state):
+        def loss(params):
+            value, after = cross_entropy(params, *batch, state)
+            return value.total / value.weight, after
+
+        (value, after), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, moments = optax.adam(1e-2).update(grads, moments)
+        return value, after, grads, optax.apply_updates(params, updates), moments
+
+    return jax.jit(run)
+
+
+def _start(core):
+    params, initial_state, *_ = _model(core)
+    return params, optax.adam(1e-2).init(params), initial_state(B)
+
+
+def _flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(jax.device_get(tree))])
+
+
+@pytest.mark.parametrize('core', CORES)
+def test_in_bfloat16_loss_gradients_and_state_are_near_and_kept_in_float32(core):
+    params, moments, state = _start(core)
+    made = jax.eval_shape(_transformed(core, dtype='bfloat16').init, jax.random.key(0))
+    chex.assert_trees_all_equal_shapes_and_dtypes(made, params)
+    wanted, got = (
+        _update(core, dtype)(params, moments, _batch(), state) for dtype in ('float32', 'bfloat16')
+    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, wanted)
+    assert 0 < abs(got[0] - wanted[0]) < 1e-2 * wanted[0]
+    chex.assert_trees_all_close(got[1], wanted[1], rtol=0, atol=0.1)
+    values = max(jax.tree.leaves(got[1]), key=np.size)
+    values = values[values != 0]
+    assert np.mean(values.astype(jnp.bfloat16).astype(jnp.float32) != values) > 0.5
+    one, other = _flat(got[2]), _flat(wanted[2])
+    assert one @ other > 0.99 * np.linalg.norm(one) * np.linalg.norm(other)
+
+
+@pytest.mark.parametrize('core', CORES)
+def test_in_bfloat16_a_toy_text_is_learned_as_in_float32(core):
+    text = np.random.default_rng(3).integers(0, 5, (T + 1, B)).astype(np.int32)
+    batch = text[:-1], text[1:], np.ones((T, B), np.float32), np.zeros((T, B), bool)
+    losses = {}
+    for dtype in ('float32', 'bfloat16'):
+        params, moments, state = _start(core)
+        losses[dtype] = []
+        for _ in range(30):
+            loss, _, _, params, moments = _update(core, dtype)(params, moments, batch, state)
+            losses[dtype].append(float(loss))
+    np.testing.assert_allclose(losses['bfloat16'], losses['float32'], rtol=0.05, atol=0.02)
+    assert losses['bfloat16'][-1] < 0.5 * losses['bfloat16'][0]
+
+
+def _dtypes(function, args, names, batched=True):
+    """Returns what kinds of arrays go into primitives of these names, a set for each use."""
+    equations = _equations(jax.make_jaxpr(function)(*args).jaxpr)
+    found = [equation for equation in equations if equation.primitive.name in names]
+    if not batched:  # products of two arrays of a batch: attention
+        found = [equation for equation in found if not equation.params['dimension_numbers'][1][0]]
+    return [{variable.aval.dtype.name for variable in equation.invars} for equation in found]
+
+
+@pytest.mark.parametrize('core', CORES)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_all_products_are_in_the_dtype_and_all_else_in_float32(core, dtype):
+    batched = core != 'transformer'  # whose attention stays float32
+    params, moments, state = _start(core)
+    _, _, _, log_probs, next_word = _model(core, dtype=dtype)
+    inputs, targets, _, resets = _batch()
+    programs = [
+        (log_probs, (params, inputs, targets, resets, state)),
+        (next_word, (params, inputs[0], state)),
+    ]
+    update = _update(core, dtype), (params, moments, _batch(), state)
+    for program in programs:
+        products = _dtypes(*program, ['dot_general'], batched)
+        assert len(products) > 2
+        assert all(factors == {dtype} for factors in products)
+    # Where sums are float32, as in attention, so are their gradients, which are factors going back.
+    assert all(dtype in factors for factors in _dtypes(*update, ['dot_general'], batched))
+    for program in (*programs, update):
+        others = _dtypes(*program, ['exp', 'rsqrt', 'logistic', 'tanh', 'log'])
+        assert len(others) > 2
+        assert all(dtypes == {'float32'} for dtypes in others)
+
+
+def test_policies_end_with_the_context_and_those_of_the_user_come_back():
+    mine = jmp.get_policy('params=float32,compute=float16,output=float32')
+    with hk.mixed_precision.push_policy(hk.Linear, mine):
+        with contextlib.suppress(ZeroDivisionError), networks.multiplying_in(jnp.bfloat16):
+            assert hk.mixed_precision.get_policy(hk.Linear).compute_dtype == jnp.bfloat16
+            raise ZeroDivisionError
+        assert hk.mixed_precision.get_policy(hk.Linear) == mine
+        with networks.multiplying_in(jnp.float32):
+            assert hk.mixed_precision.get_policy(hk.Linear) == mine
+    assert all(hk.mixed_precision.get_policy(module) is None for module in networks.MULTIPLIERS)
+
+
+def test_other_dtypes_are_refused():
+    with pytest.raises(ValueError, match='dtype is float32 or bfloat16, got float16'):
+        hk.transform(lambda: networks.LanguageModel(hk.LSTM(7), V, E, dtype=jnp.float16)).init(None)

@@ -1,0 +1,311 @@
+"""A Transformer with a memory as a recurrent core: the baseline that attends to the past itself.
+
+The memory is the idea of Dai et al. 2019, "Transformer-XL", https://arxiv.org/abs/1901.02860: each
+layer attends to its own inputs of the last M steps, which go from window to window as a state.
+Positions are relative, by rotating queries and keys (Su et al. 2021, "RoFormer",
+https://arxiv.org/abs/2104.09864). Blocks normalise before attention and before the MLP, and each
+step sees just M steps back and itself, wherever a window begins, so that one pass over a window
+gives the numbers of its single steps.
+
+Glossary of shapes:
+  T: steps of a window; B: batch; D: input size; F: model size, heads x head size; L: layers.
+  M: steps that the memory holds; S: what a window can see, M + T; H: heads; C: head size, even.
+"""
+
+from typing import NamedTuple
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+MASKED = -1e30  # a logit whose exponential is zero
+BASE = 10_000.0  # the longest wavelength of the rotations is about 2 pi times as many steps
+
+
+class TransformerState(NamedTuple):
+    """What a Transformer remembers; entries that are not valid are zero."""
+
+    memory: chex.Array  # [B, M, L, F], each layer's inputs of the last M steps, the newest last
+    num_valid: chex.Array  # [B] int32, how many of the M entries have been written
+
+
+class Transformer(hk.RNNCore):
+    """A Transformer that reads one step at a time, or a whole window at once.
+
+    Takes inputs `[B, D]` and a `TransformerState`, or the same without B; returns outputs `[B, F]`
+    and the next state. Use `relational_rnn.unroll` over whole sequences: it gives the numbers of
+    `hk.dynamic_unroll` in one pass.
+
+    Gradients reach as far back as the window: the state that comes in is data to the pass.
+
+    For linear maps in bfloat16 set a jmp policy (`hk.mixed_precision`) for `hk.Linear`; memory,
+    attention and layer norms stay in float32.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_heads: int,
+        head_size: int,
+        memory_size: int = 64,
+        name: str | None = None,
+    ):
+        """Makes a core.
+
+        Args:
+          num_layers: L, blocks of attention and MLP.
+          num_heads: H, attention heads.
+          head_size: C, an even number, for rotations turn pairs; the model size F is H x C.
+          memory_size: M, the steps before its own that a step attends to.
+          name: the module's name.
+
+        Raises:
+          ValueError: for a count below 1, or an odd head_size.
+        """
+        super().__init__(name=name)
+        counts = {'num_layers': num_layers, 'num_heads': num_heads, 'memory_size': memory_size}
+        for argument, value in counts.items():
+            if value < 1:
+                raise ValueError(f'{argument} is a whole number of at least 1, got {value}.')
+        if head_size < 2 or head_size % 2:
+            raise ValueError(f'head_size is an even number of at least 2, got {head_size}.')
+        self._size = num_heads * head_size
+        self._memory_size = memory_size
+        self._input = hk.Linear(self._size, name='input')
+        self._blocks = [
+            Block(num_heads, head_size, num_layers, name=f'block_{i}') for i in range(num_layers)
+        ]
+        self._norm = _layer_norm('norm')
+
+    def __call__(
+        self, inputs: chex.Array, state: TransformerState
+    ) -> tuple[chex.Array, TransformerState]:
+        """Runs one step.
+
+        Args:
+          inputs: [B, D]; without B if the state has none.
+          state: the state before the step.
+
+        Returns:
+          The output [B, F] or [F], and the next state.
+
+        Raises:
+          ValueError: if the shapes or dtypes of inputs and state do not fit.
+        """
+        outputs, state = self.unroll(jnp.expand_dims(inputs, 0), state)
+        return outputs[0], state
+
+    def initial_state(self, batch_size: int | None) -> TransformerState:
+        """Returns an empty memory of zeros; without B if `batch_size` is None."""
+        batch = () if batch_size is None else (batch_size,)
+        shape = (*batch, self._memory_size, len(self._blocks), self._size)
+        return TransformerState(jnp.zeros(shape), jnp.zeros(batch, jnp.int32))
+
+    def unroll(
+        self,
+        inputs: chex.Array,
+        state: TransformerState,
+        resets: chex.Array | None = None,
+        active: chex.Array | None = None,
+        remat: bool = False,
+    ) -> tuple[chex.Array, TransformerState]:
+        """Runs all steps of a window in one pass; `relational_rnn.unroll` calls it.
+
+        Args:
+          inputs: [T, B, D]; without B if the state has none.
+          state: the state before the first step.
+          resets: [T, B] or [T] bool; True forgets all before that step. False where not active.
+          active: [T, B] or [T] bool; from its first False on, a row's state stays as it is. Its
+            outputs there mean nothing.
+          remat: keep only the inputs of each block for the backward pass.
+
+        Returns:
+          The outputs, [T, B, F] or [T, F], and the state after the last step of each row.
+
+        Raises:
+          ValueError: if the shapes or dtypes of the arguments do not fit.
+        """
+        self._check(inputs, state, resets, active)
+        if state.num_valid.ndim == 0:
+            resets, active = (None if flag is None else flag[:, None] for flag in (resets, active))
+            state = jax.tree.map(lambda leaf: leaf[None], state)
+            outputs, state = self._unroll_rows(inputs[:, None], resets, active, state, remat)
+            return outputs[:, 0], jax.tree.map(lambda leaf: leaf[0], state)
+        return self._unroll_rows(inputs, resets, active, state, remat)
+
+    def _unroll_rows(
+        self,
+        inputs: chex.Array,
+        resets: chex.Array | None,
+        active: chex.Array | None,
+        state: TransformerState,
+        remat: bool,
+    ) -> tuple[chex.Array, TransformerState]:
+        """As `unroll`, with a batch dimension."""
+        num_steps, size = len(inputs), self._memory_size
+        lengths = None if active is None else jnp.sum(active, axis=0)
+        first = first_visible(size - state.num_valid, resets, num_steps, size)
+        mask = visible(first, size)
+        x = self._input(inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32)))
+        x = jnp.swapaxes(x, 0, 1)  # [B, T, F]
+        written = num_steps if lengths is None else lengths
+        num_valid = jnp.minimum(size, size + written - first[-1]).astype(state.num_valid.dtype)
+        memories = []
+        for index, block in enumerate(self._blocks):
+            seen = jnp.concatenate([state.memory[:, :, index].astype(x.dtype), x], axis=1)
+            memories.append(_newest(seen, lengths, num_valid, size))
+            x = (hk.remat(block) if remat else block)(seen, mask)
+        memory = jnp.stack(memories, axis=2).astype(state.memory.dtype)
+        return jnp.swapaxes(self._norm(x), 0, 1), TransformerState(memory, num_valid)
+
+    def _check(
+        self,
+        inputs: chex.Array,
+        state: TransformerState,
+        resets: chex.Array | None,
+        active: chex.Array | None,
+    ) -> None:
+        """Raises where shapes or dtypes do not fit each other."""
+        wanted = (self._memory_size, len(self._blocks), self._size)
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
+        right = isinstance(state, TransformerState) and shapes[0] == (*shapes[1], *wanted)
+        if not right or len(shapes[1]) > 1:
+            text = ', '.join(str(size) for size in wanted)
+            raise ValueError(
+                f'the state is a TransformerState of shapes [B, {text}] and [B], or both without '
+                f'B, got {type(state).__name__} of shapes {shapes}.'
+            )
+        batch = shapes[1]
+        if inputs.ndim != len(batch) + 2 or inputs.shape[1:-1] != batch or 0 in inputs.shape:
+            rows = f'[T, B, D] with B = {batch[0]}' if batch else '[T, D]'
+            raise ValueError(
+                f'inputs are {rows} as in the state (a step has no T), none of them 0, '
+                f'got shape {inputs.shape}.'
+            )
+        if not jnp.issubdtype(inputs.dtype, jnp.floating):
+            raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
+        for name, flag in (('resets', resets), ('lengths', active)):
+            if flag is not None and flag.shape != inputs.shape[:-1]:
+                raise ValueError(
+                    f'{name} and the state both have a batch dimension or both have none.'
+                )
+
+
+class Block(hk.Module):
+    """One layer: attention to the past, then an MLP, each of normalised values and added."""
+
+    def __init__(self, num_heads: int, head_size: int, num_layers: int, name: str | None = None):
+        """Takes the sizes, and how many such layers there are, by which residuals begin small."""
+        super().__init__(name=name)
+        self._attention = (num_heads, head_size)
+        self._num_layers = num_layers
+
+    def __call__(self, seen: chex.Array, mask: chex.Array) -> chex.Array:
+        """Returns [B, T, F] for what is seen, [B, S, F], of which the last T are the window."""
+        size, num_steps = seen.shape[-1], mask.shape[-2]
+        residual_init = _initializer(1 / (2 * self._num_layers))
+        normalized = _layer_norm('attention_norm')(seen)
+        attention = Attention(*self._attention, w_init=_initializer(1), name='attention')
+        window = normalized[:, -num_steps:]
+        x = seen[:, -num_steps:] + attention(window, normalized, normalized, mask[:, None])
+        hidden = hk.Linear(4 * size, w_init=_initializer(1), name='mlp_0')
+        output = hk.Linear(size, w_init=residual_init, name='mlp_1')
+        return x + output(jax.nn.relu(hidden(_layer_norm('mlp_norm')(x))))
+
+
+class Attention(hk.MultiHeadAttention):
+    """Haiku's attention, by relative position: the last query stands at the last key."""
+
+    @hk.transparent
+    def _linear_projection(
+        self, x: chex.Array, head_size: int, name: str | None = None
+    ) -> chex.Array:
+        heads = super()._linear_projection(x, head_size, name)
+        return heads if name == 'value' else rotate(heads)
+
+
+def rotate(x: chex.Array) -> chex.Array:
+    """Turns each pair of numbers by an angle in proportion to the steps until the sequence's end.
+
+    Counted from the end, the steps between a query and a key are the same whether the query is the
+    last of T or the only one, and only their difference counts in the product of the two.
+
+    Args:
+      x: queries or keys [..., S, H, C], the last of S the newest; number i of C pairs with
+        i + C / 2.
+
+    Returns:
+      The same shape and dtype.
+    """
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    num_steps, half = x.shape[-3], x.shape[-1] // 2
+    speeds = BASE ** -(jnp.arange(half, dtype=dtype) / half)
+    angles = -jnp.arange(num_steps, dtype=dtype)[::-1, None, None] * speeds[None, None]
+    shape = (*x.shape[:-1], half)
+    cosines, sines = (jnp.broadcast_to(f(angles), shape) for f in (jnp.cos, jnp.sin))
+    left, right = jnp.split(x.astype(dtype), 2, axis=-1)
+    turned = left * cosines - right * sines, left * sines + right * cosines
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def first_visible(
+    start: chex.Array, resets: chex.Array | None, num_steps: int, memory_size: int
+) -> chex.Array:
+    """Returns the oldest of the S = M + T entries that no reset hides from each step, [T, B].
+
+    Args:
+      start: [B], the oldest valid entry of the memory, M if there is none.
+      resets: [T, B] bool, or None.
+      num_steps: T.
+      memory_size: M.
+    """
+    begin = jnp.broadcast_to(start[None], (num_steps, len(start)))
+    if resets is None:
+        return begin
+    entries = memory_size + jnp.arange(num_steps, dtype=start.dtype)[:, None]
+    return jnp.maximum(begin, jax.lax.cummax(jnp.where(resets, entries, 0), axis=0))
+
+
+def visible(first: chex.Array, memory_size: int) -> chex.Array:
+    """Returns what each step may see, [B, T, S] bool: M entries back, itself, none before `first`.
+
+    Args:
+      first: [T, B], the oldest entry that each step may see.
+      memory_size: M.
+    """
+    num_steps = len(first)
+    entries = jnp.arange(memory_size + num_steps)[None, None]
+    steps = jnp.arange(num_steps)[None, :, None]
+    in_reach = (entries >= steps) & (entries <= steps + memory_size)  # [1, T, S]
+    unhidden = entries >= first.T[:, :, None]  # [B, T, S]
+    return unhidden & jnp.broadcast_to(in_reach, unhidden.shape)
+
+
+def _newest(
+    seen: chex.Array, lengths: chex.Array | None, num_valid: chex.Array, memory_size: int
+) -> chex.Array:
+    """Returns the M entries up to each row's last step, [B, M, F], zero where not valid.
+
+    Args:
+      seen: [B, S, F].
+      lengths: [B], the steps that each row has made; None for all T.
+      num_valid: [B].
+      memory_size: M.
+    """
+
+    def cut(row: chex.Array, length: chex.Array) -> chex.Array:
+        return jax.lax.dynamic_slice_in_dim(row, length, memory_size)
+
+    newest = seen[:, -memory_size:] if lengths is None else jax.vmap(cut)(seen, lengths)
+    valid = jnp.arange(memory_size)[None] >= memory_size - num_valid[:, None]
+    return jnp.where(jnp.broadcast_to(valid[:, :, None], newest.shape), newest, 0)
+
+
+def _initializer(scale: float) -> hk.initializers.Initializer:
+    """Truncated normal with the variance scale / inputs."""
+    return hk.initializers.VarianceScaling(scale, 'fan_in', 'truncated_normal')
+
+
+def _layer_norm(name: str) -> hk.LayerNorm:
+    return hk.LayerNorm(axis=-1, create_scale=True, create_offset=True, name=name)
