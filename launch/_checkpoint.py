@@ -265,12 +265,20 @@ def _check_fit(folder: pathlib.Path, saved: Mapping[str, str], wanted: Mapping[s
 
 @contextlib.contextmanager
 def _orbax() -> Iterator[ocp.Checkpointer]:
-    """Yields an Orbax checkpointer that logs nothing; uncompressed, as weights do not compress."""
+    """Yields an Orbax checkpointer that logs nothing; uncompressed, as weights do not compress.
+
+    It does not wait for other processes: they do not save.
+    """
     logger = logging.getLogger('absl')
     before, logger.disabled = logger.disabled, True
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False)
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f'process_{jax.process_index()}',
+    )
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
     try:
-        with ocp.Checkpointer(handler) as checkpointer:
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             yield checkpointer
     finally:
         logger.disabled = before

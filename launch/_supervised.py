@@ -1,16 +1,16 @@
 """The training loop of every supervised program.
 
 A program says what its task is (`Task`: parameters, loss, the batch of any step, evaluation) and
-this loop does the rest: Adam with clipping and a schedule on all local devices, truncated
-backpropagation through a carried state, progress, metrics, checkpoints, signals, and what happens
-when a number is not finite.
+this loop does the rest: Adam with clipping and a schedule on all devices of all processes,
+truncated backpropagation through a carried state, progress, metrics, checkpoints, signals, and
+what happens when a number is not finite.
 
 Everything that steers training is a function of (configuration, seed, step), so a run that was
 stopped at any moment and started again ends in the same bytes as one that never stopped, however
 often it logs, evaluates or saves.
 
 Glossary of shapes:
-  B: batch size; n: devices; L: leaves of the parameters.
+  B: batch size; n: devices; A: parts of a device's batch; T: time steps.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +42,9 @@ class Config:
     seed: int = _cli.flag(0, 'of all randomness', 'identity', minimum=0)
     num_steps: int = _cli.flag(10_000, 'updates in all', 'schedule', minimum=1)
     batch_size: int = _cli.flag(32, 'sequences in a batch, over all devices', 'identity', minimum=1)
+    accumulate: int = _cli.flag(
+        1, "parts of a device's batch, one after the other, to save memory", 'schedule', minimum=1
+    )
     learning_rate: float = _cli.flag(1e-3, "Adam's step size", 'schedule', minimum=0)
     schedule: str = _cli.flag('constant', 'of the step size: constant or cosine', 'schedule')
     warmup_steps: int = _cli.flag(0, 'updates until the full step size', 'schedule', minimum=0)
@@ -65,10 +68,10 @@ class Task(NamedTuple):
     """What a program trains. `carry` is the state that goes from batch to batch, () if none."""
 
     init: Callable[[chex.PRNGKey], chex.ArrayTree]  # key -> parameters
-    initial_carry: chex.ArrayTree  # arrays [B, ...]
+    initial_carry: chex.ArrayTree  # arrays [B, ...], of all processes
     # (params, batch, carry, keys [B / n]) -> weighted sum and carry of these rows
     loss: Callable[..., tuple[losses.WeightedSum, chex.ArrayTree]]
-    batch: Callable[[int], chex.ArrayTree]  # step -> host arrays [T, B, ...]
+    batch: Callable[[int], chex.ArrayTree]  # step -> this process's rows, host arrays [T, B / P, …]
     evaluate: Callable[[chex.ArrayTree], Mapping[str, float]]  # parameters -> metrics
     unit: str  # what a weight of 1 in the loss is, in the plural: words
 
@@ -135,12 +138,13 @@ def train(
       RunError: after a signal (the state is saved), an update that is not finite, saves that fail,
         or a checkpoint that does not fit.
     """
-    _parallel.check_batch_size(config.batch_size)
+    _parallel.check_batch_size(config.batch_size, config.accumulate)
     checkpointer = _checkpoint.Checkpointer(run_dir, keep=config.keep)
-    state, first = _initial_state(config, task.init, task.initial_carry), 0
-    restored = checkpointer.restore(state)
-    if restored:
-        state, first = restored.state, restored.step
+    state = initial_state(config, task.init, task.initial_carry)
+    restored = checkpointer.restore(state) if _parallel.is_first() else None
+    state = _parallel.share(restored.state if restored else state)
+    first = int(state.replicated.step)
+    if first:
         print(f'goes on from update {first}')
     with (
         _report.Metrics(run_dir, first) as metrics,
@@ -167,14 +171,14 @@ def restore(
     Raises:
       RunError: there is none that is whole and fits.
     """
-    template = _initial_state(config, init, initial_carry)
+    template = initial_state(config, init, initial_carry)
     restored = _checkpoint.Checkpointer(run_dir, keep=config.keep).restore(template)
     if restored is None:
         raise _errors.RunError(_errors.BAD_DATA, f'--run_dir={run_dir}: has no checkpoint')
     return restored.state
 
 
-def _initial_state(
+def initial_state(
     config: Config, init: Callable[[chex.PRNGKey], chex.ArrayTree], initial_carry: chex.ArrayTree
 ) -> TrainState:
     """Returns the state before the first update, on the host."""
@@ -214,8 +218,11 @@ class _Loop:
     def run(self, state: TrainState, first: int) -> TrainState:
         """Runs the steps from `first` on and returns the final state on the host."""
         config, task = self._config, self._task
-        update = _parallel.compile_update(make_update(task, optimizer(config)))
-        device_state = [state.replicated, _parallel.split(state.carry, axis=0)]
+        optimiser = optimizer(config)
+        update = _parallel.compile_update(make_update(task, optimiser, config.accumulate))
+        rows = _parallel.own_rows(config.batch_size)
+        carry = jax.tree.map(lambda x: x[rows], state.carry)
+        device_state = [state.replicated, _parallel.split(carry, axis=0)]
         batch = _parallel.split(task.batch(first), axis=1) if first < config.num_steps else None
         skipped = 0
         self._meter.restart()
@@ -223,7 +230,7 @@ class _Loop:
             *device_state, outcome = update(*device_state, batch)
             if step < config.num_steps:
                 batch = _parallel.split(task.batch(step), axis=1)  # while the device works
-            outcome = jax.device_get(outcome)
+            outcome = _parallel.to_host(outcome)
             skipped = 0 if outcome['finite'] else skipped + 1
             if skipped:
                 self._on_nonfinite(step, skipped, outcome, state.replicated.params)
@@ -244,13 +251,19 @@ class _Loop:
         with self._meter.paused():
             if (step % config.evaluate_every == 0 or last) and not self._interrupts.received:
                 self._evaluate(step, device_state[0].params)
-            received = self._interrupts.received  # read once: a later one ends the next update
+            received = self._received()  # read once: a later one ends the next update
             if step % config.save_every == 0 or last or received:
                 self._save(step, device_state, needed=last or received is not None)
         if received and not last:
             message = f'stopped by {received} after update {step}, saved'
             message += '; the same command goes on from here'
             raise _errors.RunError(_errors.INTERRUPTED, message)
+
+    def _received(self) -> str | None:
+        """Returns the name of a signal that came to this process, or that one came to another."""
+        received = self._interrupts.received
+        anywhere = _parallel.any_process(received is not None)
+        return received or ('a signal to another process' if anywhere else None)
 
     def _evaluate(self, step: int, params: chex.ArrayTree) -> None:
         try:
@@ -263,8 +276,9 @@ class _Loop:
         self._progress.say(f'step {step}/{self._config.num_steps}  {_report.describe(values)}')
 
     def _save(self, step: int, device_state: list[Any], needed: bool) -> None:
-        saved = self._checkpointer.save(step, _gather(device_state), self._metadata)
-        if not saved and needed:
+        state = _gather(device_state)
+        saved = not _parallel.is_first() or self._checkpointer.save(step, state, self._metadata)
+        if needed and _parallel.any_process(not saved):
             message = f'the state after update {step} could not be saved; free some space and rerun'
             raise _errors.RunError(_errors.CANNOT_SAVE, message)
 
@@ -280,35 +294,39 @@ class _Loop:
         self._progress.say(f'{what}; skipped, {skipped} in a row')
 
 
-def make_update(task: Task, optimiser: optax.GradientTransformation) -> Callable[..., Any]:
+def make_update(
+    task: Task, optimiser: optax.GradientTransformation, accumulate: int = 1
+) -> Callable[..., Any]:
     """Returns one update, `(replicated, carry, batch) -> (replicated, carry, outcome)`.
 
-    The loss is the mean over the whole batch whatever the number of devices. An update that is not
-    finite leaves parameters, optimizer and carry as they were and counts as a step.
+    The loss is the mean over the whole batch whatever the number of devices and parts. An update
+    that is not finite leaves parameters, optimizer and carry as they were and counts as a step.
+
+    Args:
+      task: what to train.
+      optimiser: what makes updates of gradients.
+      accumulate: A, the parts that a device's rows are computed in.
     """
 
     def update(state: Replicated, carry: chex.ArrayTree, batch: chex.ArrayTree) -> tuple:
         keys = _row_keys(state, batch)
-
-        def objective(params: chex.ArrayTree) -> tuple:
-            value, new_carry = task.loss(params, batch, carry, keys)
-            weight = jax.lax.stop_gradient(_parallel.total(value.weight))
-            return value.total / weight, (value.total, weight, new_carry)
-
-        grads, (total, weight, new_carry) = jax.grad(objective, has_aux=True)(state.params)
-        grads, total = _parallel.total((grads, total))
+        grads, value, new_carry = _gradients(
+            task.loss, state.params, batch, carry, keys, accumulate
+        )
+        grads, value = _parallel.total((grads, value))
+        grads = jax.tree.map(lambda leaf: leaf / value.weight, grads)
         squares = jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(grads)])
         updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         outcome = {
-            'total': total,
-            'weight': weight,
+            'total': value.total,
+            'weight': value.weight,
             'grad_squares': squares,
             'bad_carry': _parallel.total(_count_bad(new_carry)),
             'bad_params': jnp.stack([_count_bad(leaf) for leaf in jax.tree.leaves(params)]),
         }
         outcome['finite'] = (
-            jnp.isfinite(total)
+            jnp.isfinite(value.total)
             & jnp.all(jnp.isfinite(squares))
             & (outcome['bad_carry'] + jnp.sum(outcome['bad_params']) == 0)
         )
@@ -320,6 +338,50 @@ def make_update(task: Task, optimiser: optax.GradientTransformation) -> Callable
         return Replicated(params, opt_state, state.key, state.step + 1), carry, outcome
 
     return update
+
+
+def _gradients(
+    loss: Callable[..., tuple[losses.WeightedSum, chex.ArrayTree]],
+    params: chex.ArrayTree,
+    batch: chex.ArrayTree,
+    carry: chex.ArrayTree,
+    keys: chex.Array,
+    parts: int,
+) -> tuple[chex.ArrayTree, losses.WeightedSum, chex.ArrayTree]:
+    """Returns the gradient of the summed loss of this device's rows, the loss, and the carry."""
+
+    def objective(params: chex.ArrayTree, rows: tuple) -> tuple:
+        value, new_carry = loss(params, *rows)
+        return value.total, (value, new_carry)
+
+    def one_part(rows: tuple) -> tuple:
+        grads, (value, new_carry) = jax.grad(objective, has_aux=True)(params, rows)
+        return (grads, value), new_carry
+
+    if parts == 1:
+        (grads, value), carry = one_part((batch, carry, keys))
+        return grads, value, carry
+
+    def add(sums: tuple, rows: tuple) -> tuple:
+        part, new_carry = one_part(rows)
+        return jax.tree.map(jnp.add, sums, part), new_carry
+
+    rows = _cut(batch, 1, parts), _cut(carry, 0, parts), _cut(keys, 0, parts)
+    shapes = jax.eval_shape(one_part, jax.tree.map(lambda x: x[0], rows))[0]
+    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    carries: chex.ArrayTree
+    (grads, value), carries = jax.lax.scan(add, sums, rows)
+    return grads, value, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carries)
+
+
+def _cut(tree: chex.ArrayTree, axis: int, parts: int) -> chex.ArrayTree:
+    """Cuts the rows on an axis into parts: [..., B / n, ...] -> [A, ..., B / n / A, ...]."""
+
+    def cut(x: chex.Array) -> chex.Array:
+        shape = *x.shape[:axis], parts, -1, *x.shape[axis + 1 :]
+        return jnp.moveaxis(x.reshape(shape), axis, 0)
+
+    return jax.tree.map(cut, tree)
 
 
 def _row_keys(state: Replicated, batch: chex.ArrayTree) -> chex.Array:

@@ -37,7 +37,7 @@ def write_updates(path):
         evaluate=lambda params: {},
         unit='words',
     )
-    state = _supervised._initial_state(CONFIG, model.init, carry)
+    state = _supervised.initial_state(CONFIG, model.init, carry)
     update = _parallel.compile_update(_supervised.make_update(task, _supervised.optimizer(CONFIG)))
     device_state = jax.device_put(state.replicated), _parallel.split(state.carry, axis=0)
     means = []
@@ -137,7 +137,7 @@ def test_copies_on_the_host_do_not_share_memory():
 
 
 def test_a_batch_that_divides_is_accepted(monkeypatch):
-    monkeypatch.setattr(jax, 'local_device_count', lambda: 3)
+    monkeypatch.setattr(jax, 'device_count', lambda: 3)
     _parallel.check_batch_size(12)
     with pytest.raises(Exception, match='a multiple of the 3 devices, got 13'):
         _parallel.check_batch_size(13)

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from launch import _checkpoint, _errors, _report, _signals, _supervised
+from launch import _checkpoint, _errors, _parallel, _report, _signals, _supervised
 from relational_rnn import losses
 from tasks import base
 
@@ -402,7 +402,7 @@ def test_the_optimizer_state_has_one_structure_whatever_the_flags():
 def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_row(tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=3, clip_norm=0.0, warmup_steps=0)
     state = _train(tmp_path, config)
-    start = _supervised._initial_state(config, _init, np.zeros((B, H), np.float32))
+    start = _supervised.initial_state(config, _init, np.zeros((B, H), np.float32))
     params, opt_state, carry = start.replicated.params, start.replicated.opt_state, start.carry
 
     def mean(params, batch, carry, keys):
@@ -455,3 +455,46 @@ def test_a_meter_weighs_its_updates_and_stops_its_clock():
 def test_bad_flags_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize('parts', [2, 4, 8])
+def test_a_batch_in_parts_makes_the_same_updates(whole, parts, tmp_path):
+    config = dataclasses.replace(CONFIG, accumulate=parts)
+    state = _train(tmp_path, config)
+    chex.assert_trees_all_close(state, whole[0], rtol=2e-4, atol=2e-6)
+    rows = [_report.read_metrics(path / 'metrics.jsonl') for path in (tmp_path, whole[1])]
+    for one, other in zip(*rows, strict=True):
+        for name in one.keys() & {'loss', 'grad_norm', 'norm'}:
+            assert one[name] == pytest.approx(other[name], rel=1e-4)
+
+
+def test_a_batch_in_parts_holds_less_at_a_time():
+    """The scratch memory of an update falls with its parts."""
+    task = _supervised.Task(
+        init=_init,
+        initial_carry=np.zeros((4096, H), np.float32),
+        loss=_loss,
+        batch=lambda step: None,
+        evaluate=lambda params: {},
+        unit='words',
+    )
+    state = _supervised.initial_state(CONFIG, task.init, task.initial_carry)
+    batch = base.Batch(
+        *(jax.ShapeDtypeStruct((1, T, 4096, *rest), np.float32) for rest in ((D,), (), ())),
+        jax.ShapeDtypeStruct((1, T, 4096), bool),
+    )
+    carry = state.carry[None]
+    used = []
+    for parts in (1, 8):
+        update = _supervised.make_update(task, _supervised.optimizer(CONFIG), parts)
+        compiled = _parallel.compile_update(update).lower(state.replicated, carry, batch).compile()
+        used.append(compiled.memory_analysis().temp_size_in_bytes)
+    assert used[1] < 0.6 * used[0], used
+
+
+def test_a_batch_that_does_not_divide_into_parts_gets_one_line(tmp_path):
+    config = dataclasses.replace(CONFIG, accumulate=3)
+    wanted = '--batch_size: wanted a multiple of the 1 devices x --accumulate=3, got 8'
+    with pytest.raises(_errors.RunError, match=wanted) as stop:
+        _train(tmp_path, config)
+    assert stop.value.code == _errors.USAGE
