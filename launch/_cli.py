@@ -62,6 +62,20 @@ def flag(
     return dataclasses.field(default=default, metadata=facts)
 
 
+def positional(description: str) -> Any:
+    """Declares the one field that takes the words of a command line that are no flags.
+
+    Args:
+      description: one line for `--help`.
+
+    Returns:
+      What stands behind the `=` of a field `Annotated[tuple[str, ...], tyro.conf.Positional]`; a
+      command line has to fill it.
+    """
+    facts = {'help': description, 'class': 'free', 'positional': True}
+    return dataclasses.field(default=(), metadata=facts)
+
+
 def field_classes(config_type: Any) -> dict[str, str]:
     """Returns the class of every flag, by name.
 
@@ -160,6 +174,9 @@ def parse(config_type: type[Any], words: Sequence[str], program: str, presets: P
       presets: as in `main`.
     """
     default = _default(config_type, words, presets)
+    wanted = _positional(config_type)
+    if wanted and not {'-h', '--help'} & set(words):
+        words = _gather(words, wanted)
     box = io.StringIO()  # tyro's drawing of an error, several lines
     try:
         with contextlib.redirect_stderr(box):
@@ -210,6 +227,26 @@ def _default(config_type: type[Any], words: Sequence[str], presets: Presets) -> 
     return config_type(**{**presets.get(name, {}), 'preset': name})
 
 
+def _positional(config_type: type[Any]) -> str | None:
+    """Returns the name of the field for words that are no flags, None if there is none."""
+    fields = dataclasses.fields(config_type)
+    return next((field.name for field in fields if 'positional' in field.metadata), None)
+
+
+def _gather(words: Sequence[str], wanted: str) -> list[str]:
+    """Puts the words that are no flags before all flags, where tyro looks for them."""
+    pairs = list(_pairs(words))
+    if all(name is not None for name, _ in pairs):
+        raise _UsageError(f'wanted one or more {wanted}, got none; --help says which')
+    alone = [value for name, value in pairs if name is None and value is not None]
+    flags = [
+        f'--{name}' if value is None else f'--{name}={value}'
+        for name, value in pairs
+        if name is not None
+    ]
+    return [*alone, *flags]
+
+
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
     """Yields name and value of every flag; no name for a word that is no flag, no value if none."""
     rest = list(words)
@@ -230,8 +267,11 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
 def _explain(config_type: type[Any], words: Sequence[str]) -> str | None:
     """Returns what is wrong with the first bad word, None if no single word is to blame."""
     hints = typing.get_type_hints(config_type)
+    takes_words = hints.pop(_positional(config_type) or '', None)
     for name, value in _pairs(words):
         if name is None:
+            if takes_words:
+                continue
             return f'wanted --flag=value, got {value!r}; --help lists the flags'
         if name not in hints:
             return f'no flag --{name}{_suggest(name, hints)}; --help lists the flags'

@@ -17,6 +17,8 @@ import numpy as np
 from relational_rnn import losses, networks, sampling, softmax
 from tasks import base, language_modeling, vocabulary
 
+Score = Callable[..., np.ndarray]  # what `make_score` returns
+
 
 class Model(NamedTuple):
     """The network as pure functions."""
@@ -25,6 +27,8 @@ class Model(NamedTuple):
     initial_state: Callable[[int], chex.ArrayTree]  # B -> state [B, ...]
     # (params, inputs, targets, weights, resets, state, keys) -> weighted sum, state
     cross_entropy: Callable[..., tuple[losses.WeightedSum, chex.ArrayTree]]
+    # (params, inputs, targets, resets, state) -> log-probabilities of the targets [T, B], state
+    log_probs: Callable[..., tuple[chex.Array, chex.ArrayTree]]
     next_word: Callable[..., tuple[chex.Array, chex.ArrayTree]]  # params, ids [B], state
 
 
@@ -35,6 +39,7 @@ def make_model(
     dropout: float,
     output_dropout: float,
     adaptive: bool,
+    dtype: str = 'float32',
 ) -> Model:
     """Returns a language model.
 
@@ -45,64 +50,76 @@ def make_model(
       dropout: of the embeddings.
       output_dropout: of what the softmax sees.
       adaptive: whether the softmax is adaptive instead of full.
+      dtype: of the matrix products, 'float32' or 'bfloat16'.
     """
 
     def build() -> tuple[Callable, Any]:
         output_layer = softmax.AdaptiveSoftmax() if adaptive else softmax.FullSoftmax()
         model = networks.LanguageModel(
-            make_core(), vocab_size, embedding_size, dropout, output_dropout, output_layer
+            make_core(), vocab_size, embedding_size, dropout, output_dropout, output_layer, dtype
         )
 
         def init() -> None:
             words = jnp.zeros((1, 1), jnp.int32)
             model.cross_entropy(words, words, jnp.ones((1, 1)), words > 0, model.initial_state(1))
 
-        return init, (model.initial_state, model.cross_entropy, model.next_word)
+        functions = model.initial_state, model.cross_entropy, model.log_probs, model.next_word
+        return init, functions
 
     transformed = hk.multi_transform(build)
-    initial_state, cross_entropy, next_word = transformed.apply
+    initial_state, cross_entropy, log_probs, next_word = transformed.apply
     return Model(
         init=jax.jit(transformed.init),
         initial_state=lambda batch_size: initial_state({}, None, batch_size),
         cross_entropy=lambda params, *args: cross_entropy(params, None, *args),
+        log_probs=lambda params, *args: log_probs(params, None, *args),
         next_word=lambda params, *args: next_word(params, None, *args),
     )
 
 
-def make_measure(
-    model: Model,
-    words: vocabulary.Vocabulary,
-    batch_size: int,
-    unroll_length: int,
-    check: Callable[[], None],
-) -> Callable[[chex.ArrayTree, np.ndarray], float]:
-    """Returns a function that measures a split: (params, ids [N]) -> nats a word.
+def make_score(model: Model, words: vocabulary.Vocabulary) -> Score:
+    """Returns a function that says how badly a model predicts each word of a text.
+
+    Its arguments are the parameters, the ids [N], B, T and a function that is called before every
+    window with the number of its words and may raise. It reads the text as B streams in windows of
+    T words, the state carried along each stream, and returns the nats of every word, [N] float32,
+    in the order of the text. With `reset_every` the state starts anew after so many words, counted
+    from the beginning of the text whatever B is; the word before is the input all the same.
 
     Args:
       model: the model.
       words: its vocabulary.
-      batch_size: B; the split is read as so many streams, the state carried along each.
-      unroll_length: T.
-      check: is called before every window and may raise.
     """
 
     @jax.jit
-    def score(params: chex.ArrayTree, batch: base.Batch, state: chex.ArrayTree) -> tuple:
-        return model.cross_entropy(params, *batch, state)
+    def read(params: chex.ArrayTree, batch: base.Batch, state: chex.ArrayTree) -> tuple:
+        values, state = model.log_probs(params, batch.inputs, batch.targets, batch.resets, state)
+        return -values, state
 
-    def measure(params: chex.ArrayTree, tokens: np.ndarray) -> float:
+    def score(
+        params: chex.ArrayTree,
+        tokens: np.ndarray,
+        batch_size: int,
+        unroll_length: int,
+        on_window: Callable[[int], None],
+        reset_every: int | None = None,
+    ) -> np.ndarray:
         params = jax.device_put(params)  # once, not for every window
         streams = min(batch_size, len(tokens))
-        state, total, weight = model.initial_state(streams), 0.0, 0.0
+        state = model.initial_state(streams)
+        nats: list[Any] = []
+        present = []
         for batch in language_modeling.evaluation_windows(
-            tokens, words.eos, streams, unroll_length, len(words)
+            tokens, words.eos, streams, unroll_length, len(words), reset_every
         ):
-            check()
-            value, state = score(params, batch, state)
-            total, weight = total + float(value.total), weight + float(value.weight)
-        return total / weight
+            on_window(int(np.count_nonzero(batch.weights)))
+            values, state = read(params, batch, state)
+            nats.append(values)
+            present.append(batch.weights != 0)
+            nats[-2:-1] = [np.asarray(values) for values in nats[-2:-1]]  # one window is under way
+        return np.concatenate(nats).T[np.concatenate(present).T]
 
-    return measure
+    return score
 
 
 def generate(

@@ -1,4 +1,4 @@
-"""What a run tells about itself: metrics in files, progress on the terminal, curves as a picture.
+"""What a run tells about itself: metrics in files, progress on the terminal, numbers as text.
 
 `metrics.jsonl` holds one JSON object a line, `{"step": 20, "loss": 5.1, …}`, in the order of the
 steps and without repeats, however often the run was stopped; a number that is not finite is null.
@@ -128,17 +128,21 @@ def _finite(value: float | None) -> float | None:
 class Progress:
     """A bar on a terminal, plain lines elsewhere; a context manager."""
 
-    def __init__(self, num_steps: int, step: int = 0, stream: TextIO | None = None):
+    def __init__(
+        self, num_steps: int, step: int = 0, stream: TextIO | None = None, unit: str = 'step'
+    ):
         """Starts the clock.
 
         Args:
-          num_steps: the step at which training ends.
+          num_steps: the step at which the work ends.
           step: the step at which it starts.
           stream: where to write, standard output by default.
+          unit: what is counted.
         """
         self._num_steps = num_steps
         self._first = self._step = step
         self._stream = stream or sys.stdout
+        self._unit = unit
         self._start = time.monotonic()
         self._bar = None
         if self._stream.isatty():
@@ -166,7 +170,7 @@ class Progress:
                 self._bar.set_postfix_str(describe(values), refresh=False)
             self._bar.update(step - self._step)
         elif values is not None:
-            counter = f'step {step}/{self._num_steps}'
+            counter = f'{self._unit} {step}/{self._num_steps}'
             self.say(f'{counter}  {describe(values)}  {self._time_left(step)} left')
         self._step = step
 
@@ -210,10 +214,11 @@ def describe(values: Row) -> str:
       For example `loss 5.123  words/s 12,346`.
     """
     names = {name: name.replace('_per_second', '/s').replace('_', ' ') for name in values}
-    return '  '.join(f'{names[name]} {_number(value)}' for name, value in values.items())
+    return '  '.join(f'{names[name]} {number(value)}' for name, value in values.items())
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Returns a number in about four digits, with commas, and ? for None."""
     if value is None:
         return '?'
     if math.isfinite(value) and (abs(value) >= 1000 or float(value).is_integer()):
@@ -221,97 +226,23 @@ def _number(value: float | None) -> str:
     return f'{value:.4g}'
 
 
-def plot_curves(
-    rows: Sequence[Row],
-    output: str | os.PathLike[str],
-    curves: Mapping[str, str],
-    title: str,
-    x_label: str = 'training steps',
-    y_label: str = 'perplexity',
-    baselines: Mapping[str, float] | None = None,
-    log_scale: bool = True,
-) -> None:
-    """Draws columns of the metrics over the steps into a PNG.
+def points(rows: Sequence[Mapping[str, Any]], column: str) -> list[tuple[float, float]]:
+    """Returns step and value of the rows that have a number in a column."""
+    return [(row['step'], row[column]) for row in rows if isinstance(row.get(column), int | float)]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows of cells as text: the first column to the left, the others to the right.
 
     Args:
-      rows: as from `read_metrics`; a row may lack some columns.
-      output: the picture's path.
-      curves: column names and what to call them, for example `{'valid_perplexity': 'validation'}`.
-      title: stands above the picture.
-      x_label: stands below it.
-      y_label: stands beside it.
-      baselines: heights of horizontal lines by name.
-      log_scale: whether the vertical axis is logarithmic.
+      rows: the header and the rows below it, all of one length.
     """
-    from matplotlib import figure  # takes a second, at the end of a run only
-
-    picture = figure.Figure(figsize=(8, 4.8), dpi=150)
-    axes = picture.add_subplot()
-    for color, (column, name) in zip(_colors(curves), curves.items(), strict=True):
-        points = [(row['step'], row[column]) for row in rows if row.get(column) is not None]
-        if points:
-            _draw_curve(axes, points, name, color)
-    _draw_baselines(axes, baselines or {})
-    if log_scale:
-        _set_log_scale(axes)
-    _decorate(axes, title, x_label, y_label)
-    picture.savefig(output, format='png', bbox_inches='tight')
-
-
-def _colors(curves: Mapping[str, str]) -> list[str]:
-    palette = ['#9db8d9', '#c8501e', '#2a7f62', '#7b4fa3', '#b08a1e', '#444444']
-    return [palette[index % len(palette)] for index in range(len(curves))]
-
-
-def _draw_curve(axes: Any, points: Sequence[tuple[Any, Any]], name: str, color: str) -> None:
-    steps, heights = zip(*points, strict=True)
-    few = len(points) <= 40
-    axes.plot(
-        steps,
-        heights,
-        label=f'{name} ({_number(heights[-1])} at the end)',
-        color=color,
-        linewidth=1.8 if few else 1.2,
-        marker='o' if few else None,
-        markersize=4,
-        zorder=3 if few else 2,
-    )
-
-
-def _draw_baselines(axes: Any, baselines: Mapping[str, float]) -> None:
-    """Draws a dashed line for each baseline, with its name and height at its right end."""
-    for name, height in baselines.items():
-        axes.axhline(height, color='0.45', linestyle=(0, (4, 3)), linewidth=1.1)
-        axes.annotate(
-            f'{name}\n{_number(height)}',
-            (1, height),
-            xycoords=('axes fraction', 'data'),
-            xytext=(6, 0),
-            textcoords='offset points',
-            verticalalignment='center',
-            color='0.3',
-            fontsize=9,
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        '  '.join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-
-
-def _set_log_scale(axes: Any) -> None:
-    """Makes the vertical axis logarithmic, with ticks at 1, 2, 5, 10, 20, … in plain digits."""
-    from matplotlib import ticker
-
-    axes.set_yscale('log')
-    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:,.10g}'))
-    axes.yaxis.set_minor_locator(ticker.NullLocator())
-
-
-def _decorate(axes: Any, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(title, loc='left', fontsize=12, fontweight='bold')
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.xaxis.set_major_formatter('{x:,.0f}')
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(axis='y', color='0.9')
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+        for row in rows
+    ]
+    return '\n'.join(line.rstrip() for line in lines)

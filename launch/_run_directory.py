@@ -1,4 +1,13 @@
-"""The directory of a run: who owns it, and whether a configuration may go on in it."""
+"""The directory of a run: who owns it, what is in it, and whether a configuration may go on in it.
+
+`run.json` says what the run is, for whoever reads its metrics:
+  program           the module in `launch`
+  config            all flags by name
+  parameters        how many numbers are trained
+  unit              what is counted, in the plural: words
+  units_per_update  how many of them an update reads
+  measure           the metric by which such runs are compared: valid_perplexity
+"""
 
 from collections.abc import Mapping
 import fcntl
@@ -9,6 +18,10 @@ import socket
 from typing import Any
 
 from launch import _errors
+from tasks import base
+
+DESCRIPTION = 'run.json'
+_FIELDS = {'program', 'config', 'parameters', 'unit', 'units_per_update', 'measure'}
 
 
 class RunDirectory:
@@ -45,6 +58,99 @@ class RunDirectory:
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+
+
+def describe(
+    path: str | os.PathLike[str],
+    program: str,
+    config: Mapping[str, Any],
+    parameters: int,
+    unit: str,
+    units_per_update: int,
+    measure: str,
+) -> None:
+    """Writes `run.json`.
+
+    Args:
+      path: the run's directory.
+      program: the module's name in `launch`.
+      config: the flags and their values.
+      parameters: how many numbers are trained.
+      unit: what is counted, in the plural.
+      units_per_update: how many of them an update reads.
+      measure: the name in `metrics.jsonl` by which such runs are compared.
+
+    Raises:
+      RunError: the file cannot be written.
+    """
+    description = {
+        'program': program,
+        'config': dict(config),
+        'parameters': parameters,
+        'unit': unit,
+        'units_per_update': units_per_update,
+        'measure': measure,
+    }
+    write_json(pathlib.Path(path) / DESCRIPTION, description)
+
+
+def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads `run.json`.
+
+    Args:
+      path: the run's directory.
+
+    Returns:
+      What the file holds; nothing for a run that is older than this file.
+
+    Raises:
+      DataError: the file is damaged.
+    """
+    file = pathlib.Path(path) / DESCRIPTION
+    description = read_json(file)
+    lacks = sorted(_FIELDS - description.keys())
+    if description and lacks:
+        raise base.DataError(f'{file} has no {", ".join(lacks)}: train on to have it written anew')
+    return description
+
+
+def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+    """Replaces a file at once, or leaves it as it is; the same value gives the same bytes.
+
+    Args:
+      path: the file.
+      value: what JSON can hold, every number finite.
+
+    Raises:
+      RunError: the file cannot be written.
+    """
+    temporary = path.with_name(f'{path.name}.tmp')
+    try:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n', 'utf-8')
+        os.replace(temporary, path)
+    except OSError as error:
+        message = f'{path} cannot be written: {error.strerror}'
+        raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads what `write_json` wrote.
+
+    Args:
+      path: the file; a missing one holds nothing.
+
+    Raises:
+      DataError: the file does not hold an object of JSON.
+    """
+    try:
+        value = json.loads(path.read_text('utf-8'))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise base.DataError(f'{path} cannot be read: {error}; delete it or restore it') from error
+    if not isinstance(value, dict):
+        raise base.DataError(f'{path}: wanted an object of JSON, got {type(value).__name__}')
+    return value
 
 
 def check_config(

@@ -4,9 +4,10 @@ import dataclasses
 import subprocess
 import sys
 import textwrap
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
+import tyro
 
 from launch import _cli, _errors
 from tasks import base
@@ -217,3 +218,51 @@ def test_choose_lists_the_choices():
     message = r"--dataset: wanted one of pydoc, text, got 'txt' \(did you mean text\?\)"
     with pytest.raises(ValueError, match=message):
         _cli.choose('dataset', 'txt', ['pydoc', 'text'])
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+    """Takes words."""
+
+    folders: Annotated[tuple[str, ...], tyro.conf.Positional] = _cli.positional('what to read')
+    x: str | None = _cli.flag(None, 'an axis', 'free')
+    size: int = _cli.flag(3, 'a number', 'free', minimum=1)
+
+    def __post_init__(self) -> None:
+        _cli.check_ranges(self)
+
+
+def _lists(line):
+    seen = []
+    return _cli.main(Lists, seen.append, 'lists', args=line.split()), seen
+
+
+@pytest.mark.parametrize(
+    'line', ['a b/c --x=w --size 5', '--x w --size=5 a b/c', 'a --x=w b/c --size=5']
+)
+def test_words_that_are_no_flags_may_stand_anywhere(line):
+    assert _lists(line) == (0, [Lists(('a', 'b/c'), 'w', 5)])
+
+
+@pytest.mark.parametrize(
+    ('line', 'reason'),
+    [
+        ('', 'wanted one or more folders, got none; --help says which'),
+        ('--size=5', 'wanted one or more folders, got none; --help says which'),
+        ('a --siez=5', 'no flag --siez (did you mean size?); --help lists the flags'),
+        ('a --size=b', "--size: wanted an integer, got 'b'"),
+        ('a --size=0', '--size: wanted at least 1, got 0'),
+        ('a --folders=b', 'no flag --folders; --help lists the flags'),
+        ('a --size', '--size: wanted an integer, got nothing'),
+    ],
+)
+def test_bad_lines_with_words_get_one_line(line, reason, capsys):
+    assert _lists(line) == (_errors.USAGE, [])
+    assert capsys.readouterr().err == f'lists: {reason}\n'
+
+
+def test_help_needs_no_words(capsys):
+    with pytest.raises(SystemExit) as stop:
+        _lists('--help')
+    assert not stop.value.code
+    assert 'what to read' in capsys.readouterr().out

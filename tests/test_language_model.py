@@ -32,42 +32,83 @@ def params(model, compile_quickly):
     return jax.tree.unflatten(structure, noise)
 
 
-def _one_at_a_time(model, params, tokens, streams):
-    """Returns nats a word: each stream from an `<eos>` or the word before it, no windows."""
+def _one_at_a_time(model, params, tokens, starts):
+    """Returns the nats of each word [N], read alone, with the state anew at the starts."""
     step = jax.jit(model.next_word)
-    length, total = -(-len(tokens) // streams), 0.0
-    for start in range(0, len(tokens), length):
-        state = model.initial_state(1)
-        before = WORDS.eos if start == 0 else tokens[start - 1]
-        for word in tokens[start : start + length]:
-            log_probs, state = step(params, jnp.array([before]), state)
-            total -= float(log_probs[0, word])
-            before = word
-    return total / len(tokens)
+    nats, before = [], WORDS.eos
+    for place, word in enumerate(tokens):
+        if place in starts:
+            state = model.initial_state(1)
+        log_probs, state = step(params, jnp.array([before]), state)
+        nats.append(-float(log_probs[0, word]))
+        before = word
+    return nats
+
+
+def _tokens(size):
+    return np.random.default_rng(2).integers(0, len(WORDS), size).astype(np.uint16)
+
+
+def _ignore(words):
+    del words
 
 
 @pytest.mark.parametrize(('streams', 'unroll_length'), [(1, 5), (3, 4), (50, 2)])
-def test_a_split_is_measured_word_by_word_with_its_state_carried(
+def test_each_word_is_scored_in_the_order_of_the_text_with_the_state_carried(
     model, params, streams, unroll_length
 ):
-    tokens = np.random.default_rng(2).integers(0, len(WORDS), 17).astype(np.uint16)
-    measure = _language_model.make_measure(model, WORDS, streams, unroll_length, lambda: None)
-    wanted = _one_at_a_time(model, params, tokens, min(streams, len(tokens)))
-    assert measure(params, tokens) == pytest.approx(wanted, rel=1e-5)
-    assert measure(params, tokens) == measure(params, tokens)
+    tokens = _tokens(17)
+    score = _language_model.make_score(model, WORDS)
+    length = -(-len(tokens) // min(streams, len(tokens)))
+    wanted = _one_at_a_time(model, params, tokens, range(0, len(tokens), length))
+    nats = score(params, tokens, streams, unroll_length, _ignore)
+    assert nats.dtype == np.float32
+    np.testing.assert_allclose(nats, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(nats, score(params, tokens, streams, unroll_length, _ignore))
 
 
-def test_a_measurement_asks_before_every_window_whether_to_go_on(model, params):
-    asked = []
-    measure = _language_model.make_measure(model, WORDS, 2, 5, lambda: asked.append(1))
-    measure(params, np.zeros(23, np.uint16))
-    assert len(asked) == 3  # 12 words a stream
+@pytest.mark.parametrize('reset_every', [1, 3, 4, 100])
+@pytest.mark.parametrize(('streams', 'unroll_length'), [(1, 5), (3, 4), (7, 2)])
+def test_a_state_starts_anew_by_the_place_in_the_text_however_it_is_cut(
+    model, params, streams, unroll_length, reset_every
+):
+    tokens = _tokens(23)
+    score = _language_model.make_score(model, WORDS)
+    wanted = _one_at_a_time(model, params, tokens, range(0, len(tokens), reset_every))
+    nats = score(params, tokens, streams, unroll_length, _ignore, reset_every)
+    np.testing.assert_allclose(nats, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_state_cannot_start_anew_every_zero_words(model, params):
+    score = _language_model.make_score(model, WORDS)
+    with pytest.raises(ValueError, match='wanted reset_every >= 1 or None: got 0'):
+        score(params, _tokens(5), 2, 2, _ignore, 0)
+
+
+def test_all_lengths_and_resets_share_one_compiled_window(model, params):
+    traced = []
+
+    def log_probs(*args):
+        traced.append(1)
+        return model.log_probs(*args)
+
+    score = _language_model.make_score(model._replace(log_probs=log_probs), WORDS)
+    for reset_every in (None, 3, 4):
+        score(params, _tokens(31), 2, 5, _ignore, reset_every)
+    score(params, _tokens(26), 2, 5, _ignore)
+    assert len(traced) == 1
+
+
+def test_a_scoring_tells_of_every_window_and_asks_whether_to_go_on(model, params):
+    told = []
+    score = _language_model.make_score(model, WORDS)
+    score(params, np.zeros(23, np.uint16), 2, 5, told.append)
+    assert told == [10, 10, 3]  # 12 words a stream, the second has 11
 
     interrupts = _signals.Interrupts()
     interrupts._note(15, None)
-    measure = _language_model.make_measure(model, WORDS, 2, 5, interrupts.check)
     with pytest.raises(_errors.RunError, match='stopped by SIGTERM'):
-        measure(params, np.zeros(23, np.uint16))
+        score(params, np.zeros(23, np.uint16), 2, 5, lambda _: interrupts.check())
 
 
 def _generate(model, params, prompt=(), num_words=30, temperature=1.0, top_p=1.0, seed=0):
@@ -134,3 +175,16 @@ def test_end_of_lines_become_new_lines_without_spaces_round_them():
 def test_the_likeliest_word_is_passed_over_if_it_is_unknown():
     log_probs = jnp.full(len(WORDS), -50.0).at[WORDS.unk].set(0.0).at[WORDS.index['w7']].set(-9.0)
     assert _generate(_Constant(log_probs), {}, num_words=2, temperature=0.0) == 'w7 w7'
+
+
+def test_a_model_in_bfloat16_has_the_same_parameters_and_state_and_rounds_its_products(
+    model, params
+):
+    sizes = len(WORDS), 18, 0.5, 0.5
+    low = _language_model.make_model(lambda: hk.LSTM(7), *sizes, adaptive=True, dtype='bfloat16')
+    made = jax.eval_shape(low.init, jax.random.key(0))
+    chex.assert_trees_all_equal_shapes_and_dtypes(made, params)
+    word, state = jnp.array([4]), model.initial_state(1)
+    chex.assert_trees_all_equal(low.initial_state(1), state)
+    got, wanted = (m.next_word(params, word, state)[0] for m in (low, model))
+    assert 0 < np.abs(got - wanted).max() < 0.03 * np.abs(wanted).max()

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from launch import _checkpoint, _cli, _errors, _report, _run_directory, lm
+from launch import _checkpoint, _cli, _errors, _parallel, _report, _run_directory, lm
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -279,6 +280,19 @@ def _fails(capsys, code, *flags):
         ('--top_p=0', ['--top_p: wanted at least 0.001, got 0']),
         ('--mode=evaluate', ['--mode=evaluate: wanted --run_dir=DIR']),
         ('--mode=generate', ['--mode=generate: wanted --run_dir=DIR']),
+        ('--mode=benchmark', ['--mode=benchmark: wanted --vocab_size=WORDS']),
+        ('--gigaword_text=title', ['--gigaword_text: wanted one of document, summary, both']),
+        ('--gigaword_text=both', ['--gigaword_text: wanted --dataset=gigaword, got pydoc']),
+        ('--dataset=gutenberg', ['--dataset=gutenberg: wanted --data_dir=DIR']),
+        ('--dtype=float16', ['--dtype: wanted one of float32, bfloat16']),
+        ('--accumulate=0', ['--accumulate: wanted at least 1, got 0']),
+        ('--num_processes=2', ['--num_processes=2: wanted --coordinator_address too']),
+        ('--transformer_size=12', ['--transformer_size: wanted 0 or a multiple of', 'got 12']),
+        (
+            '--mode=generate --run_dir=x --num_processes=2 --process_id=0 '
+            '--coordinator_address=a:1',
+            ['--mode=generate: wanted one process, got 2'],
+        ),
     ],
 )
 def test_bad_flags_get_one_line_and_touch_nothing(flags, parts, tmp_path, monkeypatch, capsys):
@@ -363,6 +377,41 @@ def test_a_flag_that_contradicts_the_checkpoint_is_refused_in_every_mode(mode, t
     flags = [f'--mode={mode}', f'--run_dir={trained.run_dir}', '--embedding_size=24']
     line = _fails(capsys, _errors.MISMATCH, *flags)
     assert 'embedding_size: 16 -> 24' in line
+
+
+def test_a_checkpoint_older_than_a_flag_has_its_default(trained, tmp_path, capsys):
+    run_dir = _copy(trained, tmp_path)
+    folder = run_dir / 'checkpoints' / str(NUM_STEPS)
+    record = json.loads((folder / 'metadata.json').read_text())
+    del record['metadata']['config']['dtype'], record['metadata']['devices']
+    (folder / 'metadata.json').write_text(json.dumps(record))
+    _checkpoint._seal(folder, NUM_STEPS)
+    assert _run(*_elsewhere(trained, run_dir))[0] == trained.results
+    line = _fails(capsys, _errors.MISMATCH, *_elsewhere(trained, run_dir), '--dtype=bfloat16')
+    assert 'dtype: float32 -> bfloat16' in line
+
+
+def test_other_devices_are_told(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(_parallel, 'describe_devices', lambda: '3 x abacus')
+    _, out = _run(*_elsewhere(trained, _copy(trained, tmp_path)))
+    told = 'changed since the checkpoint: devices: 1 x cpu -> 3 x abacus; the last bits may differ'
+    assert told in out
+
+
+def test_the_benchmark_tells_memory_and_time_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = *SIZES.split(), '--mode=benchmark', '--vocab_size=50', '--repeats=2'
+    results, out = _run(*flags)
+    assert 'memory of the compiled update, each device: 0.00 GB = ' in out
+    assert 'words/s' in out
+    params = int(re.search('rmc: ([0-9,]+) parameters', out)[1].replace(',', ''))
+    assert results['arguments_bytes'] > 3 * 4 * params  # with both moments of Adam
+    assert results['planned_bytes'] >= results['arguments_bytes'] + results['scratch_bytes']
+    assert results['per_second'] == pytest.approx(4 * 5 / results['seconds'])
+    compiled, out = _run(*flags[:-1], '--repeats=0')
+    assert 'words/s' not in out
+    assert compiled == {name: results[name] for name in compiled}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_changed_schedule_is_told_and_training_goes_on(trained, tmp_path):

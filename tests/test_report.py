@@ -1,10 +1,9 @@
-"""Metrics without repeats, progress on terminals and in files, and a picture of the curves."""
+"""Metrics without repeats, progress on terminals and in files, numbers and tables as text."""
 
 import io
 import json
 import re
 
-from matplotlib import image
 import numpy as np
 import pytest
 
@@ -158,46 +157,22 @@ def test_numbers_are_short(value, wanted):
     assert _report.describe({'loss': value}) == f'loss {wanted}'
 
 
-def _has_color(picture, color):
-    """Tells whether a pixel of a picture [height, width, 4] has this red, green, blue."""
-    return bool((np.abs(picture[..., :3] - np.array(color) / 255).max(axis=-1) < 0.02).any())
+def test_points_are_the_numbers_of_a_column():
+    rows = [{'step': 1, 'a': 7.0}, {'step': 2, 'a': None}, {'step': 3}, {'step': 4, 'a': 5}]
+    assert _report.points([*rows, {'step': 5, 'a': 'x'}], 'a') == [(1, 7.0), (4, 5)]
 
 
-def _has_dashed_line(picture):
-    """Tells whether a row of a picture [height, width, 4] is to a good part middle grey."""
-    grey = np.abs(picture[..., :3] - 0.45).max(axis=-1) < 0.05
-    return bool(grey.mean(axis=1).max() > 0.3)
-
-
-def test_a_picture_shows_curves_and_baselines(tmp_path):
-    rows = [
-        {'step': 10, 'train': 900.0},
-        {'step': 20, 'train': 400.0, 'valid': 700.0},
-        {'step': 30, 'train': None},
-        {'step': 40, 'train': 200.0, 'valid': 300.0},
+def test_a_table_is_aligned():
+    rows = [['', 'a', 'bcd'], ['first', '10.5', '2'], ['x', '', '']]
+    assert _report.table(rows).splitlines() == [
+        '          a  bcd',
+        'first  10.5    2',
+        'x',
     ]
-    curves = {'train': 'training', 'valid': 'validation'}
-    _report.plot_curves(rows, tmp_path / 'a.png', curves, 'A title', baselines={'bigram': 250.0})
-    _report.plot_curves(rows, tmp_path / 'b.png', {'train': 'training'}, 'A title')
-    with_both, with_one = (image.imread(tmp_path / name) for name in ('a.png', 'b.png'))
-    assert with_both.shape[0] > 600
-    assert with_both.shape[1] > 1000
-    training, validation = (0x9D, 0xB8, 0xD9), (0xC8, 0x50, 0x1E)
-    assert [_has_color(with_both, color) for color in (training, validation)] == [True, True]
-    assert [_has_color(with_one, color) for color in (training, validation)] == [True, False]
-    assert _has_dashed_line(with_both)
-    assert not _has_dashed_line(with_one)
 
 
-def test_steps_without_a_value_leave_no_gap_in_a_curve(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(_report, '_draw_curve', lambda axes, points, *_: drawn.append(points))
-    rows = [{'step': 1, 'a': 7.0}, {'step': 2, 'a': None}, {'step': 3}, {'step': 4, 'a': 5.0}]
-    _report.plot_curves(rows, tmp_path / 'a.png', {'a': 'a'}, 'A title')
-    assert drawn == [[(1, 7.0), (4, 5.0)]]
-
-
-def test_a_picture_without_any_point_can_be_drawn(tmp_path):
-    _report.plot_curves([], tmp_path / 'a.png', {'train': 'training'}, 'A title')
-    _report.plot_curves([{'step': 1}], tmp_path / 'b.png', {'a': 'a'}, 'A', log_scale=False)
-    assert (tmp_path / 'b.png').stat().st_size > 1000
+def test_progress_names_what_it_counts():
+    stream = io.StringIO()
+    with _report.Progress(num_steps=40, stream=stream, unit='word') as progress:
+        progress.update(10, {'words_per_second': 5.0})
+    assert stream.getvalue().startswith('word 10/40  words/s 5  ')

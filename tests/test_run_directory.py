@@ -10,6 +10,7 @@ import textwrap
 import pytest
 
 from launch import _errors, _run_directory
+from tasks import base
 
 _OWNS = """
     import sys, time
@@ -77,3 +78,66 @@ def test_changes_of_identity_are_refused_with_both_values(saved, words):
         _run_directory.check_config(saved, _CONFIG, _CLASSES)
     assert caught.value.code == _errors.MISMATCH
     assert [word for word in words if word not in str(caught.value)] == []
+
+
+def _describe(path, **changes):
+    facts = {
+        'program': 'lm',
+        'config': {'core': 'rmc', 'run_dir': None},
+        'parameters': 77,
+        'unit': 'words',
+        'units_per_update': 2048,
+        'measure': 'valid_perplexity',
+    }
+    _run_directory.describe(path, **{**facts, **changes})
+    return facts
+
+
+def test_a_description_is_read_as_it_was_written_and_replaced_at_once(tmp_path):
+    _describe(tmp_path, parameters=5)
+    facts = _describe(tmp_path)
+    path = tmp_path / 'run.json'
+    assert _run_directory.read_description(tmp_path) == facts
+    before = path.read_bytes()
+    _describe(tmp_path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ['run.json']
+
+
+def test_a_file_that_cannot_be_written_stays_and_is_named(tmp_path):
+    facts = _describe(tmp_path)
+    (tmp_path / 'run.json.tmp').mkdir()
+    with pytest.raises(_errors.RunError, match=r'run\.json cannot be written') as caught:
+        _describe(tmp_path, parameters=5)
+    assert caught.value.code == _errors.CANNOT_SAVE
+    assert _run_directory.read_json(tmp_path / 'run.json') == facts
+
+
+def test_numbers_that_json_does_not_have_are_never_written(tmp_path):
+    with pytest.raises(ValueError, match='JSON'):
+        _run_directory.write_json(tmp_path / 'a.json', {'a': float('nan')})
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [(b'{"a": 1', 'cannot be read'), (b'\xff', 'cannot be read'), (b'[1]', 'an object of JSON')],
+)
+def test_a_damaged_file_is_named(tmp_path, content, words):
+    path = tmp_path / 'run.json'
+    path.write_bytes(content)
+    with pytest.raises(base.DataError, match=words) as caught:
+        _run_directory.read_json(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_holds_nothing(tmp_path):
+    assert _run_directory.read_json(tmp_path / 'run.json') == {}
+    assert _run_directory.read_description(tmp_path) == {}
+
+
+def test_a_description_that_lacks_something_is_refused(tmp_path):
+    _run_directory.write_json(tmp_path / 'run.json', {'program': 'lm', 'unit': 'words'})
+    with pytest.raises(
+        base.DataError, match=r'run\.json has no config, measure, parameters, units'
+    ):
+        _run_directory.read_description(tmp_path)

@@ -1,0 +1,266 @@
+"""Lays runs of any program over each other: a table, their curves, and the paper's beside them.
+
+  python -m launch.report runs/lm-pydoc-rmc runs/lm-pydoc-lstm
+  python -m launch.report runs/* --x=minutes --output=curves.png
+
+It reads what any run writes: `metrics.jsonl`, `run.json` (see `_run_directory`; runs older than it
+are laid out by their steps) and `evaluation.json`, whose `test` goes into the table. For language
+models it also shows what Santoro et al. 2018 show of theirs, https://arxiv.org/abs/1806.01822:
+Figure 11 (validation over words seen), Tables 2 and 3 and Figure 12. It may run beside a training.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import os
+import pathlib
+import sys
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import tyro
+
+from launch import _cli, _comparison, _errors, _evaluation, _plots, _report, _run_directory
+from tasks import base
+
+_OLDER = 'valid_perplexity'  # what runs without a `run.json` measure
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Lays runs over each other."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = _cli.positional(
+        "the runs' directories"
+    )
+    output: str = _cli.flag(
+        'runs/report', 'folder of the pictures, or FILE.png: curves only', 'free'
+    )
+    x: str | None = _cli.flag(
+        None, 'steps, minutes (of training), or what runs count: words; default: words', 'free'
+    )
+    y: str | None = _cli.flag(None, 'a column of metrics.jsonl; default: as run.json says', 'free')
+
+
+class Run(NamedTuple):
+    """What a run's directory tells."""
+
+    name: str
+    rows: list[dict[str, Any]]  # of `metrics.jsonl`, at least one
+    description: dict[str, Any]  # `run.json`, empty for older runs
+    evaluation: dict[str, Any]  # `evaluation.json`, empty before the end of training
+
+    @property
+    def unit(self) -> str | None:
+        """What is counted, None for older runs."""
+        return self.description.get('unit')
+
+    def column(self, asked: str | None) -> str:
+        """Returns the metric to draw: the one that was asked for, or the run's own."""
+        return asked or self.description.get('measure', _OLDER)
+
+
+def run(config: Config) -> list[str]:
+    """Prints the tables and draws the pictures.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      The paths of the pictures.
+
+    Raises:
+      RunError: a flag does not fit the runs, or a picture cannot be written.
+      DataError: a directory cannot be used.
+    """
+    runs = _load_all(config.runs)
+    x = _choose_x(config.x, runs)
+    columns = _columns(runs, config.y)
+    print(_report.table([_HEADER, *(_describe(each, config.y) for each in runs)]))
+    evaluations = {
+        each.name: each.evaluation for each in runs if each.evaluation.get('program') == 'lm'
+    }
+    for group in _comparison.by_corpus(evaluations):
+        print(f'\n{_comparison.describe(group)}')
+    try:
+        pictures = _draw(config.output, runs, columns, x, evaluations)
+    except OSError as error:
+        message = f'--output={config.output}: cannot be written: {error.strerror}'
+        raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
+    print(''.join(f'\npicture      {picture}' for picture in pictures))
+    return pictures
+
+
+def _load_all(paths: Sequence[str]) -> list[Run]:
+    """Reads each run once; the name is the folder's, or its whole path where two are alike."""
+    folders = list(dict.fromkeys(pathlib.Path(path).resolve() for path in paths))
+    names = [folder.name for folder in folders]
+    return [
+        _load(folder, folder.name if names.count(folder.name) == 1 else str(folder))
+        for folder in folders
+    ]
+
+
+def _load(folder: pathlib.Path, name: str) -> Run:
+    """Reads a run's directory.
+
+    Raises:
+      DataError: it is none, or a file in it is damaged.
+    """
+    path = folder / 'metrics.jsonl'
+    if not path.is_file():
+        lacks = 'it has no metrics.jsonl' if folder.is_dir() else 'there is no such folder'
+        raise base.DataError(f"{folder}: wanted a run's directory, {lacks}")
+    rows = _report.read_metrics(path)
+    if not rows:
+        raise base.DataError(f'{path}: has no metrics yet; wait for some or leave out the run')
+    description = _run_directory.read_description(folder)
+    return Run(name, rows, description, _evaluation.load(folder))
+
+
+def _choose_x(asked: str | None, runs: Sequence[Run]) -> str:
+    """Returns what the horizontal axis shows: by default what runs count, if all count the same.
+
+    Raises:
+      RunError: not all of the runs have what was asked for.
+    """
+    units = {each.unit for each in runs}
+    shared = [unit for unit in units if unit and len(units) == 1]
+    if asked is None:
+        return shared[0] if shared else 'steps'
+    if asked not in ['steps', 'minutes', *shared]:
+        known = ', '.join(['steps', 'minutes', *shared])
+        reason = '' if shared else '; the runs count different things or have no run.json'
+        raise _errors.RunError(_errors.USAGE, f'--x: wanted one of {known}, got {asked!r}{reason}')
+    return asked
+
+
+def _columns(runs: Sequence[Run], asked: str | None) -> list[str]:
+    """Returns the columns that have something to draw, one picture each; says what has nothing.
+
+    Raises:
+      RunError: a column was asked for that no run has.
+    """
+    wanted = {each.name: each.column(asked) for each in runs}
+    drawn = {each.name for each in runs if _report.points(each.rows, wanted[each.name])}
+    if asked and not drawn:
+        known = sorted({name for each in runs for row in each.rows for name in row} - {'step'})
+        raise _errors.RunError(
+            _errors.USAGE, f'--y: wanted one of {", ".join(known)}, got {asked!r}'
+        )
+    for name in wanted:
+        if name not in drawn:
+            print(f'{name}: nothing to draw, no {wanted[name]} yet')
+    return list(dict.fromkeys(wanted[each.name] for each in runs if each.name in drawn))
+
+
+def _places(each: Run, x: str, steps: Sequence[float]) -> list[float]:
+    """Returns where steps stand on the horizontal axis."""
+    if x == 'steps':
+        return list(steps)
+    if x != 'minutes':
+        return [step * each.description['units_per_update'] for step in steps]
+    logged = _report.points(each.rows, 'seconds')  # since the line before, training alone
+    known, seconds = zip((0.0, 0.0), *logged, strict=True)
+    return (np.interp(steps, known, np.cumsum(seconds)) / 60).tolist()
+
+
+_HEADER = [
+    'run',
+    'program',
+    'core',
+    'dataset',
+    'parameters',
+    'updates',
+    'seen',
+    'measure',
+    'best',
+    'last',
+    'test',
+    'speed',
+]
+
+
+def _describe(each: Run, asked: str | None) -> list[str]:
+    """Returns the row of a run in the table."""
+    about = each.description
+    config = {**each.evaluation, **about.get('config', {})}
+    column = each.column(asked)
+    values = [value for _, value in _report.points(each.rows, column)]
+    best = min if _is_loss(column) else max
+    updates = each.rows[-1]['step']
+    seen = f'{updates * about["units_per_update"]:,} {each.unit}' if each.unit else '?'
+    return [
+        each.name,
+        about.get('program', '?'),
+        str(config.get('core', '?')),
+        str(config.get('dataset', '?')),
+        f'{about["parameters"]:,}' if 'parameters' in about else '?',
+        f'{updates:,}',
+        seen,
+        column,
+        _report.number(best(values, default=None)),
+        _report.number(values[-1] if values else None),
+        _report.number(each.evaluation.get('test')),
+        _speed(each.rows),
+    ]
+
+
+def _is_loss(column: str) -> bool:
+    return column.endswith(('perplexity', 'loss'))
+
+
+def _speed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns how much is read in a second of training, over the whole run."""
+    column = next((name for row in rows for name in row if name.endswith('_per_second')), '')
+    logged = [row for row in rows if row.get(column) and row.get('seconds')]
+    if not logged:
+        return '?'
+    seconds = sum(row['seconds'] for row in logged)
+    rate = sum(row[column] * row['seconds'] for row in logged) / seconds
+    return f'{_report.number(round(rate))} {column.removesuffix("_per_second")}/s'
+
+
+def _draw(
+    output: str,
+    runs: Sequence[Run],
+    columns: Sequence[str],
+    x: str,
+    evaluations: _comparison.Evaluations,
+) -> list[str]:
+    """Draws a picture for each column and those of language models; returns their paths."""
+    alone = output.endswith('.png')
+    if alone and len(columns) > 1:
+        message = f'wanted a folder, or --y=COLUMN, for pictures of {", ".join(columns)}'
+        raise _errors.RunError(_errors.USAGE, f'--output={output}: {message}')
+    folder = os.path.dirname(output) if alone else output
+    os.makedirs(folder or '.', exist_ok=True)
+    pictures = []
+    for column in columns:
+        pictures.append(output if alone else os.path.join(folder, f'{column}.png'))
+        _draw_curves(pictures[-1], runs, column, x)
+    if evaluations and not alone:
+        paths = [os.path.join(folder, f'{name}.png') for name in ('frequency', 'unroll')]
+        pictures += _comparison.draw(evaluations, *paths)
+    return pictures
+
+
+def _draw_curves(picture: str, runs: Sequence[Run], column: str, x: str) -> None:
+    curves = {}
+    for each in runs:
+        points = _report.points(each.rows, column)
+        steps, heights = zip(*points, strict=True) if points else ((), ())
+        curves[each.name] = list(zip(_places(each, x, steps), heights, strict=True))
+    label = {'steps': 'updates', 'minutes': 'minutes of training'}.get(x, f'{x} seen')
+    name = column.replace('valid_', 'validation ').replace('_', ' ')
+    _plots.plot_curves(
+        curves,
+        picture,
+        title=f'{name.capitalize()} over {label}',
+        x_label=label,
+        y_label=name,
+        log_scale=_is_loss(column),
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(_cli.main(Config, run, 'report'))

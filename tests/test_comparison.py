@@ -1,0 +1,127 @@
+"""Language models beside each other, and the paper's numbers where they belong."""
+
+import pytest
+
+from launch import _comparison, _evaluation
+
+
+def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled=True):
+    bands = {'> 10 K': None, '1 K - 10 K': 3.0, '< 1 K': 700.0}
+    shares = dict(zip(bands, (0.0, 0.25, 0.75), strict=True))
+    split = {
+        'bands': {
+            name: {'words': round(8 * shares[name]), 'share': shares[name], 'perplexity': value}
+            for name, value in bands.items()
+        }
+    }
+    unroll = {
+        'words': 8,
+        'carried': test,
+        'lengths': list(_evaluation.UNROLL_LENGTHS),
+        'perplexities': [test + extra for extra in (6, 5, 4, 3, 2, -1)],
+    }
+    return {
+        'dataset': dataset,
+        'core': 'rmc',
+        'step': 40,
+        'corpus': corpus,
+        'known': known,
+        'test': test,
+        'splits': {'valid': {**split, 'perplexity': 4.25}, 'test': {**split, 'perplexity': test}},
+        'ngrams': {'bigram': {'valid': 12.0, 'test': 13.5}},
+        'unroll': unroll if unrolled else None,
+    }
+
+
+def test_runs_stand_below_each_other_in_three_tables():
+    runs = {'first': _evaluation_of(), 'second': _evaluation_of(test=7.25, unrolled=False)}
+    assert _comparison.describe(runs).splitlines() == [
+        'perplexity per word on text (36 words known), as in Table 2',
+        '        updates  validation   test',
+        'bigram                12.00  13.50',
+        'first        40        4.25   5.50',
+        'second       40        4.25   7.25',
+        '',
+        'test perplexity by how often a word occurs in train, as in Table 3',
+        '                    > 10 K  1 K - 10 K   < 1 K   all',
+        'share of the words   0.00%      25.00%  75.00%  100%',
+        'first                 none        3.00  700.00  5.50',
+        'second                none        3.00  700.00  7.25',
+        '',
+        'increase of test perplexity where the state starts anew every so many words, '
+        'as in Figure 12',
+        '                  25            50           100           200           300'
+        '           500  never anew: perplexity',
+        'first           6.00          5.00          4.00          3.00          2.00'
+        '         -1.00                    5.50',
+        'second  not measured  not measured  not measured  not measured  not measured'
+        '  not measured            not measured',
+    ]
+
+
+def test_unroll_lengths_that_no_run_has_measured_are_left_out():
+    text = _comparison.describe({'first': _evaluation_of(unrolled=False)})
+    assert 'Table 3' in text
+    assert 'Figure 12' not in text
+
+
+def _lines(**facts):
+    text = _comparison.describe({'run': _evaluation_of(**facts)})
+    return [' '.join(line.split()) for line in text.splitlines() if line.startswith('paper')]
+
+
+def test_the_paper_stands_beside_runs_on_its_corpus():
+    assert _lines(dataset='wikitext103', known=267_735) == [
+        'paper: LSTM (Grave et al. 2016) 48.70',
+        'paper: temporal CNN (Bai et al. 2018) 45.20',
+        'paper: gated CNN (Dauphin et al. 2016) 37.20',
+        'paper: LSTM + Hebbian 34.10 34.30',
+        'paper: quasi-RNN (Merity et al. 2018) 32.00 33.00',
+        'paper: RMC 30.80 31.60',
+        'paper: LSTM, by eye 21.00 10.20 4.60 1.60 0.70 0.00',
+        'paper: RMC, by eye 21.00 5.80 1.20 0.60 0.70 0.00',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('facts', 'label', 'count'),
+    [
+        ({'dataset': 'wikitext103', 'known': 50_000}, 'paper (more words known): ', 8),
+        ({'dataset': 'gutenberg', 'known': 300_000}, 'paper (other books, 180 M words): ', 2),
+        ({'dataset': 'gigaword'}, 'paper (GigaWord v5, 4 B words): ', 5),
+    ],
+)
+def test_another_text_than_the_papers_is_said_to_be_one(facts, label, count):
+    lines = _lines(**facts)
+    assert len(lines) == count
+    assert all(line.startswith(label) for line in lines)
+
+
+@pytest.mark.parametrize('dataset', ['pydoc', 'text', 'pg19', 'lm1b'])
+def test_the_paper_is_left_out_beside_other_corpora(dataset):
+    assert _lines(dataset=dataset) == []
+
+
+def test_table_3_of_the_paper_has_a_number_for_each_band():
+    for published in _comparison.PUBLISHED.values():
+        assert {len(row) for row in published.bands.values()} <= {len(_evaluation.BANDS) + 1}
+        lengths = len(_evaluation.UNROLL_LENGTHS)
+        assert {len(row) for row in published.increases.values()} <= {lengths}
+
+
+def test_runs_are_grouped_by_what_they_read():
+    runs = {
+        'a': _evaluation_of(),
+        'b': _evaluation_of(corpus='beef'),
+        'c': _evaluation_of(test=3.0),
+    }
+    assert [list(group) for group in _comparison.by_corpus(runs)] == [['a', 'c'], ['b']]
+    assert _comparison.by_corpus({}) == []
+
+
+def test_all_runs_are_drawn_into_two_pictures_or_one(tmp_path):
+    runs = {'a': _evaluation_of(), 'b': _evaluation_of(corpus='beef', unrolled=False)}
+    paths = [str(tmp_path / 'bands.png'), str(tmp_path / 'unrolls.png')]
+    assert _comparison.draw(runs, *paths) == paths
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ('bands.png', 'unrolls.png'))
+    assert _comparison.draw({'b': runs['b']}, *paths) == paths[:1]

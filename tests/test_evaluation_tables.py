@@ -1,0 +1,105 @@
+"""The tables and pictures of one evaluation, letter by letter."""
+
+import pathlib
+
+from launch import _evaluation_tables, _plots
+
+EVALUATION = {
+    'program': 'lm',
+    'dataset': 'text',
+    'core': 'rmc',
+    'step': 40,
+    'parameters': 7,
+    'corpus': 'c0ffee',
+    'known': 36,
+    'test': 5.5,
+    'splits': {
+        'valid': {
+            'words': 5,
+            'unknown': 0.2,
+            'perplexity': 4.25,
+            'bands': {
+                '> 10 K': {'words': 0, 'share': 0.0, 'perplexity': None},
+                '1 K - 10 K': {'words': 1, 'share': 0.2, 'perplexity': 2.0},
+                '< 1 K': {'words': 4, 'share': 0.8, 'perplexity': 64000.125},
+            },
+        },
+        'test': {
+            'words': 8,
+            'unknown': 0.125,
+            'perplexity': 5.5,
+            'bands': {
+                '> 10 K': {'words': 0, 'share': 0.0, 'perplexity': None},
+                '1 K - 10 K': {'words': 2, 'share': 0.25, 'perplexity': 3.0},
+                '< 1 K': {'words': 6, 'share': 0.75, 'perplexity': 700.0},
+            },
+        },
+    },
+    'ngrams': {'unigram': {'valid': 12.0, 'test': 13.5}},
+    'unroll': {
+        'words': 6,
+        'carried': 6.0,
+        'lengths': [25, 50, 100, 200, 300, 500],
+        'perplexities': [10.0, 9.5, 8.0, 7.0, None, 5.75],
+    },
+}
+
+
+def test_splits_stand_beside_n_gram_models():
+    assert _evaluation_tables.describe_splits(EVALUATION).splitlines() == [
+        'perplexity per word   validation       test',
+        'unigram                    12.00      13.50',
+        'rmc                         4.25       5.50',
+    ]
+
+
+def test_bands_have_their_words_and_an_empty_one_is_shown_as_such():
+    assert _evaluation_tables.describe_bands(EVALUATION).splitlines() == [
+        'times in train  validation    test  words of test   share',
+        '> 10 K                none    none              0   0.00%',
+        '1 K - 10 K            2.00    3.00              2  25.00%',
+        '< 1 K            64,000.12  700.00              6  75.00%',
+        'all                   4.25    5.50              8    100%',
+        '<unk> is 20.00% of validation and 12.50% of test',
+    ]
+
+
+def test_unroll_lengths_are_compared_with_the_state_carried_on():
+    assert _evaluation_tables.describe_unrolls(EVALUATION).splitlines() == [
+        'state anew every  perplexity  increase',
+        '25 words               10.00      4.00',
+        '50 words                9.50      3.50',
+        '100 words               8.00      2.00',
+        '200 words               7.00      1.00',
+        '300 words               none      none',
+        '500 words               5.75     -0.25',
+        'never                   6.00',
+        '(of the first 6 of 8 words of test)',
+    ]
+    whole = {**EVALUATION, 'unroll': {**EVALUATION['unroll'], 'words': 8}}
+    assert _evaluation_tables.describe_unrolls(whole).endswith('(of all 8 words of test)')
+
+
+def test_pictures_show_what_was_measured(tmp_path, monkeypatch):
+    seen = []
+    for name in ('plot_bars', 'plot_places'):
+        monkeypatch.setattr(_plots, name, lambda series, *args: seen.append(series))
+    pictures = _evaluation_tables.draw(str(tmp_path), EVALUATION)
+    assert pictures == [str(tmp_path / 'frequency.png'), str(tmp_path / 'unroll.png')]
+    assert seen == [
+        {'validation': [None, 2.0, 64000.125, 4.25], 'test': [None, 3.0, 700.0, 5.5]},
+        {'rmc': [(25, 4.0), (50, 3.5), (100, 2.0), (200, 1.0), (500, -0.25)]},
+    ]
+
+
+def test_pictures_are_drawn(tmp_path):
+    for picture in _evaluation_tables.draw(str(tmp_path), EVALUATION):
+        assert pathlib.Path(picture).stat().st_size > 1000
+
+
+def test_there_is_no_picture_of_unroll_lengths_that_were_not_measured(tmp_path):
+    assert _evaluation_tables.draw(str(tmp_path), {**EVALUATION, 'unroll': None}) == [
+        str(tmp_path / 'frequency.png')
+    ]
+    nowhere = {**EVALUATION['unroll'], 'perplexities': [None] * 6}
+    assert len(_evaluation_tables.draw(str(tmp_path), {**EVALUATION, 'unroll': nowhere})) == 2

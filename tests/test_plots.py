@@ -1,0 +1,126 @@
+"""Pictures of curves, bars and values at places: what is drawn, and where."""
+
+import itertools
+
+from matplotlib import image
+import numpy as np
+import pytest
+
+from launch import _plots
+
+FIRST, SECOND = (0xC8, 0x50, 0x1E), (0x2F, 0x6D, 0xB3)
+PALE = (0x9D, 0xB8, 0xD9)
+
+
+def _has_color(picture, color):
+    """Tells whether a pixel of a picture [height, width, 4] has this red, green, blue."""
+    return bool((np.abs(picture[..., :3] - np.array(color) / 255).max(axis=-1) < 0.02).any())
+
+
+def _has_dashed_line(picture):
+    """Tells whether a row of a picture [height, width, 4] is to a good part middle grey."""
+    grey = np.abs(picture[..., :3] - 0.45).max(axis=-1) < 0.05
+    return bool(grey.mean(axis=1).max() > 0.3)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Returns the axes of the pictures that a test draws."""
+    seen = []
+    save = _plots._save
+    monkeypatch.setattr(
+        _plots,
+        '_save',
+        lambda picture, axes, output: (seen.append(axes), save(picture, axes, output)),
+    )
+    return seen
+
+
+def _labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def test_a_picture_shows_curves_and_baselines(tmp_path):
+    train = [(10, 900.0), (20, 400.0), (40, 200.0)]
+    curves = {'training': train, 'validation': [(20, 700.0), (40, 300.0)]}
+    _plots.plot_curves(
+        curves, tmp_path / 'a.png', 'A title', baselines={'bigram': 250.0}, pale=['training']
+    )
+    _plots.plot_curves({'training': train}, tmp_path / 'b.png', 'A title', pale=['training'])
+    with_both, with_one = (image.imread(tmp_path / name) for name in ('a.png', 'b.png'))
+    assert with_both.shape[0] > 600
+    assert with_both.shape[1] > 1000
+    assert [_has_color(with_both, color) for color in (PALE, FIRST)] == [True, True]
+    assert [_has_color(with_one, color) for color in (PALE, FIRST)] == [True, False]
+    assert _has_dashed_line(with_both)
+    assert not _has_dashed_line(with_one)
+
+
+def test_a_curve_is_named_with_its_last_height_and_one_without_points_is_not(tmp_path, drawn):
+    curves = {'a': [(1, 7.0), (4, 5.25)], 'b': []}
+    _plots.plot_curves(curves, tmp_path / 'a.png', 'A title', x_label='words seen')
+    assert drawn[0].get_legend_handles_labels()[1] == ['a (5.25 at the end)']
+    assert drawn[0].get_xlabel() == 'words seen'
+    assert drawn[0].get_title(loc='left') == 'A title'
+
+
+def test_a_series_keeps_its_colour_whatever_lacks_points(tmp_path, drawn):
+    for points in ([(1, 5.0)], []):
+        _plots.plot_curves({'a': points, 'b': [(1, 2.0)]}, tmp_path / 'a.png', 'A')
+    assert [axes.lines[-1].get_color() for axes in drawn] == [_plots.PALETTE[1]] * 2
+
+
+@pytest.mark.parametrize(
+    ('heights', 'wanted'),
+    [((70, 2500), ['100', '200', '500', '1,000', '2,000']), ((80, 160), ['80', '100', '120'])],
+)
+def test_a_logarithmic_axis_has_several_ticks_in_plain_digits(tmp_path, drawn, heights, wanted):
+    _plots.plot_curves({'a': list(enumerate(heights))}, tmp_path / 'a.png', 'A')
+    assert drawn[0].get_yscale() == 'log'
+    assert set(wanted) <= set(_labels(drawn[0].yaxis))
+
+
+def test_a_picture_without_any_point_can_be_drawn(tmp_path):
+    _plots.plot_curves({}, tmp_path / 'a.png', 'A title')
+    _plots.plot_curves({'a': []}, tmp_path / 'b.png', 'A', log_scale=False)
+    assert (tmp_path / 'b.png').stat().st_size > 1000
+
+
+def test_many_names_stand_beside_the_picture_and_few_in_it(tmp_path, drawn):
+    for count in (2, 9):
+        curves = {f'run {index}': [(0, index + 1.0), (1, 1.0)] for index in range(count)}
+        _plots.plot_curves(curves, tmp_path / f'{count}.png', 'A')
+    widths = [image.imread(tmp_path / f'{count}.png').shape[1] for count in (2, 9)]
+    assert widths[1] > widths[0] + 200
+    assert drawn[1].get_legend().get_window_extent().x0 > drawn[1].get_window_extent().x1
+
+
+def test_bars_have_their_heights_written_and_nothing_where_there_is_none(tmp_path, drawn):
+    series = {'valid': [9.0, 700.0, None], 'test': [8.5, 600.0, 30.0]}
+    _plots.plot_bars(series, ['> 10', '< 10', 'all'], tmp_path / 'a.png', 'A title', 'times')
+    axes = drawn[0]
+    assert [text.get_text() for text in axes.texts] == ['9', '700', 'none', '8.5', '600', '30']
+    assert [bar.get_height() for bar in axes.patches] == [9.0, 700.0, 0.0, 8.5, 600.0, 30.0]
+    assert _labels(axes.xaxis) == ['> 10', '< 10', 'all']
+    low, high = axes.get_ylim()
+    assert low < 8.5 < 700 < high
+    edges = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
+    edges.sort()
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(edges))
+    picture = image.imread(tmp_path / 'a.png')
+    assert [_has_color(picture, color) for color in (FIRST, SECOND)] == [True, True]
+
+
+def test_bars_of_nothing_can_be_drawn(tmp_path):
+    _plots.plot_bars({'a': [None]}, ['all'], tmp_path / 'a.png', 'A title', 'times')
+    assert (tmp_path / 'a.png').stat().st_size > 1000
+
+
+def test_places_have_a_tick_each_and_a_line_at_zero(tmp_path, drawn):
+    series = {'a': [(25, 6.15), (500, 0.125)], 'b': [(25, 3.0), (50, -1.0)]}
+    _plots.plot_places(series, tmp_path / 'a.png', 'A title', 'words', 'increase')
+    assert _labels(drawn[0].xaxis) == ['25', '50', '500']
+    assert list(drawn[0].texts) == []
+    assert _has_dashed_line(image.imread(tmp_path / 'a.png'))
+    _plots.plot_places({'a': series['a']}, tmp_path / 'b.png', 'A title', 'words', 'increase')
+    assert [text.get_text() for text in drawn[1].texts] == ['6.15', '0.12']

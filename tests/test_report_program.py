@@ -1,0 +1,224 @@
+"""The program that lays runs over each other: what it prints, draws and refuses."""
+
+import json
+
+import pytest
+
+from launch import _cli, _errors, _plots, _report, _run_directory, report
+
+
+def _rows(first=120.0, column='valid_perplexity', unit='words'):
+    """Returns metrics of six updates: 10 s each, 5 s from the fourth on, measured at 3 and 6."""
+    rows = []
+    for step in range(1, 7):
+        seconds = 10.0 if step < 4 else 5.0
+        rows.append({'loss': 6 - step / 2, f'{unit}_per_second': 500 / seconds, 'seconds': seconds})
+        rows[-1] = {'step': step, **rows[-1]}
+        if step % 3 == 0:
+            rows.append({'step': step, column: first / step})
+    return rows
+
+
+def _make(folder, rows=None, description=True, evaluation=None, **changes):
+    """Writes a run's directory."""
+    folder.mkdir(parents=True)
+    lines = [json.dumps(row) + '\n' for row in (_rows() if rows is None else rows)]
+    (folder / 'metrics.jsonl').write_text(''.join(lines))
+    if description:
+        facts = {
+            'program': 'lm',
+            'config': {'core': 'rmc', 'dataset': 'text'},
+            'parameters': 12_345,
+            'unit': 'words',
+            'units_per_update': 500,
+            'measure': 'valid_perplexity',
+        }
+        _run_directory.describe(folder, **{**facts, **changes})
+    if evaluation:
+        _run_directory.write_json(folder / 'evaluation.json', evaluation)
+    return folder
+
+
+def _main(*words):
+    return _cli.main(report.Config, report.run, 'report', args=[str(word) for word in words])
+
+
+def _printed(capsys, *words):
+    """Runs the program and returns the cells of each line that it printed."""
+    assert _main(*words) == 0, capsys.readouterr().err
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def curves(monkeypatch):
+    """Returns (curves, keywords) of each picture that a test draws."""
+    seen = []
+    plot = _plots.plot_curves
+    monkeypatch.setattr(
+        _plots,
+        'plot_curves',
+        lambda series, output, **facts: (
+            seen.append((series, facts)),
+            plot(series, output, **facts),
+        ),
+    )
+    return seen
+
+
+def test_a_run_is_a_line_of_the_table(tmp_path, capsys):
+    run = _make(tmp_path / 'a', evaluation={'program': 'other', 'test': 37.125})
+    header, line = _printed(capsys, run, f'--output={tmp_path / "out"}')[:2]
+    wanted = 'run program core dataset parameters updates seen measure best last test speed'
+    assert header == wanted.split()
+    # 3,000 words in 45 s of training
+    wanted = 'a lm rmc text 12,345 6 3,000 words valid_perplexity 20 20 37.12 67 words/s'
+    assert line == wanted.split()
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['valid_perplexity.png']
+
+
+def test_the_best_is_not_the_last_and_an_accuracy_is_best_where_it_is_high(tmp_path, capsys):
+    values = (0.5, 0.75, 0.25)
+    for column, best in (('valid_accuracy', '0.75'), ('valid_loss', '0.25')):
+        rows = [{'step': step, column: value} for step, value in enumerate((*values, 0.5), 1)]
+        run = _make(tmp_path / column, rows, measure=column, unit='sequences')
+        line = _printed(capsys, run, f'--output={tmp_path}')[1]
+        assert line[5:] == ['4', '2,000', 'sequences', column, best, '0.5', '?', '?']
+
+
+def test_curves_are_over_what_runs_count(tmp_path, curves):
+    one = _make(tmp_path / 'one')
+    two = _make(tmp_path / 'two', _rows(240.0), units_per_update=1000)
+    _main(one, two, f'--output={tmp_path}')
+    assert curves[0][0] == {
+        'one': [(1500, 40.0), (3000, 20.0)],
+        'two': [(3000, 80.0), (6000, 40.0)],
+    }
+    assert curves[0][1]['x_label'] == 'words seen'
+    assert curves[0][1]['log_scale']
+    _main(one, '--x=words', f'--output={tmp_path}')
+    assert curves[1][0] == {'one': [(1500, 40.0), (3000, 20.0)]}
+
+
+def test_curves_are_over_updates_or_minutes_of_training(tmp_path, curves):
+    run = _make(tmp_path / 'a')
+    _main('--x', 'steps', run, f'--output={tmp_path}')
+    _main(run, '--x=minutes', f'--output={tmp_path}')
+    assert curves[0][0] == {'a': [(3, 40.0), (6, 20.0)]}
+    assert curves[1][0] == {'a': [(0.5, 40.0), (0.75, 20.0)]}
+    assert [facts['x_label'] for _, facts in curves] == ['updates', 'minutes of training']
+
+
+def test_minutes_of_an_evaluation_between_two_lines_are_those_between(tmp_path, curves):
+    rows = [{'step': 4, 'seconds': 60.0}, {'step': 5, 'valid_perplexity': 9.0}]
+    run = _make(tmp_path / 'a', [*rows, {'step': 8, 'seconds': 120.0}])
+    _main(run, '--x=minutes', f'--output={tmp_path}')
+    assert curves[0][0] == {'a': [(1.5, 9.0)]}
+
+
+def test_older_runs_are_laid_out_by_their_steps(tmp_path, curves, capsys):
+    old, new = _make(tmp_path / 'old', description=False), _make(tmp_path / 'new')
+    lines = _printed(capsys, old, new, f'--output={tmp_path}')
+    assert curves[0][1]['x_label'] == 'updates'
+    wanted = 'old ? ? ? ? 6 ? valid_perplexity 20 20 ? 67 words/s'
+    assert ' '.join(lines[1]) == wanted
+    assert _main(old, new, '--x=words') == _errors.USAGE
+    wanted = '--x: wanted one of steps, minutes, got'
+    assert wanted in capsys.readouterr().err
+
+
+def test_runs_that_measure_different_things_have_a_picture_each(tmp_path, curves, capsys):
+    frames = _make(
+        tmp_path / 'frames',
+        _rows(column='return', unit='frames'),
+        measure='return',
+        unit='frames',
+        program='pacman',
+    )
+    words = _make(tmp_path / 'words')
+    out = tmp_path / 'out'
+    _main(frames, words, f'--output={out}')
+    assert sorted(path.name for path in out.iterdir()) == ['return.png', 'valid_perplexity.png']
+    assert [facts['log_scale'] for _, facts in curves] == [False, True]
+    assert [list(series) for series, _ in curves] == [['frames', 'words']] * 2
+    capsys.readouterr()
+    assert _main(frames, words, f'--output={tmp_path / "a.png"}') == _errors.USAGE
+    assert 'wanted a folder, or --y=COLUMN' in capsys.readouterr().err
+    assert _main(frames, words, '--y=loss', f'--output={tmp_path / "deep" / "a.png"}') == 0
+    assert [path.name for path in (tmp_path / 'deep').iterdir()] == ['a.png']
+
+
+def test_a_run_is_shown_once_and_runs_of_one_name_by_their_paths(tmp_path, curves, capsys):
+    one, two = _make(tmp_path / 'x' / 'run'), _make(tmp_path / 'y' / 'run')
+    lines = _printed(capsys, one, two, f'{one}/', f'--output={tmp_path}')
+    assert [line[0] for line in lines[1:3]] == [str(one), str(two)]
+    assert list(curves[0][0]) == [str(one), str(two)]
+
+
+def test_nothing_to_draw_is_said(tmp_path, capsys):
+    run = _make(tmp_path / 'young', [{'step': 2, 'loss': 7.5, 'seconds': 3.0}])
+    assert _main(run, f'--output={tmp_path / "out"}') == 0
+    out = capsys.readouterr().out
+    assert out.startswith('young: nothing to draw, no valid_perplexity yet\n')
+    assert 'picture' not in out
+    assert _main(run, '--x=minutes', '--y=loss', f'--output={tmp_path / "out"}') == 0
+    assert 'loss.png' in capsys.readouterr().out
+
+
+def _fails(capsys, code, *words):
+    capsys.readouterr()
+    got = _main(*words)
+    err = capsys.readouterr().err
+    assert (got, err.count('\n')) == (code, 1), err
+    assert err.startswith('report: ')
+    return err
+
+
+def _damage(folder, name, text):
+    (_make(folder) / name).write_text(text)
+    return folder
+
+
+def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
+    good, empty = _make(tmp_path / 'good'), tmp_path / 'empty'
+    empty.mkdir()
+    for run, reason in (
+        (tmp_path / 'absent', "absent: wanted a run's directory, there is no such folder"),
+        (empty, 'it has no metrics.jsonl'),
+        (_damage(tmp_path / 'a', 'metrics.jsonl', 'text\n'), 'has no metrics yet'),
+        (_damage(tmp_path / 'b', 'run.json', '{"unit": '), 'run.json cannot be read'),
+        (_damage(tmp_path / 'c', 'evaluation.json', '[]'), 'wanted an object of JSON, got list'),
+        (_damage(tmp_path / 'd', 'evaluation.json', '{"program": "lm"}'), '--mode=evaluate'),
+        (
+            _damage(tmp_path / 'e', 'run.json', '{"unit": "words"}'),
+            'run.json has no config, measure,',
+        ),
+    ):
+        line = _fails(capsys, _errors.BAD_DATA, good, run, f'--output={tmp_path / "out"}')
+        assert reason in line
+    assert not (tmp_path / 'out').exists()
+
+
+def test_bad_flags_are_refused_in_one_line(tmp_path, capsys):
+    run = _make(tmp_path / 'a')
+    assert 'wanted one or more runs, got none' in _fails(capsys, _errors.USAGE)
+    line = _fails(capsys, _errors.USAGE, run, '--x=frames')
+    assert "--x: wanted one of steps, minutes, words, got 'frames'" in line
+    line = _fails(capsys, _errors.USAGE, run, '--y=valid_los')
+    known = 'loss, seconds, valid_perplexity, words_per_second'
+    assert f"--y: wanted one of {known}, got 'valid_los'" in line
+    assert 'no flag --outptu' in _fails(capsys, _errors.USAGE, run, '--outptu=b')
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    run = _make(tmp_path / 'a')
+    (tmp_path / 'file').write_text('')
+    line = _fails(capsys, _errors.CANNOT_SAVE, run, f'--output={tmp_path / "file"}')
+    assert 'file: cannot be written' in line
+
+
+def test_reading_changes_nothing_in_a_run(tmp_path):
+    run = _make(tmp_path / 'a')
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    _main(run, f'--output={tmp_path / "out"}')
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert len(_report.read_metrics(run / 'metrics.jsonl')) == 8
