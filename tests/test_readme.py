@@ -12,17 +12,18 @@ import pytest
 from launch import _cli
 
 README = (pathlib.Path(__file__).parent.parent / 'README.md').read_text('utf-8')
+BLOCKS = re.findall(r'^```(\w*)\n(.*?)^```$', README, re.DOTALL | re.MULTILINE)  # language, text
 COMMANDS = [
     line.split(' #')[0].strip()
-    for block in re.findall(r'```\n(.*?)```', README, re.DOTALL)
+    for language, block in BLOCKS
     for line in block.splitlines()
-    if 'python -m launch.' in line
+    if 'python -m launch.' in line and language != 'python'
 ]
 
 
 def test_its_code_runs():
     names: dict = {}
-    for block in re.findall(r'```python\n(.*?)```', README, re.DOTALL):
+    for block in [block for language, block in BLOCKS if language == 'python']:
         exec(block, names)
     assert names['logits'].shape == (20, 8, 10)
     assert bool(jnp.all(jnp.isfinite(names['logits'])))
