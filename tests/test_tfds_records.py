@@ -131,6 +131,7 @@ def test_a_changed_byte_of_array_record_is_noticed(tmp_path):
         (b'\xff\xff\xff', 'a record is no tf.train.Example'),
         (example(document='x', text=b'\xff'), 'a text is not UTF-8'),
     ],
+    ids=['no_text', 'no_example', 'no_utf_8'],  # bytes of an example may differ by process
 )
 def test_other_records_are_refused(tmp_path, file_format, record, message):
     shard = write(tmp_path / 'a', file_format, [record])
