@@ -2,14 +2,15 @@
 
 Glossary of shapes:
   D: input size; h: units of an LSTM; P: parameters; F, L, H: model size, layers and heads of a
-  Transformer.
+  Transformer; of a DNC W: word size, R: read heads, L: layers of the controller, h: their units.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import math
 from typing import Any
 
+import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -17,15 +18,15 @@ import jax.numpy as jnp
 from launch import _cli
 import relational_rnn
 
-NAMES = ('rmc', 'lstm', 'transformer')
-_MODULES = ('relational_memory', 'lstm', 'transformer')  # what Haiku calls their modules
+NAMES = ('rmc', 'lstm', 'transformer', 'dnc')
+_MODULES = ('relational_memory', 'lstm', 'transformer', 'dnc')  # what Haiku calls their modules
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The flags of a core; Santoro et al. 2018, appendix A.4, chose the defaults for words."""
 
-    core: str = _cli.flag('rmc', 'the recurrent core: rmc, lstm or transformer', 'identity')
+    core: str = _cli.flag('rmc', 'the recurrent core: rmc, lstm, transformer or dnc', 'identity')
     mem_slots: int = _cli.flag(1, 'rmc: slots of the memory', 'identity', minimum=1)
     total_units: int = _cli.flag(2500, 'rmc: units of all slots together', 'identity', minimum=1)
     num_heads: int = _cli.flag(4, 'rmc: attention heads', 'identity', minimum=1)
@@ -42,12 +43,24 @@ class Config:
     transformer_memory: int = _cli.flag(
         64, 'transformer: steps back that a layer attends to', 'identity', minimum=1
     )
+    dnc_memory_size: int = _cli.flag(16, 'dnc: rows of the memory', 'identity', minimum=1)
+    dnc_word_size: int = _cli.flag(128, 'dnc: width of a row', 'identity', minimum=1)
+    dnc_reads: int = _cli.flag(4, 'dnc: read heads', 'identity', minimum=1)
+    dnc_writes: int = _cli.flag(1, 'dnc: write heads', 'identity', minimum=1)
+    dnc_controller: str = _cli.flag('lstm', 'dnc: controller, lstm or feed_forward', 'identity')
+    dnc_controller_size: int = _cli.flag(
+        0, 'dnc: units of a layer; 0 for as many parameters as rmc', 'identity', minimum=0
+    )
+    dnc_controller_layers: int = _cli.flag(
+        2, 'dnc: layers of the controller', 'identity', minimum=1
+    )
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         _cli.check_ranges(self)
         _cli.choose('core', self.core, NAMES)
         _cli.choose('gate_style', self.gate_style, ('unit', 'memory', 'none'))
+        _cli.choose('dnc_controller', self.dnc_controller, relational_rnn.dnc.CONTROLLERS)
         if self.total_units % (self.mem_slots * self.num_heads):
             raise ValueError(
                 f'--total_units: wanted a multiple of --mem_slots x --num_heads = '
@@ -67,7 +80,7 @@ def make(config: Config, input_size: int) -> hk.RNNCore:
 
     Args:
       config: the flags.
-      input_size: D, by which an LSTM or a Transformer finds its size.
+      input_size: D, by which the other cores find their sizes.
     """
     if config.core == 'lstm':
         return hk.LSTM(
@@ -75,6 +88,8 @@ def make(config: Config, input_size: int) -> hk.RNNCore:
         )
     if config.core == 'transformer':
         return _transformer(config, input_size)
+    if config.core == 'dnc':
+        return _dnc(config, input_size)
     return _relational_memory(config)
 
 
@@ -83,6 +98,16 @@ def count(params: Mapping[str, Mapping[str, Any]]) -> int:
     modules = [module for module in params if module.split('/')[0] in _MODULES]
     leaves = jax.tree.leaves([params[module] for module in modules])
     return sum(math.prod(leaf.shape) for leaf in leaves)
+
+
+def sizes(init: Callable[[chex.PRNGKey], Any]) -> tuple[int, int]:
+    """Counts the parameters of a network, and those of the core among them.
+
+    Args:
+      init: makes the parameters of a key.
+    """
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)), count(shapes)
 
 
 def num_parameters(config: Config, input_size: int) -> int:
@@ -112,6 +137,39 @@ def transformer_size(num_params: int, input_size: int, num_layers: int, num_head
     half = (input_size + 13 * num_layers + 3) / (24 * num_layers)
     size = math.sqrt(num_params / (12 * num_layers) + half * half) - half
     return 2 * num_heads * max(1, math.floor(size / (2 * num_heads)))
+
+
+def dnc_controller_size(config: Config, num_params: int, input_size: int) -> int:
+    """Returns the units h of a DNC's controller, with at most P parameters, at least 1.
+
+    With S = W R + 1 numbers read and a bias, an interface of I numbers and an output of h, an LSTM
+    controller has 4 h (D + S + h) parameters in its first layer and 4 h^2 more in each other, and
+    interface and output see the L h units of all its layers:
+    P = (9 L - 4) h^2 + (4 L (D + S) + L I + S) h + I. A feed-forward controller hands on from
+    layer to layer: P = L h^2 + (D + 2 S + L - 1 + I) h + I.
+    """
+    layers, reads, word = config.dnc_controller_layers, config.dnc_reads, config.dnc_word_size
+    seen = word * reads + 1
+    interface = relational_rnn.dnc.interface_size(reads, config.dnc_writes, word)
+    squares, units = layers, input_size + 2 * seen + layers - 1 + interface
+    if config.dnc_controller == 'lstm':
+        squares = 9 * layers - 4
+        units = 4 * layers * (input_size + seen) + layers * interface + seen
+    discriminant = units * units + 4 * squares * max(0, num_params - interface)
+    return max(1, (math.isqrt(discriminant) - units) // (2 * squares))
+
+
+def _dnc(config: Config, input_size: int) -> relational_rnn.DNC:
+    return relational_rnn.DNC(
+        config.dnc_memory_size,
+        config.dnc_word_size,
+        config.dnc_reads,
+        config.dnc_writes,
+        controller_size=config.dnc_controller_size
+        or dnc_controller_size(config, num_parameters(config, input_size), input_size),
+        controller=config.dnc_controller,
+        controller_layers=config.dnc_controller_layers,
+    )
 
 
 def _transformer(config: Config, input_size: int) -> relational_rnn.Transformer:

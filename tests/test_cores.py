@@ -10,6 +10,9 @@ import pytest
 from launch import _cores
 
 SMALL = _cores.Config(mem_slots=2, total_units=24, num_heads=3, attention_mlp_layers=2)
+DNC = dataclasses.replace(
+    SMALL, core='dnc', dnc_memory_size=6, dnc_word_size=5, dnc_reads=3, dnc_writes=2
+)
 
 
 def _network(config, input_size):
@@ -123,6 +126,43 @@ def test_the_transformer_of_the_factory_has_the_layers_and_memory_of_its_flags()
     assert jax.eval_shape(network.apply, params, None, inputs).shape == (3, 12)
 
 
+@pytest.mark.parametrize('layers', [1, 3])
+@pytest.mark.parametrize('controller', ['lstm', 'feed_forward'])
+@pytest.mark.parametrize(('input_size', 'units'), [(5, 96), (64, 240)])
+def test_the_dnc_has_at_most_as_many_parameters_and_one_unit_more_would_be_too_many(
+    layers, controller, input_size, units
+):
+    config = dataclasses.replace(
+        DNC, total_units=units, dnc_controller=controller, dnc_controller_layers=layers
+    )
+    limit = _cores.num_parameters(config, input_size)
+    size = _cores.dnc_controller_size(config, limit, input_size)
+    fits, too_many = (
+        _cores.count(_params(dataclasses.replace(config, dnc_controller_size=s), input_size))
+        for s in (size, size + 1)
+    )
+    assert fits <= limit < too_many
+    assert _cores.dnc_controller_size(config, fits, input_size) == size
+    assert _cores.dnc_controller_size(config, fits - 1, input_size) == size - 1
+    assert _cores.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+
+
+def test_a_dnc_without_room_has_one_unit():
+    assert _cores.dnc_controller_size(DNC, 10, 5) == 1
+
+
+def test_the_dnc_of_the_factory_has_the_memory_and_heads_of_its_flags():
+    config = dataclasses.replace(DNC, dnc_controller_size=9)
+    state = hk.transform(lambda: _cores.make(config, 7).initial_state(4)).apply({}, None)
+    assert state.memory.shape == (4, 6, 5)
+    assert state.read_weights.shape == (4, 3, 6)
+    assert state.write_weights.shape == (4, 2, 6)
+    assert [leaf.shape for leaf in jax.tree.leaves(state.controller)] == [(4, 9)] * 4
+    inputs, network = _network(config, 7)
+    params = jax.eval_shape(network.init, jax.random.key(0), inputs)
+    assert jax.eval_shape(network.apply, params, None, inputs).shape == (3, 9)
+
+
 def test_counting_leaves_out_what_is_not_of_the_core():
     def network(inputs):
         core = _cores.make(SMALL, 7)
@@ -147,7 +187,7 @@ def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'core': 'gru'}, r"--core: wanted one of rmc, lstm, transformer, got 'gru'"),
+        ({'core': 'gru'}, r"--core: wanted one of rmc, lstm, transformer, dnc, got 'gru'"),
         ({'gate_style': 'units'}, r'--gate_style: wanted one of unit, memory, none.*mean unit'),
         ({'num_heads': 5}, r'--total_units: wanted a multiple of .* 2 x 5, got 24'),
         ({'mem_slots': 7}, r'--total_units: wanted a multiple of .* 7 x 3, got 24'),
@@ -159,6 +199,13 @@ def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, 
         ({'transformer_layers': 0}, r'--transformer_layers: wanted at least 1, got 0'),
         ({'transformer_heads': 0}, r'--transformer_heads: wanted at least 1, got 0'),
         ({'transformer_memory': 0}, r'--transformer_memory: wanted at least 1, got 0'),
+        ({'dnc_controller': 'gru'}, r'--dnc_controller: wanted one of lstm, feed_forward, got'),
+        ({'dnc_memory_size': 0}, r'--dnc_memory_size: wanted at least 1, got 0'),
+        ({'dnc_word_size': 0}, r'--dnc_word_size: wanted at least 1, got 0'),
+        ({'dnc_reads': 0}, r'--dnc_reads: wanted at least 1, got 0'),
+        ({'dnc_writes': 0}, r'--dnc_writes: wanted at least 1, got 0'),
+        ({'dnc_controller_size': -1}, r'--dnc_controller_size: wanted at least 0, got -1'),
+        ({'dnc_controller_layers': 0}, r'--dnc_controller_layers: wanted at least 1, got 0'),
         ({'transformer_size': 12}, r'--transformer_size: wanted 0 or a multiple of .* = 8, got 12'),
     ],
 )
