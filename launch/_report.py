@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any, Self, TextIO
 
+import numpy as np
 import tqdm
 
 from launch import _errors
@@ -229,6 +230,13 @@ def number(value: float | None) -> str:
 def points(rows: Sequence[Mapping[str, Any]], column: str) -> list[tuple[float, float]]:
     """Returns step and value of the rows that have a number in a column."""
     return [(row['step'], row[column]) for row in rows if isinstance(row.get(column), int | float)]
+
+
+def training_seconds(rows: Sequence[Mapping[str, Any]], steps: Sequence[float]) -> list[float]:
+    """Returns how many seconds of training alone had passed at some steps."""
+    logged = points(rows, 'seconds')  # each since the line before
+    known, seconds = zip((0.0, 0.0), *logged, strict=True)
+    return np.interp(steps, known, np.cumsum(seconds)).tolist()
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

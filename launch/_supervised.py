@@ -1,6 +1,6 @@
 """The training loop of every supervised program.
 
-A program says what its task is (`Task`: parameters, loss, the batch of any step, evaluation) and
+A program says what its task is (`_update.Task`: parameters, loss, batches, evaluation) and
 this loop does the rest: Adam with clipping and a schedule on all devices of all processes,
 truncated backpropagation through a carried state, progress, metrics, checkpoints, signals, and
 what happens when a number is not finite.
@@ -10,24 +10,21 @@ stopped at any moment and started again ends in the same bytes as one that never
 often it logs, evaluates or saves.
 
 Glossary of shapes:
-  B: batch size; n: devices; A: parts of a device's batch; T: time steps.
+  B: batch size; n: devices.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
-import math
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from launch import _checkpoint, _cli, _errors, _parallel, _report, _signals
-from relational_rnn import losses
+from launch import _checkpoint, _cli, _errors, _parallel, _report, _signals, _update
 
 MAX_SKIPPED = 10  # updates in a row that are not finite
 
@@ -64,34 +61,6 @@ class Config:
         _cli.choose('on_nonfinite', self.on_nonfinite, ('stop', 'skip'))
 
 
-class Task(NamedTuple):
-    """What a program trains. `carry` is the state that goes from batch to batch, () if none."""
-
-    init: Callable[[chex.PRNGKey], chex.ArrayTree]  # key -> parameters
-    initial_carry: chex.ArrayTree  # arrays [B, ...], of all processes
-    # (params, batch, carry, keys [B / n]) -> weighted sum and carry of these rows
-    loss: Callable[..., tuple[losses.WeightedSum, chex.ArrayTree]]
-    batch: Callable[[int], chex.ArrayTree]  # step -> this process's rows, host arrays [T, B / P, …]
-    evaluate: Callable[[chex.ArrayTree], Mapping[str, float]]  # parameters -> metrics
-    unit: str  # what a weight of 1 in the loss is, in the plural: words
-
-
-class Replicated(NamedTuple):
-    """The part of the training state that is equal on all devices."""
-
-    params: chex.ArrayTree
-    opt_state: optax.OptState
-    key: chex.Array  # [2] uint32, the data of the seed's key
-    step: chex.Array  # [] int32, finished updates and the data's position
-
-
-class TrainState(NamedTuple):
-    """All that a checkpoint holds."""
-
-    replicated: Replicated
-    carry: chex.ArrayTree  # [B, ...]
-
-
 def optimizer(config: Config) -> optax.GradientTransformation:
     """Returns Adam with the configuration's schedule, after clipping by global norm.
 
@@ -117,11 +86,11 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 def train(
     config: Config,
-    task: Task,
+    task: _update.Task,
     run_dir: str,
     interrupts: _signals.Interrupts,
     metadata: Mapping[str, Any],
-) -> TrainState:
+) -> _update.TrainState:
     """Trains to `config.num_steps`, from the newest checkpoint in `run_dir` if there is one.
 
     Args:
@@ -159,7 +128,7 @@ def restore(
     init: Callable[[chex.PRNGKey], chex.ArrayTree],
     initial_carry: chex.ArrayTree,
     run_dir: str,
-) -> TrainState:
+) -> _update.TrainState:
     """Returns the state of the newest whole checkpoint of a run.
 
     Args:
@@ -180,17 +149,17 @@ def restore(
 
 def initial_state(
     config: Config, init: Callable[[chex.PRNGKey], chex.ArrayTree], initial_carry: chex.ArrayTree
-) -> TrainState:
+) -> _update.TrainState:
     """Returns the state before the first update, on the host."""
     key = jax.random.key(config.seed)
     params = init(jax.random.fold_in(key, 0))
-    replicated = Replicated(
+    replicated = _update.Replicated(
         params=params,
         opt_state=optimizer(config).init(params),
         key=jax.random.key_data(jax.random.fold_in(key, 1)),
         step=np.zeros((), np.int32),
     )
-    return jax.tree.map(np.asarray, TrainState(replicated, initial_carry))
+    return jax.tree.map(np.asarray, _update.TrainState(replicated, initial_carry))
 
 
 class _Loop:
@@ -199,7 +168,7 @@ class _Loop:
     def __init__(
         self,
         config: Config,
-        task: Task,
+        task: _update.Task,
         interrupts: _signals.Interrupts,
         checkpointer: _checkpoint.Checkpointer,
         metrics: _report.Metrics,
@@ -213,40 +182,65 @@ class _Loop:
         self._metrics = metrics
         self._progress = progress
         self._metadata = metadata
-        self._meter = Meter()
+        self._meter = Meter(task)
+        self._pace = _Pace()
 
-    def run(self, state: TrainState, first: int) -> TrainState:
+    def run(self, state: _update.TrainState, first: int) -> _update.TrainState:
         """Runs the steps from `first` on and returns the final state on the host."""
-        config, task = self._config, self._task
-        optimiser = optimizer(config)
-        update = _parallel.compile_update(make_update(task, optimiser, config.accumulate))
+        config = self._config
+        update = self._compile()
         rows = _parallel.own_rows(config.batch_size)
         carry = jax.tree.map(lambda x: x[rows], state.carry)
         device_state = [state.replicated, _parallel.split(carry, axis=0)]
-        batch = _parallel.split(task.batch(first), axis=1) if first < config.num_steps else None
-        skipped = 0
+        step, skipped = first, 0
+        work = self._work(step) if step < config.num_steps else None
         self._meter.restart()
-        for step in range(first + 1, config.num_steps + 1):
-            *device_state, outcome = update(*device_state, batch)
-            if step < config.num_steps:
-                batch = _parallel.split(task.batch(step), axis=1)  # while the device works
+        while step < config.num_steps:
+            *device_state, outcome = update(*device_state, work)
+            if self._task.batch and step + 1 < config.num_steps:
+                work = self._work(step + 1)  # while the device works
             outcome = _parallel.to_host(outcome)
-            skipped = 0 if outcome['finite'] else skipped + 1
-            if skipped:
-                self._on_nonfinite(step, skipped, outcome, state.replicated.params)
-            else:
-                self._meter.add(outcome)
+            self._pace.end()
+            made, finite = int(outcome.made), bool(outcome.fault['finite'])
+            step += made + (not finite)
+            skipped = (0 if made else skipped) + 1 if not finite else 0
+            self._meter.add(outcome)
+            if not finite:
+                self._on_nonfinite(step, skipped, outcome.fault, state.replicated.params)
             self._after(step, device_state, last=step == config.num_steps)
+            if self._task.sample and step < config.num_steps:
+                work = self._work(step)
         return _gather(device_state)
+
+    def _compile(self) -> Any:
+        """Compiles what one call to the devices does."""
+        config, task = self._config, self._task
+        optimiser = optimizer(config)
+        if task.sample is None:
+            return _parallel.compile_update(_update.make_update(task, optimiser, config.accumulate))
+        sizes = config.accumulate, config.batch_size
+        return _parallel.compile_update(_update.make_updates(task, task.sample, optimiser, *sizes))
+
+    def _work(self, step: int) -> Any:
+        """Returns what the next call works on: a batch, or how many batches to draw."""
+        if self._task.batch:
+            return _parallel.split(self._task.batch(step), axis=1)
+        config = self._config
+        every = config.log_every, config.evaluate_every, config.save_every, config.num_steps
+        due = min(-(-(step + 1) // interval) * interval for interval in every)
+        count = min(due, config.num_steps) - step
+        count = _parallel.share_record(self._pace.begin(count))
+        return np.full(jax.local_device_count(), count, np.int32)
 
     def _after(self, step: int, device_state: list[Any], last: bool) -> None:
         """Logs, evaluates and saves what is due after a step."""
         config = self._config
         values = None
         if (step % config.log_every == 0 or last) and self._meter.steps:
-            values = self._meter.read(self._task.unit)
+            values = self._meter.read()
             self._metrics.write(step, values)
-        shown = ('loss', 'perplexity', f'{self._task.unit}_per_second')
+        perplexity = ('perplexity',) if self._task.perplexity else ()
+        shown = ('loss', *perplexity, *self._task.names, f'{self._task.unit}_per_second')
         self._progress.update(step, values and {name: values[name] for name in shown})
         with self._meter.paused():
             if (step % config.evaluate_every == 0 or last) and not self._interrupts.received:
@@ -283,10 +277,10 @@ class _Loop:
             raise _errors.RunError(_errors.CANNOT_SAVE, message)
 
     def _on_nonfinite(
-        self, step: int, skipped: int, outcome: Mapping[str, Any], params: chex.ArrayTree
+        self, step: int, skipped: int, fault: Mapping[str, Any], params: chex.ArrayTree
     ) -> None:
         """Reports an update that was not made because a number in it was not finite."""
-        what = f'update {step}: {_first_bad(outcome, params)} is not finite'
+        what = f'update {step}: {_update.first_fault(fault, params)} is not finite'
         if self._config.on_nonfinite == 'stop' or skipped == MAX_SKIPPED:
             reason = '' if skipped < MAX_SKIPPED else f', {skipped} updates in a row'
             remedy = 'nothing of it was saved; try a smaller --learning_rate or --clip_norm'
@@ -294,153 +288,63 @@ class _Loop:
         self._progress.say(f'{what}; skipped, {skipped} in a row')
 
 
-def make_update(
-    task: Task, optimiser: optax.GradientTransformation, accumulate: int = 1
-) -> Callable[..., Any]:
-    """Returns one update, `(replicated, carry, batch) -> (replicated, carry, outcome)`.
-
-    The loss is the mean over the whole batch whatever the number of devices and parts. An update
-    that is not finite leaves parameters, optimizer and carry as they were and counts as a step.
-
-    Args:
-      task: what to train.
-      optimiser: what makes updates of gradients.
-      accumulate: A, the parts that a device's rows are computed in.
-    """
-
-    def update(state: Replicated, carry: chex.ArrayTree, batch: chex.ArrayTree) -> tuple:
-        keys = _row_keys(state, batch)
-        grads, value, new_carry = _gradients(
-            task.loss, state.params, batch, carry, keys, accumulate
-        )
-        grads, value = _parallel.total((grads, value))
-        grads = jax.tree.map(lambda leaf: leaf / value.weight, grads)
-        squares = jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(grads)])
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        outcome = {
-            'total': value.total,
-            'weight': value.weight,
-            'grad_squares': squares,
-            'bad_carry': _parallel.total(_count_bad(new_carry)),
-            'bad_params': jnp.stack([_count_bad(leaf) for leaf in jax.tree.leaves(params)]),
-        }
-        outcome['finite'] = (
-            jnp.isfinite(value.total)
-            & jnp.all(jnp.isfinite(squares))
-            & (outcome['bad_carry'] + jnp.sum(outcome['bad_params']) == 0)
-        )
-        new = params, opt_state, new_carry
-        old = state.params, state.opt_state, carry
-        params, opt_state, carry = jax.tree.map(
-            lambda a, b: jnp.where(outcome['finite'], a, b), new, old
-        )
-        return Replicated(params, opt_state, state.key, state.step + 1), carry, outcome
-
-    return update
-
-
-def _gradients(
-    loss: Callable[..., tuple[losses.WeightedSum, chex.ArrayTree]],
-    params: chex.ArrayTree,
-    batch: chex.ArrayTree,
-    carry: chex.ArrayTree,
-    keys: chex.Array,
-    parts: int,
-) -> tuple[chex.ArrayTree, losses.WeightedSum, chex.ArrayTree]:
-    """Returns the gradient of the summed loss of this device's rows, the loss, and the carry."""
-
-    def objective(params: chex.ArrayTree, rows: tuple) -> tuple:
-        value, new_carry = loss(params, *rows)
-        return value.total, (value, new_carry)
-
-    def one_part(rows: tuple) -> tuple:
-        grads, (value, new_carry) = jax.grad(objective, has_aux=True)(params, rows)
-        return (grads, value), new_carry
-
-    if parts == 1:
-        (grads, value), carry = one_part((batch, carry, keys))
-        return grads, value, carry
-
-    def add(sums: tuple, rows: tuple) -> tuple:
-        part, new_carry = one_part(rows)
-        return jax.tree.map(jnp.add, sums, part), new_carry
-
-    rows = _cut(batch, 1, parts), _cut(carry, 0, parts), _cut(keys, 0, parts)
-    shapes = jax.eval_shape(one_part, jax.tree.map(lambda x: x[0], rows))[0]
-    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    carries: chex.ArrayTree
-    (grads, value), carries = jax.lax.scan(add, sums, rows)
-    return grads, value, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carries)
-
-
-def _cut(tree: chex.ArrayTree, axis: int, parts: int) -> chex.ArrayTree:
-    """Cuts the rows on an axis into parts: [..., B / n, ...] -> [A, ..., B / n / A, ...]."""
-
-    def cut(x: chex.Array) -> chex.Array:
-        shape = *x.shape[:axis], parts, -1, *x.shape[axis + 1 :]
-        return jnp.moveaxis(x.reshape(shape), axis, 0)
-
-    return jax.tree.map(cut, tree)
-
-
-def _row_keys(state: Replicated, batch: chex.ArrayTree) -> chex.Array:
-    """Returns a key for each of this device's rows, by its place in the global batch, [B / n]."""
-    rows = _parallel.global_rows(jax.tree.leaves(batch)[0].shape[1])
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, rows)
-
-
-def _count_bad(tree: chex.ArrayTree) -> chex.Array:
-    counts = [jnp.sum(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
-    return sum(counts, jnp.zeros((), jnp.int32))
-
-
-def _first_bad(outcome: Mapping[str, Any], params: chex.ArrayTree) -> str:
-    """Returns the name of the first thing in an update that was not finite."""
-    if not math.isfinite(outcome['total']):
-        return 'the loss'
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    for name, square in zip(names, outcome['grad_squares'], strict=True):
-        if not math.isfinite(square):
-            return f'the gradient of {name}'
-    if outcome['bad_carry']:
-        return 'the carried state'
-    return f'the parameter {names[int(np.argmax(outcome["bad_params"] > 0))]}'
-
-
-def _gather(device_state: Any) -> TrainState:
+def _gather(device_state: Any) -> _update.TrainState:
     replicated, carry = device_state
-    return TrainState(_parallel.to_host(replicated), _parallel.merge(carry))
+    return _update.TrainState(_parallel.to_host(replicated), _parallel.merge(carry))
+
+
+class _Pace:
+    """How many updates a call makes: what takes about a second, for signals wait that long."""
+
+    def __init__(self) -> None:
+        self._count, self._start = 1, 0.0
+
+    def begin(self, count: int) -> int:
+        """Returns how many updates the next call makes, at most `count`."""
+        self._start = time.monotonic()
+        return min(count, self._count)
+
+    def end(self) -> None:
+        """Learns from the time that the call took."""
+        seconds = time.monotonic() - self._start
+        if seconds < 0.5:
+            self._count = min(2 * self._count, 1 << 20)
+        elif seconds > 1:
+            self._count = max(1, self._count // 2)
 
 
 class Meter:
     """Sums what the updates report between two lines of the log, and the time they took."""
 
-    def __init__(self) -> None:
-        """Starts empty."""
+    def __init__(self, task: _update.Task) -> None:
+        """Starts empty, for what the task's updates report."""
+        self._task = task
         self.restart()
 
     def restart(self) -> None:
         """Forgets everything and starts the clock."""
         self.steps, self._total, self._weight, self._grad_norm = 0, 0.0, 0.0, 0.0
+        self._sums = dict.fromkeys(self._task.names, 0.0)
         self._start = time.monotonic()
 
-    def add(self, outcome: Mapping[str, Any]) -> None:
-        """Adds one update."""
-        self.steps += 1
-        self._total += float(outcome['total'])
-        self._weight += float(outcome['weight'])
-        self._grad_norm += math.sqrt(float(np.sum(outcome['grad_squares'])))
+    def add(self, outcome: _update.Outcome) -> None:
+        """Adds the updates of one call."""
+        self.steps += int(outcome.made)
+        self._total += float(outcome.total)
+        self._weight += float(outcome.weight)
+        self._grad_norm += float(outcome.grad_norm)
+        for name, value in outcome.sums.items():
+            self._sums[name] += float(value)
 
-    def read(self, unit: str) -> dict[str, float]:
+    def read(self) -> dict[str, float]:
         """Returns the means since the last reading and starts anew."""
         seconds = max(time.monotonic() - self._start, 1e-9)
         loss = self._total / self._weight
         values = {
             'loss': loss,
-            'perplexity': _report.perplexity(loss),
-            f'{unit}_per_second': self._weight / seconds,
+            **({'perplexity': _report.perplexity(loss)} if self._task.perplexity else {}),
+            **{name: value / self._weight for name, value in self._sums.items()},
+            f'{self._task.unit}_per_second': self._weight / seconds,
             'grad_norm': self._grad_norm / self.steps,
             'seconds': seconds,
         }

@@ -4,6 +4,7 @@ Glossary of shapes:
   B: batch size; n: devices; P: processes; T: time steps.
 """
 
+from collections.abc import Callable
 import resource
 import statistics
 import time
@@ -13,15 +14,21 @@ import chex
 import jax
 import numpy as np
 
-from launch import _parallel, _supervised
+from launch import _parallel, _supervised, _update
 
 
-def measure(config: _supervised.Config, task: _supervised.Task, repeats: int) -> dict[str, float]:
+def measure(
+    config: _supervised.Config,
+    task: _update.Task,
+    make_batch: Callable[[int], chex.ArrayTree],
+    repeats: int,
+) -> dict[str, float]:
     """Compiles the update of a task and times it.
 
     Args:
       config: the flags.
       task: what to train; its `evaluate` is not called.
+      make_batch: its batches, by step.
       repeats: timed updates, after one that is not; 0 only compiles, and allocates nothing.
 
     Returns:
@@ -31,8 +38,8 @@ def measure(config: _supervised.Config, task: _supervised.Task, repeats: int) ->
     """
     _parallel.check_batch_size(config.batch_size, config.accumulate)
     optimiser = _supervised.optimizer(config)
-    update = _parallel.compile_update(_supervised.make_update(task, optimiser, config.accumulate))
-    batch = _parallel.split(task.batch(0), axis=1)
+    update = _parallel.compile_update(_update.make_update(task, optimiser, config.accumulate))
+    batch = _parallel.split(make_batch(0), axis=1)
     carry = _parallel.split(_own_rows(config, task.initial_carry), axis=0)
     compiled = update.lower(_shapes(config, task), carry, batch).compile()
     analysis = compiled.memory_analysis()
@@ -46,7 +53,7 @@ def measure(config: _supervised.Config, task: _supervised.Task, repeats: int) ->
     }
     if repeats:
         replicated = _supervised.initial_state(config, task.init, ()).replicated
-        costs |= _time(compiled, [replicated, carry], task, repeats)
+        costs |= _time(compiled, [replicated, carry], make_batch, repeats)
     return costs
 
 
@@ -72,24 +79,27 @@ def _own_rows(config: _supervised.Config, carry: chex.ArrayTree) -> chex.ArrayTr
     return jax.tree.map(lambda x: np.asarray(x)[rows], carry)
 
 
-def _shapes(config: _supervised.Config, task: _supervised.Task) -> _supervised.Replicated:
+def _shapes(config: _supervised.Config, task: _update.Task) -> _update.Replicated:
     """Returns the shapes of the replicated state."""
     params = jax.eval_shape(task.init, jax.random.key(0))
     opt_state = jax.eval_shape(_supervised.optimizer(config).init, params)
     key, step = jax.ShapeDtypeStruct((2,), np.uint32), jax.ShapeDtypeStruct((), np.int32)
-    return _supervised.Replicated(params, opt_state, key, step)
+    return _update.Replicated(params, opt_state, key, step)
 
 
 def _time(
-    update: Any, device_state: list[Any], task: _supervised.Task, repeats: int
+    update: Any,
+    device_state: list[Any],
+    make_batch: Callable[[int], chex.ArrayTree],
+    repeats: int,
 ) -> dict[str, float]:
     """Runs updates; each counts from the batch on the host to the loss on the host."""
     seconds = []
     for step in range(repeats + 1):
-        batch = _parallel.split(task.batch(step), axis=1)
+        batch = _parallel.split(make_batch(step), axis=1)
         start = time.monotonic()
         *device_state, outcome = update(*device_state, batch)
-        weight = float(_parallel.to_host(outcome)['weight'])
+        weight = float(_parallel.to_host(outcome).weight)
         seconds.append(time.monotonic() - start)
     median = statistics.median(seconds[1:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

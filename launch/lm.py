@@ -19,7 +19,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import sys
 from typing import Any
 
 import chex
@@ -34,145 +33,25 @@ from launch import (
     _evaluation,
     _evaluation_tables,
     _language_model,
+    _lm_config,
+    _lm_model,
     _parallel,
     _plots,
     _processes,
     _report,
     _run_directory,
+    _saved_run,
     _signals,
     _supervised,
+    _update,
     _update_benchmark,
 )
 from relational_rnn import losses
 from tasks import base, corpora, language_modeling, vocabulary
 
-VOCABULARY = 'vocabulary.txt'
+Config = _lm_config.Config
+PRESETS = _lm_config.PRESETS
 MEASURE = 'valid_perplexity'  # by which runs are compared
-
-# What a run is by name: the paper's appendix A.4, and a size that 2 cores train in minutes.
-PRESETS: dict[str, dict[str, Any]] = {
-    'paper': {
-        'total_units': 2500,
-        'num_heads': 4,
-        'mem_slots': 1,
-        'attention_mlp_layers': 5,
-        'embedding_size': 512,
-        'dropout': 0.5,
-        'output_dropout': 0.0,
-        'softmax': 'full',
-        'batch_size': 384,
-        'unroll_length': 100,
-        'learning_rate': 1e-3,
-        'schedule': 'constant',
-        'warmup_steps': 0,
-        'clip_norm': 0.1,
-        'num_steps': 234_000,
-        'evaluate_every': 2000,
-        'save_every': 1000,
-    },
-    'cpu': {
-        'total_units': 256,
-        'num_heads': 4,
-        'mem_slots': 1,
-        'attention_mlp_layers': 2,
-        'embedding_size': 256,
-        'dropout': 0.2,
-        'output_dropout': 0.3,
-        'softmax': 'adaptive',
-        'batch_size': 32,
-        'unroll_length': 32,
-        'learning_rate': 3e-3,
-        'schedule': 'cosine',
-        'warmup_steps': 50,
-        'clip_norm': 1.0,
-        'num_steps': 1200,
-        'evaluate_every': 300,
-        'save_every': 300,
-    },
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(_cores.Config, _supervised.Config, _processes.Config):
-    """Word-level language modelling; see --preset=paper for Santoro et al. 2018, appendix A.4."""
-
-    preset: str = _cli.flag('cpu', 'defaults of the other flags: cpu or paper', 'free')
-    mode: str = _cli.flag('train', 'train, evaluate, generate or benchmark', 'free')
-    dataset: str = _cli.flag(
-        'pydoc',
-        'pydoc (the docs inside Python), text, gutenberg (your files), or of TFDS: gigaword, lm1b, '
-        'pg19, wikitext103. gigaword is the headline corpus of Rush et al. 2015 (3.8 M sentences), '
-        'NOT the GigaWord v5 of the paper (LDC2011T07, 4 B words, licensed): if you own that, give '
-        'it as text',
-        'identity',
-    )
-    data_dir: str | None = _cli.flag(
-        None,
-        'text, gutenberg: where its three splits are; data sets of TFDS: its data_dir, default '
-        '$TFDS_DATA_DIR or ~/tensorflow_datasets',
-        'free',
-    )
-    gigaword_text: str = _cli.flag(
-        'document', 'of gigaword: document, summary, or both after each other', 'identity'
-    )
-    tokenizer: str | None = _cli.flag(
-        None, "whitespace or words; default the corpus's own", 'identity'
-    )
-    vocab_size: int = _cli.flag(
-        0,
-        'the most frequent words to know; 0 for all (pydoc: 10,000; gigaword, lm1b, pg19: 250,000)',
-        'identity',
-        minimum=0,
-    )
-    cache_dir: str | None = _cli.flag(None, 'of encoded corpora; default ~/.cache', 'free')
-    unroll_length: int = _cli.flag(100, 'words of a window of BPTT', 'identity', minimum=1)
-    embedding_size: int = _cli.flag(512, 'of the tied embeddings', 'identity', minimum=1)
-    dropout: float = _cli.flag(0.5, 'of the embeddings', 'identity', 0, 0.99)
-    output_dropout: float = _cli.flag(0.0, 'of what the softmax sees', 'identity', 0, 0.99)
-    softmax: str = _cli.flag('full', 'full or adaptive', 'identity')
-    dtype: str = _cli.flag('float32', 'of matrix products: float32 or bfloat16', 'identity')
-    evaluation_batch: int = _cli.flag(16, 'streams of an evaluation', 'free', minimum=1)
-    evaluation_words: int = _cli.flag(
-        250_000, 'evaluate: words of test for the unroll lengths; 0 for all', 'free', minimum=0
-    )
-    prompt: str = _cli.flag('', 'generate: the words to go on from', 'free')
-    num_words: int = _cli.flag(40, 'generate: how many words', 'free', minimum=1)
-    temperature: float = _cli.flag(0.8, 'generate: 0 takes the likeliest word', 'free', minimum=0)
-    repeats: int = _cli.flag(
-        5, 'benchmark: timed updates; 0 only compiles and tells the memory', 'free', minimum=0
-    )
-    top_p: float = _cli.flag(0.9, 'generate: share of the likeliest words', 'free', 0.001, 1)
-
-    def __post_init__(self) -> None:
-        """Raises a ValueError for the first flag that does not fit."""
-        _cores.Config.__post_init__(self)
-        _supervised.Config.__post_init__(self)
-        _processes.Config.__post_init__(self)
-        _cli.choose('mode', self.mode, MODES)
-        _cli.choose('dataset', self.dataset, corpora.NAMES)
-        _cli.choose('softmax', self.softmax, ('full', 'adaptive'))
-        _cli.choose('dtype', self.dtype, ('float32', 'bfloat16'))
-        if self.tokenizer is not None:
-            _cli.choose('tokenizer', self.tokenizer, corpora.TOKENIZERS)
-        _cli.choose('gigaword_text', self.gigaword_text, corpora.GIGAWORD_TEXTS)
-        if self.gigaword_text != 'document' and self.dataset != 'gigaword':
-            raise ValueError(f'--gigaword_text: wanted --dataset=gigaword, got {self.dataset}')
-        if self.dataset in ('text', 'gutenberg') and self.mode == 'train' and self.data_dir is None:
-            wanted = 'wanted --data_dir=DIR with your texts'
-            raise ValueError(f'--dataset={self.dataset}: {wanted}, got none')
-        if self.dataset == 'pydoc' and self.data_dir is not None:
-            raise ValueError(f'--dataset=pydoc: wanted no --data_dir, got {self.data_dir!r}')
-        if self.mode == 'benchmark' and not self.vocab_size:
-            raise ValueError('--mode=benchmark: wanted --vocab_size=WORDS, for it reads no corpus')
-        if self.mode in ('evaluate', 'generate') and self.run_dir is None:
-            raise ValueError(f'--mode={self.mode}: wanted --run_dir=DIR of a trained run, got none')
-        if self.mode in ('evaluate', 'generate') and (self.num_processes or 1) > 1:
-            raise ValueError(f'--mode={self.mode}: wanted one process, got {self.num_processes}')
-        if 0 < self.vocab_size < 3:
-            raise ValueError(f'--vocab_size: wanted 0 (all) or at least 3, got {self.vocab_size}')
-        if self.softmax == 'adaptive' and self.embedding_size < 16:
-            wanted = 'wanted at least 16 for --softmax=adaptive'
-            raise ValueError(f'--embedding_size: {wanted}, got {self.embedding_size}')
 
 
 def run(config: Config) -> dict[str, float]:
@@ -207,11 +86,11 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     saved = _parallel.share_record(saved)
     devices = _parallel.describe_devices()
     if saved:
-        _check_saved(config, saved[1], devices)
-    streams = _prepare(config, saved, interrupts)
+        _saved_run.check(config, saved[1], devices)
+    streams = _lm_model.prepare(config, saved, interrupts)
     words = streams.vocabulary
-    words.save(os.path.join(run_dir, VOCABULARY))
-    model = _make_model(config, len(words))
+    words.save(os.path.join(run_dir, _lm_model.VOCABULARY))
+    model = _lm_model.make_model(config, len(words))
     score = _language_model.make_score(model, words)
     task = _make_task(config, model, streams, score, interrupts)
     _describe_corpus(config, streams)
@@ -236,29 +115,12 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     return _results(evaluation)
 
 
-def _check_saved(config: Config, metadata: Mapping[str, Any], devices: str) -> None:
-    """Prints what has changed since a checkpoint; raises a RunError if that may not change."""
-    changed = _run_directory.check_config(
-        _saved_config(metadata), dataclasses.asdict(config), _cli.field_classes(Config)
-    )
-    before = metadata.get('devices', devices)
-    if before != devices:
-        changed.append(f'devices: {before} -> {devices}; the last bits may differ')
-    for line in changed:
-        print(f'changed since the checkpoint: {line}')
-
-
-def _saved_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the configuration of a checkpoint; flags newer than it have their defaults."""
-    return {**dataclasses.asdict(Config()), **metadata['config']}
-
-
 def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
     """Measures the newest checkpoint: by split, by frequency of the word, by unroll length."""
-    config, saved = _as_trained(config, run_dir)
-    streams = _prepare(config, saved, interrupts)
-    model = _make_model(config, len(streams.vocabulary))
-    state = _restore(config, model, run_dir)
+    config, saved = _lm_model.as_trained(config, run_dir)
+    streams = _lm_model.prepare(config, saved, interrupts)
+    model = _lm_model.make_model(config, len(streams.vocabulary))
+    state = _lm_model.restore(config, model, run_dir)
     score = _language_model.make_score(model, streams.vocabulary)
     num_words = len(streams.test)
     num_unrolled = min(config.evaluation_words or num_words, num_words)
@@ -276,10 +138,10 @@ def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> 
 
 def _generate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
     """Prints a sample of the newest checkpoint; needs no corpus."""
-    config, _ = _as_trained(config, run_dir)
-    words = vocabulary.load(os.path.join(run_dir, VOCABULARY))
-    model = _make_model(config, len(words))
-    params = _restore(config, model, run_dir).params
+    config, _ = _lm_model.as_trained(config, run_dir)
+    words = vocabulary.load(os.path.join(run_dir, _lm_model.VOCABULARY))
+    model = _lm_model.make_model(config, len(words))
+    params = _lm_model.restore(config, model, run_dir).params
     interrupts.check()
     prompt = corpora.tokenize(config.prompt, config.dataset, config.tokenizer)
     unknown = ', '.join(repr(word) for word in dict.fromkeys(prompt) if word not in words.index)
@@ -290,13 +152,12 @@ def _generate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> 
 
 
 RUN_MODES = {'train': _train, 'evaluate': _evaluate, 'generate': _generate}  # need a directory
-MODES = (*RUN_MODES, 'benchmark')
 
 
 def _benchmark(config: Config) -> dict[str, float]:
     """Measures the update of a model on random words; needs no corpus and no directory."""
     shape = config.unroll_length + 1, config.batch_size
-    model = _make_model(config, config.vocab_size)
+    model = _lm_model.make_model(config, config.vocab_size)
     rows = _parallel.own_rows(config.batch_size)
 
     def batch(step: int) -> base.Batch:
@@ -307,67 +168,9 @@ def _benchmark(config: Config) -> dict[str, float]:
 
     task = _task(config, model, batch, lambda params: {})
     _describe_model(config, task)
-    costs = _update_benchmark.measure(config, task, config.repeats)
+    costs = _update_benchmark.measure(config, task, batch, config.repeats)
     print('\n'.join(_update_benchmark.describe(costs, task.unit)))
     return costs
-
-
-def _as_trained(config: Config, run_dir: str) -> tuple[Config, tuple[int, dict[str, Any]]]:
-    """Returns the configuration with what the checkpoint was trained with, and its metadata.
-
-    Raises:
-      RunError: there is no checkpoint, or a flag asks for something else than it was trained with.
-    """
-    saved = _checkpoint.Checkpointer(run_dir).newest_metadata()
-    if saved is None:
-        message = f'--run_dir={run_dir}: wanted a run with a checkpoint, it has none yet'
-        raise _errors.RunError(_errors.BAD_DATA, message)
-    trained, classes = _saved_config(saved[1]), _cli.field_classes(Config)
-    defaults = [Config(), Config(**PRESETS[config.preset])]  # what a flag is if nobody gave it
-    taken = [name for name in trained if classes.get(name) == 'identity' or name == 'data_dir']
-    taken.remove('seed')  # here it is of the sampling
-    given = {
-        name
-        for name in taken
-        if getattr(config, name) not in [getattr(default, name) for default in defaults]
-    }
-    asked = {name: getattr(config, name) for name in given if classes[name] == 'identity'}
-    _run_directory.check_config({name: trained[name] for name in asked}, asked, classes)
-    values = {name: trained[name] for name in taken if name != 'data_dir' or name not in given}
-    return dataclasses.replace(config, **values), saved
-
-
-def _prepare(
-    config: Config, saved: tuple[int, dict[str, Any]] | None, interrupts: _signals.Interrupts
-) -> language_modeling.Streams:
-    """Opens the corpus, and checks that it is the one of the checkpoint."""
-    names = config.dataset, config.data_dir, config.tokenizer, config.cache_dir
-    corpus = corpora.load(*names, config.gigaword_text)
-    size = config.vocab_size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
-    streams = language_modeling.prepare(
-        corpus, config.cache_dir, size, progress=sys.stdout, check=interrupts.check
-    )
-    if saved and saved[1]['corpus'] != streams.key:
-        raise base.DataError(
-            f'{config.dataset} has changed since the checkpoint of step {saved[0]}: '
-            'put the old text back or take another --run_dir'
-        )
-    return streams
-
-
-def _make_model(config: Config, vocab_size: int) -> _language_model.Model:
-    if config.softmax == 'adaptive' and vocab_size < 16:
-        message = f'{config.dataset}: wanted at least 16 different words for --softmax=adaptive'
-        raise base.DataError(f'{message}, got {vocab_size}; take --softmax=full or add text')
-    return _language_model.make_model(
-        lambda: _cores.make(config, config.embedding_size),
-        vocab_size,
-        config.embedding_size,
-        config.dropout,
-        config.output_dropout,
-        adaptive=config.softmax == 'adaptive',
-        dtype=config.dtype,
-    )
 
 
 def _make_task(
@@ -376,7 +179,7 @@ def _make_task(
     streams: language_modeling.Streams,
     score: _language_model.Score,
     interrupts: _signals.Interrupts,
-) -> _supervised.Task:
+) -> _update.Task:
     """Returns what the training loop needs."""
     sizes = config.batch_size, config.unroll_length
     known, own_rows = len(streams.vocabulary), _parallel.own_rows(config.batch_size)
@@ -404,28 +207,23 @@ def _task(
     model: _language_model.Model,
     batch: Callable[[int], base.Batch],
     evaluate: Callable[[chex.ArrayTree], Mapping[str, float]],
-) -> _supervised.Task:
+) -> _update.Task:
     """Returns the task of predicting the words of batches."""
 
     def loss(
         params: chex.ArrayTree, batch: base.Batch, carry: chex.ArrayTree, keys: chex.Array
-    ) -> tuple[losses.WeightedSum, chex.ArrayTree]:
-        return model.cross_entropy(params, *batch, carry, keys)
+    ) -> tuple[losses.WeightedSum, chex.ArrayTree, Mapping[str, chex.Array]]:
+        return *model.cross_entropy(params, *batch, carry, keys), {}
 
     carry = model.initial_state(config.batch_size)
-    return _supervised.Task(model.init, carry, loss, batch, evaluate, 'words')
-
-
-def _restore(config: Config, model: _language_model.Model, run_dir: str) -> _supervised.Replicated:
-    carry = model.initial_state(config.batch_size)
-    return _supervised.restore(config, model.init, carry, run_dir).replicated
+    return _update.Task(model.init, carry, loss, evaluate, 'words', batch, perplexity=True)
 
 
 def _measure(
     config: Config,
     run_dir: str,
     score: _language_model.Score,
-    state: _supervised.Replicated,
+    state: _update.Replicated,
     streams: language_modeling.Streams,
     num_unrolled: int,
     interrupts: _signals.Interrupts,
@@ -501,11 +299,9 @@ def _describe_corpus(config: Config, streams: language_modeling.Streams) -> None
     print(f'{config.dataset}: {sizes} words of train / valid / test, {known:,} known')
 
 
-def _describe_model(config: Config, task: _supervised.Task) -> int:
+def _describe_model(config: Config, task: _update.Task) -> int:
     """Prints what is about to be trained, and returns the number of parameters."""
-    shapes = jax.eval_shape(task.init, jax.random.key(0))
-    count = _count(shapes)
-    core = _cores.count(shapes)
+    count, core = _cores.sizes(task.init)
     devices = _parallel.describe_devices()
     print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}')
     return count

@@ -16,7 +16,6 @@ import pathlib
 import sys
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 import tyro
 
 from launch import _cli, _comparison, _errors, _evaluation, _plots, _report, _run_directory
@@ -159,9 +158,7 @@ def _places(each: Run, x: str, steps: Sequence[float]) -> list[float]:
         return list(steps)
     if x != 'minutes':
         return [step * each.description['units_per_update'] for step in steps]
-    logged = _report.points(each.rows, 'seconds')  # since the line before, training alone
-    known, seconds = zip((0.0, 0.0), *logged, strict=True)
-    return (np.interp(steps, known, np.cumsum(seconds)) / 60).tolist()
+    return [seconds / 60 for seconds in _report.training_seconds(each.rows, steps)]
 
 
 _HEADER = [

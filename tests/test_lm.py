@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from launch import _checkpoint, _cli, _errors, _parallel, _report, _run_directory, lm
+from launch import _checkpoint, _cli, _errors, _lm_model, _parallel, _report, _run_directory, lm
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -357,10 +357,10 @@ def test_a_text_of_few_words_is_too_small_for_an_adaptive_softmax(tmp_path, caps
 
 def test_a_text_that_changed_since_the_checkpoint_is_refused(trained, tmp_path, capsys):
     other = _write_corpus(tmp_path / 'other', seed=1)
-    before = (trained.run_dir / lm.VOCABULARY).read_bytes()
+    before = (trained.run_dir / _lm_model.VOCABULARY).read_bytes()
     line = _fails(capsys, _errors.BAD_DATA, *trained.flags, f'--data_dir={other}')
     assert f'text has changed since the checkpoint of step {NUM_STEPS}' in line
-    assert (trained.run_dir / lm.VOCABULARY).read_bytes() == before
+    assert (trained.run_dir / _lm_model.VOCABULARY).read_bytes() == before
 
 
 @pytest.mark.parametrize('change', ['--unroll_length=6', '--core=lstm', '--seed=1'])
@@ -442,7 +442,7 @@ def test_a_directory_without_checkpoints_is_refused_and_not_made(mode, tmp_path,
 
 def test_a_damaged_vocabulary_is_refused(trained, tmp_path, capsys):
     run_dir = _copy(trained, tmp_path)
-    (run_dir / lm.VOCABULARY).write_text('the\n')
+    (run_dir / _lm_model.VOCABULARY).write_text('the\n')
     line = _fails(capsys, _errors.BAD_DATA, '--mode=generate', f'--run_dir={run_dir}')
     assert 'is not a vocabulary' in line
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from launch import _language_model, _parallel, _supervised
+from launch import _language_model, _parallel, _supervised, _update
 from tasks import base
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -29,23 +29,23 @@ def write_updates(path):
     """Makes three updates of a language model with dropout on all devices and writes an .npz."""
     model = _language_model.make_model(lambda: hk.LSTM(5), V, 16, 0.5, 0.3, adaptive=False)
     carry = model.initial_state(B)
-    task = _supervised.Task(
+    task = _update.Task(
         init=model.init,
         initial_carry=carry,
-        loss=lambda params, batch, carry, keys: model.cross_entropy(params, *batch, carry, keys),
+        loss=lambda params, batch, *rest: (*model.cross_entropy(params, *batch, *rest), {}),
         batch=_batch,
         evaluate=lambda params: {},
         unit='words',
     )
     state = _supervised.initial_state(CONFIG, model.init, carry)
-    update = _parallel.compile_update(_supervised.make_update(task, _supervised.optimizer(CONFIG)))
+    update = _parallel.compile_update(_update.make_update(task, _supervised.optimizer(CONFIG)))
     device_state = jax.device_put(state.replicated), _parallel.split(state.carry, axis=0)
     means = []
     for step in range(3):
         *device_state, outcome = update(*device_state, _parallel.split(_batch(step), axis=1))
         outcome = jax.device_get(outcome)
-        assert outcome['finite']
-        means.append(outcome['total'] / outcome['weight'])
+        assert outcome.fault['finite']
+        means.append(outcome.total / outcome.weight)
     final = _supervised._gather(device_state)
     leaves = {
         jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(final)

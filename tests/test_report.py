@@ -176,3 +176,9 @@ def test_progress_names_what_it_counts():
     with _report.Progress(num_steps=40, stream=stream, unit='word') as progress:
         progress.update(10, {'words_per_second': 5.0})
     assert stream.getvalue().startswith('word 10/40  words/s 5  ')
+
+
+def test_training_seconds_add_up_and_lie_between_the_lines_of_the_log():
+    rows = [{'step': 10, 'seconds': 4.0}, {'step': 10, 'accuracy': 0.5}, {'step': 30, 'seconds': 6}]
+    assert _report.training_seconds(rows, [0, 5, 10, 20, 30, 40]) == [0, 2, 4, 7, 10, 10]
+    assert _report.training_seconds([], [7]) == [0]

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from launch import _checkpoint, _errors, _parallel, _report, _signals, _supervised
+from launch import _checkpoint, _errors, _parallel, _report, _signals, _supervised, _update
 from relational_rnn import losses
 from tasks import base
 
@@ -53,7 +53,7 @@ def _loss(params, batch, carry, keys):
         total += jnp.sum(
             weights * (_fragile(params['b']['w'], batch.resets) @ carry.T - targets) ** 2
         )
-    return losses.WeightedSum(total, jnp.sum(batch.weights)), carry
+    return losses.WeightedSum(total, jnp.sum(batch.weights)), carry, {}
 
 
 @jax.custom_vjp
@@ -81,13 +81,14 @@ def _batch(step, on_step=None, bad_inputs=(), bad_gradients=()):
 
 
 def _task(evaluate=None, **faults):
-    return _supervised.Task(
+    return _update.Task(
         init=_init,
         initial_carry=np.zeros((B, H), np.float32),
         loss=_loss,
         batch=lambda step: _batch(step, **faults),
         evaluate=evaluate or (lambda params: {'norm': float(np.abs(params['b']['w']).sum())}),
         unit='words',
+        perplexity=True,
     )
 
 
@@ -271,7 +272,7 @@ _one.defvjp(lambda x, slope: (jnp.ones(()), (x, slope)), lambda r, g: (-r[1] + 0
 def _only_gradient(params, batch, carry, keys):
     del keys
     slope = batch.targets.sum()
-    return losses.WeightedSum(_one(params['b'], slope), batch.weights.sum()), carry
+    return losses.WeightedSum(_one(params['b'], slope), batch.weights.sum()), carry, {}
 
 
 def test_skipping_leaves_parameters_and_optimizer_and_counts(tmp_path, capsys):
@@ -406,7 +407,7 @@ def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_ro
     params, opt_state, carry = start.replicated.params, start.replicated.opt_state, start.carry
 
     def mean(params, batch, carry, keys):
-        value, carry = _loss(params, batch, carry, keys)
+        value, carry, _ = _loss(params, batch, carry, keys)
         return value.total / value.weight, carry
 
     for step in range(3):
@@ -428,15 +429,16 @@ def test_the_log_holds_the_means_since_its_last_line(whole):
 
 
 def test_a_meter_weighs_its_updates_and_stops_its_clock():
-    meter = _supervised.Meter()
-    for total, weight, squares in ((6.0, 2.0, [4.0, 5.0]), (8.0, 5.0, [16.0, 9.0])):
-        meter.add({'total': total, 'weight': weight, 'grad_squares': np.array(squares)})
+    meter = _supervised.Meter(_task()._replace(names=('right',)))
+    for made, *sums, right in ((1, 6.0, 2.0, 3.0, 1.0), (2, 8.0, 5.0, 9.0, 2.5)):
+        meter.add(_update.Outcome(made, *sums, {'right': right}, {}))
     with meter.paused():
         time.sleep(0.5)
-    values = meter.read('words')
+    values = meter.read()
     assert values['loss'] == pytest.approx(2.0)
     assert values['perplexity'] == pytest.approx(math.exp(2.0))
     assert values['grad_norm'] == pytest.approx(4.0)
+    assert values['right'] == pytest.approx(0.5)
     assert values['seconds'] < 0.4
     assert values['words_per_second'] == pytest.approx(7 / values['seconds'])
     assert meter.steps == 0
@@ -470,7 +472,7 @@ def test_a_batch_in_parts_makes_the_same_updates(whole, parts, tmp_path):
 
 def test_a_batch_in_parts_holds_less_at_a_time():
     """The scratch memory of an update falls with its parts."""
-    task = _supervised.Task(
+    task = _update.Task(
         init=_init,
         initial_carry=np.zeros((4096, H), np.float32),
         loss=_loss,
@@ -486,7 +488,7 @@ def test_a_batch_in_parts_holds_less_at_a_time():
     carry = state.carry[None]
     used = []
     for parts in (1, 8):
-        update = _supervised.make_update(task, _supervised.optimizer(CONFIG), parts)
+        update = _update.make_update(task, _supervised.optimizer(CONFIG), parts)
         compiled = _parallel.compile_update(update).lower(state.replicated, carry, batch).compile()
         used.append(compiled.memory_analysis().temp_size_in_bytes)
     assert used[1] < 0.6 * used[0], used
