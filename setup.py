@@ -6,6 +6,7 @@ import setuptools
 
 DEV_REQUIREMENTS = [
     'mypy>=1.13',
+    'playwright>=1.49',
     'pytest>=8',
     'pytest-xdist>=3.6',
     'ruff>=0.9',
@@ -19,7 +20,10 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=['relational_rnn', 'tasks', 'launch'],
-    package_data={'relational_rnn': ['py.typed']},
+    package_data={
+        'launch': ['attention.css', 'attention.html', 'attention.js', 'attention_panels.js'],
+        'relational_rnn': ['py.typed'],
+    },
     python_requires='>=3.11',
     install_requires=[
         'absl-py>=2.1',

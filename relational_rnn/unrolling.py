@@ -8,7 +8,7 @@ whose first touch costs page faults, are less than half.
 
 Glossary of shapes:
   T: time; B: batch; K: rows of an input; D: input size; N: memory slots; F: slot size; H: heads.
-  R: rows that ask a query, N + K, and N in the last block.
+  R: rows that ask a query, N + K, and N in the last block; G: one gate's size, F or 1.
 """
 
 from collections.abc import Callable
@@ -29,6 +29,17 @@ class Flags(NamedTuple):
 
     resets: chex.Array | None  # [T, B] or [T] bool: start from the initial state before this step
     active: chex.Array | None  # [T, B] or [T] bool: False leaves the state as it is
+
+
+class Inside(NamedTuple):
+    """What happens inside a `RelationalMemory` at every step; a gate that it lacks is None."""
+
+    attention: tuple[chex.Array, ...]  # of every block, [T, B, H, R, N + K]
+    before: chex.Array  # [T, B, N, F], the memory in which the step begins, after a reset
+    memory: chex.Array  # [T, B, N, F], the memory in which it ends
+    input_gate: chex.Array | None  # [T, B, N, G], behind the sigmoid
+    forget_gate: chex.Array | None  # [T, B, N, G]
+    output_gate: chex.Array | None  # [T, B, N, G]
 
 
 def unroll(
@@ -103,20 +114,53 @@ def unroll_attention(
     Raises:
       ValueError: if `core` is another core, or shapes do not fit.
     """
+    outputs, state, inside = unroll_inside(core, inputs, state, resets, lengths)
+    return outputs, state, inside.attention
+
+
+def unroll_inside(
+    core: core_lib.RelationalMemory,
+    inputs: chex.Array,
+    state: memory.State,
+    resets: chex.Array | None = None,
+    lengths: chex.Array | None = None,
+) -> tuple[chex.Array, memory.State, Inside]:
+    """Runs a Relational Memory Core as `unroll` does and returns all that happens inside it.
+
+    Args:
+      core: the core.
+      inputs: as for `unroll`.
+      state: as for `unroll`.
+      resets: as for `unroll`.
+      lengths: as for `unroll`.
+
+    Returns:
+      Outputs and state as from `unroll`, and attention, gates and memories of every step; all are
+      zero at steps past a row's length. Where the state has no B, they have none.
+
+    Raises:
+      ValueError: if `core` is another core, or shapes do not fit.
+    """
     if not isinstance(core, core_lib.RelationalMemory):
         raise ValueError(f'attention is that of a RelationalMemory, got {type(core).__name__}.')
     flags = _flags(inputs, resets, lengths)
     params, projected, state = _prepare(core, inputs, state, flags)
 
     def body(state: memory.State, now: tuple) -> tuple:
-        state, attention = _advance(core.config, params.step, now[0], state, now[1])
-        return state, (state, attention)
+        projected, (resets, active) = now
+        initial = lambda batch_size: memory.initial_memory(core.config, batch_size)  # noqa: E731
+        before = _begin(initial, state, resets)
+        gates = _gates(params.step, core.config, projected, before)
+        state, attention = _advance(
+            core.config, params.step, projected, before, Flags(None, active)
+        )
+        return state, (state, (attention, _memory(before), _memory(state), *gates))
 
     sequences: tuple
     state, sequences = jax.lax.scan(body, state, (projected, flags))
-    states, attention = sequences
+    states, inside = sequences
     outputs = _silence(core.output(states), flags.active)
-    return outputs, state, tuple(_silence(weights, flags.active) for weights in attention)
+    return outputs, state, Inside(*_silence(inside, flags.active))
 
 
 def _flags(inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Array | None) -> Flags:
@@ -196,13 +240,44 @@ def _guard(
     flags: Flags,
 ) -> tuple[Any, Any]:
     """Resets the state, steps to (new state, anything), and holds the rows that are not active."""
-    if flags.resets is not None:
-        batch_size = flags.resets.shape[0] if flags.resets.ndim else None
-        state = _select(flags.resets, initial_state(batch_size), state)
+    state = _begin(initial_state, state, flags.resets)
     stepped, rest = step(state)
     if flags.active is not None:
         stepped = _select(flags.active, stepped, state)
     return stepped, rest
+
+
+def _begin(
+    initial_state: Callable[[int | None], Any], state: Any, resets: chex.Array | None
+) -> Any:
+    """Returns the state in which a step begins: the initial one in the rows that are reset."""
+    if resets is None:
+        return state
+    return _select(resets, initial_state(resets.shape[0] if resets.ndim else None), state)
+
+
+def _gates(
+    params: memory.StepParams,
+    config: memory.MemoryConfig,
+    projected: memory.Projected,
+    state: memory.State,
+) -> tuple[chex.Array | None, ...]:
+    """Returns input, forget and output gate of a step, [B, N, G], as `memory.step` has them."""
+    if params.memory_gates is None:
+        return None, None, None
+    seen = state.hidden if isinstance(state, memory.GatedState) else jnp.tanh(state)
+    own = memory.split_gates(config, memory.apply_linear(params.memory_gates, seen)) or ()
+    given = memory.split_gates(config, projected.gates) or ()
+    biases = (config.input_bias, config.forget_bias, 0.0)[: len(own)]
+    gates = [
+        jax.nn.sigmoid((a + b[..., None, :]).astype(seen.dtype) + bias)
+        for a, b, bias in zip(own, given, biases, strict=True)
+    ]
+    return gates[0], gates[1], gates[2] if config.output_gate else None
+
+
+def _memory(state: memory.State) -> chex.Array:
+    return state.memory if isinstance(state, memory.GatedState) else state
 
 
 def _scan_body(config: memory.MemoryConfig, params: memory.StepParams) -> Callable:

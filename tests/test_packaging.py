@@ -39,7 +39,9 @@ def test_the_packages_are_listed(arguments):
     nested = [path for package in arguments['packages'] for path in ROOT.glob(f'{package}/*/*.py')]
     assert nested == []  # it would have to be listed too
     assert (ROOT / 'relational_rnn' / 'py.typed').exists()
-    assert arguments['package_data'] == {'relational_rnn': ['py.typed']}
+    parts = sorted(path.name for path in (ROOT / 'launch').iterdir() if path.suffix != '.py')
+    parts = [name for name in parts if name != '__pycache__']
+    assert arguments['package_data'] == {'launch': parts, 'relational_rnn': ['py.typed']}
 
 
 def test_python_3_11_is_the_oldest(arguments):

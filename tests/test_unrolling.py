@@ -324,6 +324,71 @@ def test_attention_is_that_of_the_loop_and_the_rest_that_of_unroll(case):
         )
 
 
+@all_cases
+def test_the_inside_is_that_of_the_loop_and_the_rest_that_of_attention(case):
+    params, inputs, state = arguments(case)
+    apply = reference.quick_jit(of(case, relational_rnn.unroll_inside))
+    outputs, _, inside = jax.device_get(apply(params, inputs, state, RESETS, LENGTHS))
+    run = reference.unroll(
+        reference.parameters(case), case.config, reference.inputs(case), RESETS, LENGTHS
+    )
+    np.testing.assert_allclose(outputs, run.outputs, atol=5e-6)
+    gates = [inside.input_gate, inside.forget_gate, inside.output_gate]
+    wanted = inside_of_the_loop(case)
+    there = [gate is not None for gate in gates]
+    assert there == [True] * len(wanted['gates']) + [False] * (3 - len(wanted['gates']))
+    for gate, values in zip(gates, wanted['gates'], strict=False):
+        np.testing.assert_allclose(gate, values, atol=2e-6)
+    np.testing.assert_allclose(inside.before, wanted['before'], atol=5e-6)
+    np.testing.assert_allclose(inside.memory, wanted['memory'], atol=5e-6)
+    for block, weights in enumerate(inside.attention):
+        np.testing.assert_allclose(
+            weights, run.attention[block][:, :, :, : weights.shape[3]], atol=2e-6
+        )
+
+
+def inside_of_the_loop(case):
+    """Memories and gates of every step of every row, [T, B, N, F] and [T, B, N, G] in float64."""
+    config, params, inputs = case.config, reference.parameters(case), reference.inputs(case)
+    count = (3 if config.output_gate else 2) if config.gate_style else 0
+    size = reference.width(config)
+    shapes = [(T, B, config.mem_slots, size)] * 2
+    before, after = (np.zeros(shape) for shape in shapes)
+    gate_size = size if config.gate_style == 'unit' else 1
+    gates = [np.zeros((T, B, config.mem_slots, gate_size)) for _ in range(count)]
+    biases = [config.input_bias, config.forget_bias, 0.0]
+    for b in range(B):
+        state = reference.initial_state(config)
+        for t in range(LENGTHS[b]):
+            state = reference.initial_state(config) if RESETS[t, b] else state
+            rows = np.atleast_2d(inputs[t, b])
+            shown = [reference.linear(params, 'input', row) for row in rows]
+            for slot in range(config.mem_slots if count else 0):
+                seen = state[0][slot] if config.output_gate else np.tanh(state[0][slot])
+                joint = reference.linear(params, 'input_gates', np.concatenate(shown))
+                joint = joint + reference.linear(params, 'memory_gates', seen)
+                for i, part in enumerate(joint.reshape(count, -1)):
+                    gates[i][t, b, slot] = 1 / (1 + np.exp(-part - biases[i]))
+            before[t, b] = state[-1]
+            state, _ = reference.step(params, config, rows, state)
+            after[t, b] = state[-1]
+    return {'gates': gates, 'before': before, 'memory': after}
+
+
+def test_a_gate_made_of_its_bias_alone_is_the_sigmoid_of_that_bias():
+    case = reference.CASES['unit_gates']
+    params, inputs, state = arguments(case)
+    module = params['relational_memory']
+    gone = {name: np.zeros_like(value) for name, value in module.items() if '_gates_' in name}
+    apply = reference.quick_jit(of(case, relational_rnn.unroll_inside))
+    _, _, inside = apply({'relational_memory': module | gone}, inputs, state)
+    for gate, bias in (
+        (inside.input_gate, case.config.input_bias),
+        (inside.forget_gate, case.config.forget_bias),
+    ):
+        np.testing.assert_allclose(gate, np.full(gate.shape, 1 / (1 + np.exp(-bias))), rtol=1e-6)
+
+
 def test_keys_that_are_all_equal_get_equal_attention():
     case = reference.CASES['two_blocks']
     params, inputs, state = arguments(case)

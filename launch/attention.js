@@ -1,0 +1,230 @@
+// What the page of `launch.attention` does: it shows one step of one sequence at a time.
+// The panels are in attention_panels.js.
+//
+// The data, written by launch/_attention_page.py; T steps, L blocks, H heads, N slots, R rows that
+// look, M columns that are looked at (the slots, then the input's rows), C cells of a slot's strip:
+//   slots, names [M], heads, rows [L] (R of each block), gates (names), cells, limit,
+//   facts, gatesNote, memoryNote (sentences)
+//   examples: title, steps [T] of {label, note, mark, answers [[text, probability]], truth},
+//     attention [L] (base64 of uint16 [T, H, R, M], 65535 is 1), gates {name: [T][N]},
+//     change [T][N], memory (base64 of int8 [T + 1, N, C], 127 is limit; first, what it starts from)
+'use strict';
+
+const data = JSON.parse(document.getElementById('data').textContent);
+const byId = (id) => document.getElementById(id);
+const dark = matchMedia('(prefers-color-scheme: dark)');
+const shown = { example: 0, step: 0, block: 0, head: 'mean', asking: 'all', timer: 0 };
+
+const RAMPS = {
+  light: [[255, 250, 244], [249, 204, 160], [232, 124, 62], [176, 62, 16], [96, 28, 4]],
+  dark: [[36, 39, 46], [92, 46, 24], [178, 76, 26], [244, 138, 78], [255, 222, 196]],
+};
+const SIGNED = {
+  light: [[22, 74, 140], [132, 176, 222], [250, 248, 245], [240, 160, 104], [150, 48, 6]],
+  dark: [[150, 200, 255], [52, 96, 150], [36, 39, 46], [160, 74, 30], [255, 170, 120]],
+};
+const PERIOD = 800; // milliseconds of a step as it plays
+
+// --- Numbers and colours
+
+function decode(text, Type) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Type(bytes.buffer);
+}
+
+function attentionAt(example, block, step, head) {
+  const [rows, columns] = [data.rows[block], data.names.length];
+  const values = example.attention[block];
+  const at = (h, r, c) => values[((step * data.heads + h) * rows + r) * columns + c] / 65535;
+  const heads = head === 'mean' ? [...Array(data.heads).keys()] : [Number(head)];
+  const mean = (r, c) => heads.reduce((sum, h) => sum + at(h, r, c), 0) / heads.length;
+  return [...Array(rows).keys()].map((r) => data.names.map((_, c) => mean(r, c)));
+}
+
+function memoryAt(example, step, slot, change) {
+  const start = ((step + 1) * data.slots + slot) * data.cells;
+  const before = start - data.slots * data.cells;
+  return [...Array(data.cells).keys()].map(
+    (c) => (example.memory[start + c] - (change ? example.memory[before + c] : 0)) / 127,
+  );
+}
+
+function color(stops, part) {
+  const place = Math.min(Math.max(part, 0), 1) * (stops.length - 1);
+  const low = Math.min(Math.floor(place), stops.length - 2);
+  return stops[low].map((from, i) => Math.round(from + (stops[low + 1][i] - from) * (place - low)));
+}
+
+const ramp = (part) => color(RAMPS[dark.matches ? 'dark' : 'light'], part);
+const signed = (value) => color(SIGNED[dark.matches ? 'dark' : 'light'], (value + 1) / 2);
+const css = (rgb) => `rgb(${rgb.join(' ')})`;
+
+function textOn(rgb) {
+  const linear = (v) => (v <= 10 ? v / 3295 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = 0.2126 * linear(rgb[0]) + 0.7152 * linear(rgb[1]) + 0.0722 * linear(rgb[2]);
+  return light > 0.179 ? '#000000' : '#ffffff'; // whichever contrasts more
+}
+
+function percent(part) {
+  if (part > 0 && part < 0.001) return '< 0.1 %';
+  return `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
+}
+
+function shortName(column) {
+  if (column < data.slots) return `${column + 1}`;
+  const inputs = data.names.length - data.slots;
+  return inputs === 1 ? 'input' : `i${column - data.slots + 1}`;
+}
+
+const brief = (part) => part.toFixed(2).replace(/^0/, '');
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+const argmax = (values) => values.indexOf(Math.max(...values));
+
+// --- Elements
+
+function add(parent, tag, attributes = {}, text = '') {
+  const element = document.createElementNS(parent.namespaceURI, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text !== '') element.textContent = text;
+  parent.append(element);
+  return element;
+}
+
+function fill(select, pairs) {
+  select.replaceChildren();
+  for (const [value, text] of pairs) add(select, 'option', { value }, text);
+}
+
+function meter(parent, part, kind) {
+  const box = add(parent, 'div', { class: `meter ${kind}` });
+  add(box, 'i', { style: `--part: ${Math.min(Math.max(part, 0), 1)}` });
+  return box;
+}
+
+const now = () => data.examples[shown.example];
+const stepNow = () => now().steps[shown.step];
+const weightsNow = () => attentionAt(now(), shown.block, shown.step, shown.head);
+const asks = (row) => shown.asking === 'all' || Number(shown.asking) === row;
+const inputShare = (weights) => sum(weights.slice(data.slots));
+
+// --- What happens when something is chosen
+
+function showStep() {
+  const weights = weightsNow();
+  showPlace();
+  showMatrix(weights);
+  showGraph(weights);
+  showAnswers();
+  showGates();
+  showCourse();
+  showMemory();
+  showWords(weights);
+  byId('live').setAttribute('aria-live', shown.timer ? 'off' : 'polite');
+  byId('live').textContent = sentence(stepNow());
+}
+
+function showAll() {
+  buildMatrix();
+  drawCourse();
+  showStep();
+  byId('ramp').style.background = `linear-gradient(90deg, ${[0, 0.25, 0.5, 0.75, 1].map((part) => css(ramp(part))).join(',')})`;
+}
+
+function goTo(step) {
+  shown.step = Math.min(Math.max(step, 0), now().steps.length - 1);
+  showStep();
+}
+
+function chooseExample(index) {
+  shown.example = index;
+  shown.step = 0;
+  byId('step').max = now().steps.length;
+  drawSequence();
+  showAll();
+}
+
+function chooseBlock(index) {
+  shown.block = index;
+  const rows = data.names.slice(0, data.rows[index]).map((name, r) => [r, name]);
+  fill(byId('asking'), [['all', 'all of them'], ...rows]);
+  shown.asking = 'all';
+  showAll();
+}
+
+function play(on) {
+  clearInterval(shown.timer);
+  shown.timer = 0;
+  if (on && shown.step === now().steps.length - 1) goTo(0);
+  if (on) shown.timer = setInterval(playOn, PERIOD);
+  byId('play').setAttribute('aria-label', on ? 'Pause' : 'Play');
+  byId('play').querySelector('path').setAttribute('d', on ? 'M4 2.5h3v11H4zM9.5 2.5h3v11h-3z' : 'M4.5 2.5v11l9-5.5z');
+}
+
+function playOn() {
+  goTo(shown.step + 1);
+  if (shown.step === now().steps.length - 1) play(false);
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.target.closest('select, input, summary')) return; // they have keys of their own
+  if (event.key === ' ' && event.target.closest('button')) return;
+  const steps = { ArrowLeft: shown.step - 1, ArrowRight: shown.step + 1, Home: 0, End: now().steps.length - 1 };
+  if (event.key === ' ') play(!shown.timer);
+  else if (event.key in steps) goTo(steps[event.key]);
+  else return;
+  event.preventDefault();
+}
+
+function listen() {
+  byId('example').addEventListener('change', (event) => chooseExample(Number(event.target.value)));
+  byId('block').addEventListener('change', (event) => chooseBlock(Number(event.target.value)));
+  byId('asking').addEventListener('change', (event) => { shown.asking = event.target.value; showStep(); });
+  byId('heads').addEventListener('change', (event) => { shown.head = event.target.value; showAll(); });
+  byId('quantity').addEventListener('change', () => { drawCourse(); showCourse(); });
+  byId('what').addEventListener('change', showMemory);
+  byId('step').addEventListener('input', (event) => goTo(event.target.value - 1));
+  byId('back').addEventListener('click', () => goTo(shown.step - 1));
+  byId('next').addEventListener('click', () => goTo(shown.step + 1));
+  byId('play').addEventListener('click', () => play(!shown.timer));
+  byId('sequence').addEventListener('click', (event) => {
+    const item = event.target.closest('li');
+    if (item) goTo(Number(item.dataset.step));
+  });
+  byId('course').addEventListener('click', (event) => {
+    const svg = byId('course');
+    goTo(Math.floor((event.offsetX - svg.dataset.left) / svg.dataset.pitch));
+  });
+  document.addEventListener('keydown', onKey);
+  dark.addEventListener('change', showAll);
+  window.addEventListener('resize', () => { drawCourse(); showCourse(); });
+}
+
+function start() {
+  for (const example of data.examples) {
+    example.attention = example.attention.map((text) => decode(text, Uint16Array));
+    example.memory = decode(example.memory, Int8Array);
+    example.mostChange = Math.max(...example.change.flat(), 1e-9);
+  }
+  byId('facts').textContent = data.facts;
+  byId('gates-note').textContent = data.gatesNote;
+  byId('memory-note').textContent = data.memoryNote;
+  byId('block-field').hidden = data.rows.length === 1;
+  fill(byId('example'), data.examples.map(({ title }, i) => [i, title]));
+  fill(byId('block'), data.rows.map((_, i) => [i, `${i + 1}`]));
+  const quantities = data.gates.map((gate) => [gate, `the ${gate} gate`]);
+  fill(byId('quantity'), [['input', 'how much it looks at the input'], ...quantities, ['change', 'how much it changes']]);
+  for (const head of ['mean', ...Array(data.heads).keys()]) {
+    const label = add(byId('heads'), 'label');
+    const checked = head === 'mean' ? { checked: '' } : {};
+    add(label, 'input', { type: 'radio', name: 'head', value: head, ...checked });
+    label.append(head === 'mean' ? 'mean' : `${head + 1}`);
+  }
+  buildMemory();
+  listen();
+  drawSequence();
+  byId('step').max = now().steps.length;
+  chooseBlock(0);
+}
+
+start();
