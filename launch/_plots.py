@@ -44,7 +44,7 @@ def plot_curves(
             _draw_curve(axes, curves[name], name, color)
     _draw_baselines(axes, baselines or {})
     if log_scale:
-        _set_log_scale(axes)
+        set_log_scale(axes)
     axes.xaxis.set_major_formatter('{x:,.10g}')
     _save(picture, axes, output)
 
@@ -72,7 +72,7 @@ def plot_bars(
     known = [height for heights in series.values() for height in heights if height]
     base = 0.5 * min(known, default=1.0)
     axes.set_ylim(base, 2 * max(known, default=2.0))
-    _set_log_scale(axes)
+    set_log_scale(axes)
     for index, (name, color) in enumerate(_colors(series, ()).items()):
         places = [group - 0.4 + width * (index + 0.5) for group in range(len(groups))]
         heights = [height or 0.0 for height in series[name]]
@@ -125,6 +125,27 @@ def plot_places(
     _save(picture, axes, output)
 
 
+def set_manner(axes: Any) -> None:
+    """Gives axes what all pictures have: pale lines behind, and no frame above and to the right."""
+    axes.grid(axis='y', color='0.9')
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def set_log_scale(axes: Any) -> None:
+    """Makes the vertical axis logarithmic, with a few ticks such as 1, 2, 5, 10 in plain digits."""
+    from matplotlib import ticker
+
+    axes.set_yscale('log')
+    low, high = axes.get_ylim()
+    wide = ticker.LogLocator(subs=(1, 2, 5))
+    axes.yaxis.set_major_locator(
+        wide if high > 5 * low else ticker.MaxNLocator(6, steps=[1, 2, 5, 10])
+    )
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:,.10g}'))
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+
+
 def _blank(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     """Returns an empty picture and its axes."""
     from matplotlib import figure  # takes a second, at the end of a run only
@@ -134,9 +155,7 @@ def _blank(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     axes.set_title(title, loc='left', fontsize=12, fontweight='bold')
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.grid(axis='y', color='0.9')
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
+    set_manner(axes)
     return picture, axes
 
 
@@ -198,17 +217,3 @@ def _write_above(axes: Any, text: str, place: float, height: float, size: int) -
         color='0.3',
         fontsize=size,
     )
-
-
-def _set_log_scale(axes: Any) -> None:
-    """Makes the vertical axis logarithmic, with a few ticks such as 1, 2, 5, 10 in plain digits."""
-    from matplotlib import ticker
-
-    axes.set_yscale('log')
-    low, high = axes.get_ylim()
-    wide = ticker.LogLocator(subs=(1, 2, 5))
-    axes.yaxis.set_major_locator(
-        wide if high > 5 * low else ticker.MaxNLocator(6, steps=[1, 2, 5, 10])
-    )
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:,.10g}'))
-    axes.yaxis.set_minor_locator(ticker.NullLocator())

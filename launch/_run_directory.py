@@ -7,6 +7,7 @@
   unit              what is counted, in the plural: words
   units_per_update  how many of them an update reads
   measure           the metric by which such runs are compared: valid_perplexity
+  higher_is_better  whether more of it is better; runs without this entry say no
 """
 
 from collections.abc import Mapping
@@ -27,13 +28,15 @@ _FIELDS = {'program', 'config', 'parameters', 'unit', 'units_per_update', 'measu
 class RunDirectory:
     """Owns a run's directory while its `with` block lasts; the system frees it when a run dies."""
 
-    def __init__(self, path: str | os.PathLike[str]):
+    def __init__(self, path: str | os.PathLike[str], flag: str = 'run_dir'):
         """Names the directory, which is created on entry.
 
         Args:
           path: the run's directory.
+          flag: by which the user named it, for messages.
         """
         self.path = pathlib.Path(path)
+        self._flag = flag
         self._file: Any = None
 
     def __enter__(self) -> pathlib.Path:
@@ -41,7 +44,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path / '.lock', 'a+', encoding='utf-8')
         except OSError as error:
-            message = f'--run_dir={self.path}: cannot be used: {error.strerror}'
+            message = f'--{self._flag}={self.path}: cannot be used: {error.strerror}'
             raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,7 +52,7 @@ class RunDirectory:
             self._file.seek(0)
             owner = self._file.read().strip() or 'another run'
             self._file.close()
-            message = f'--run_dir={self.path}: in use by {owner}; wait for it or take another'
+            message = f'--{self._flag}={self.path}: in use by {owner}; wait for it or take another'
             raise _errors.RunError(_errors.IN_USE, message) from error
         self._file.truncate(0)
         self._file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
@@ -68,6 +71,7 @@ def describe(
     unit: str,
     units_per_update: int,
     measure: str,
+    higher_is_better: bool = False,
 ) -> None:
     """Writes `run.json`.
 
@@ -79,6 +83,7 @@ def describe(
       unit: what is counted, in the plural.
       units_per_update: how many of them an update reads.
       measure: the name in `metrics.jsonl` by which such runs are compared.
+      higher_is_better: whether more of it is better.
 
     Raises:
       RunError: the file cannot be written.
@@ -90,6 +95,7 @@ def describe(
         'unit': unit,
         'units_per_update': units_per_update,
         'measure': measure,
+        'higher_is_better': higher_is_better,
     }
     write_json(pathlib.Path(path) / DESCRIPTION, description)
 

@@ -88,6 +88,7 @@ def _describe(path, **changes):
         'unit': 'words',
         'units_per_update': 2048,
         'measure': 'valid_perplexity',
+        'higher_is_better': False,
     }
     _run_directory.describe(path, **{**facts, **changes})
     return facts
