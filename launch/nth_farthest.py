@@ -1,0 +1,173 @@
+"""Nth Farthest: trains a memory to tell which vector is the nth farthest from vector m.
+
+  python -m launch.nth_farthest                              the recipe that is quickest on 2 cores
+  python -m launch.nth_farthest --preset=paper               as the paper trained, for a GPU
+  python -m launch.nth_farthest --core=lstm                  a baseline of as many parameters
+  python -m launch.nth_farthest --mode=evaluate --run_dir=RUN
+
+Evaluations are always of the full task, on the same held-out sequences. The same command goes on
+where it was stopped. Santoro et al. 2018, "Relational recurrent neural networks", sections 4.1 and
+5.1 and appendix A.1, https://arxiv.org/abs/1806.01822.
+
+Glossary of shapes:
+  B: sequences of a batch.
+"""
+
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import chex
+import jax
+
+from launch import (
+    _checkpoint,
+    _cli,
+    _cores,
+    _errors,
+    _evaluation,
+    _nth_farthest_config,
+    _nth_farthest_model,
+    _parallel,
+    _plots,
+    _processes,
+    _report,
+    _run_directory,
+    _saved_run,
+    _signals,
+    _supervised,
+    _update,
+)
+
+Config = _nth_farthest_config.Config
+PRESETS = _nth_farthest_config.PRESETS
+MEASURE = 'accuracy'  # by which runs are compared
+# Accuracies of rules on 8 vectors, by which a curve is read; see the tests of the task.
+LEVELS = {'m itself, or any other': 0.250, "the paper's RMC": 0.91}
+
+
+def run(config: Config) -> dict[str, float]:
+    """Trains or evaluates.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      'accuracy' and 'eval_loss', in nats, of the full task.
+    """
+    run_dir = config.run_dir or f'runs/nth_farthest-{config.core}'
+    if config.mode == 'evaluate' and not os.path.isdir(os.path.join(run_dir, 'checkpoints')):
+        message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
+        raise _errors.RunError(_errors.BAD_DATA, message)
+    alone = config.mode == 'evaluate'
+    with (
+        _signals.Interrupts() as interrupts,
+        contextlib.nullcontext(run_dir) if alone else _processes.join(config, run_dir) as own_dir,
+        _run_directory.RunDirectory(own_dir),
+    ):
+        return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir, interrupts)
+
+
+def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+    """Trains from where the run is, evaluates, and shows what came of it."""
+    saved = _checkpoint.Checkpointer(run_dir).newest_metadata() if _parallel.is_first() else None
+    saved = _parallel.share_record(saved)
+    devices = _parallel.describe_devices()
+    if saved:
+        _saved_run.check(config, saved[1], devices)
+    model = _nth_farthest_model.make_model(config)
+    task = _make_task(config, model)
+    count, core = _cores.sizes(task.init)
+    sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
+    print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}; {sizes}')
+    interrupts.check()
+    flags = dataclasses.asdict(config)
+    _run_directory.describe(
+        run_dir,
+        'nth_farthest',
+        flags,
+        count,
+        task.unit,
+        config.batch_size,
+        MEASURE,
+        higher_is_better=True,
+    )
+    metadata = {'config': flags, 'devices': devices}
+    state = _supervised.train(config, task, run_dir, interrupts, metadata).replicated
+    results = _measure(config, run_dir, model, state)
+    picture = _draw(config, run_dir)
+    print(f'curve        {picture}')
+    print(f'all {config.num_steps} updates are done; a larger --num_steps trains on from here')
+    return results
+
+
+def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+    """Measures the newest checkpoint."""
+    config, _ = _saved_run.as_trained(config, PRESETS, run_dir)
+    model = _nth_farthest_model.make_model(config)
+    state = _supervised.restore(config, model.init, (), run_dir).replicated
+    interrupts.check()
+    return _measure(config, run_dir, model, state)
+
+
+def _make_task(config: Config, model: _nth_farthest_model.Model) -> _update.Task:
+    """Returns what the training loop needs."""
+    measure = _nth_farthest_model.make_evaluation(config, model)
+
+    def loss(
+        params: chex.ArrayTree, batch: _nth_farthest_model.Batch, carry: tuple, keys: chex.Array
+    ) -> tuple:
+        del keys  # nothing in the network is random
+        value, sums = _nth_farthest_model.loss(config, model, params, batch)
+        return value, carry, sums
+
+    def sample(keys: chex.PRNGKey, step: chex.Array) -> _nth_farthest_model.Batch:
+        return _nth_farthest_model.sample(config, keys, step)
+
+    def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
+        return measure(params, config.evaluation_size)
+
+    names = ('training_accuracy', *(('distance_error',) if config.distance_weight else ()))
+    return _update.Task(model.init, (), loss, evaluate, 'sequences', sample=sample, names=names)
+
+
+def _measure(
+    config: Config, run_dir: str, model: _nth_farthest_model.Model, state: _update.Replicated
+) -> dict[str, float]:
+    """Evaluates on many sequences, keeps what came of it in the run's directory, and prints it."""
+    measure = _nth_farthest_model.make_evaluation(config, model)
+    results = measure(jax.device_put(state.params), config.final_evaluation_size)
+    record: dict[str, Any] = {
+        'program': 'nth_farthest',
+        'core': config.core,
+        'step': int(state.step),
+        'sequences': config.final_evaluation_size,
+        'test': results[MEASURE],
+        **results,
+    }
+    _run_directory.write_json(pathlib.Path(run_dir, _evaluation.FILE), record)
+    share = f'{results[MEASURE]:.2%} of {config.final_evaluation_size:,} held-out sequences right'
+    print(f'\nafter {int(state.step):,} updates {share}, {results["eval_loss"]:.4f} nats')
+    return results
+
+
+def _draw(config: Config, run_dir: str) -> str:
+    """Draws the curve of the run and returns where it is."""
+    picture = os.path.join(run_dir, 'accuracy.png')
+    rows = _report.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    columns = {'training': 'training_accuracy', 'held out': MEASURE}
+    _plots.plot_curves(
+        {name: _report.points(rows, column) for name, column in columns.items()},
+        picture,
+        title=f'{config.core} on Nth Farthest',
+        baselines=LEVELS if config.num_objects == 8 else {},
+        pale=['training'],
+    )
+    return picture
+
+
+if __name__ == '__main__':
+    _processes.leave(_cli.main(Config, run, 'nth_farthest', PRESETS))

@@ -1,0 +1,94 @@
+"""The Nth Farthest task: which vector is the nth farthest from vector m.
+
+A sequence shows N vectors, drawn uniformly from [-1, 1)^D, one a step, each with its label; labels
+are a permutation of 1 ... N, so that what a vector is called says nothing about when it came. Every
+step also repeats the question, n and m. After the last step the answer is wanted: the label of the
+vector with the nth largest Euclidean distance from the vector labelled m, where n = 0 is the
+farthest and n = N - 1 is vector m itself.
+
+An input is [vector D; label one-hot N; n one-hot N; m one-hot N]: 40 numbers for 8 vectors of 16.
+In code labels are 0 ... N - 1.
+
+A worked example, N = 3 vectors of D = 1 dimension: the vectors 0.5, -1.0, 0.4 come with the labels
+2, 0, 1, and the question is n = 0, m = 1. Vector 1 is 0.4; the distances from it are 0.1 to vector
+2 and 1.4 to vector 0; the farthest is vector 0. For n = 1 it is vector 2 and for n = 2 vector 1.
+
+Santoro et al. 2018, "Relational recurrent neural networks", section 4.1 and appendix A.1,
+https://arxiv.org/abs/1806.01822. The authors' public generator puts m before n and counts from the
+nearest; the paper's words, followed here, are its mirror image. One n of N makes m the answer.
+
+Glossary of shapes:
+  N: vectors of a sequence, its steps; D: dimensions of a vector; B: sequences.
+"""
+
+import functools
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+class Questions(NamedTuple):
+    """Sequences and their answers."""
+
+    inputs: chex.Array  # [N, B, D + 3 N] float32
+    answers: chex.Array  # [B] int32, labels
+    vectors: chex.Array  # [N, B, D] float32, in order of presentation
+    labels: chex.Array  # [N, B] int32, of the vectors
+    n: chex.Array  # [B] int32, 0 for the farthest
+    m: chex.Array  # [B] int32, a label
+
+
+def sample(keys: chex.PRNGKey, num_objects: int = 8, num_dims: int = 16) -> Questions:
+    """Draws sequences, one for each key, on the device.
+
+    Args:
+      keys: [B] keys, so that a sequence depends on its own key alone.
+      num_objects: N, at least 2.
+      num_dims: D, at least 1.
+
+    Returns:
+      The sequences.
+
+    Raises:
+      ValueError: a size is too small.
+    """
+    if num_objects < 2 or num_dims < 1:
+        raise ValueError(
+            f'wanted at least 2 objects of at least 1 dimension, got {num_objects} of {num_dims}'
+        )
+    draw = functools.partial(_draw, num_objects=num_objects, num_dims=num_dims)
+    vectors, labels, n, m = jax.vmap(draw, out_axes=(1, 1, 0, 0))(keys)
+    return ask(vectors, labels, n, m)
+
+
+def ask(vectors: chex.Array, labels: chex.Array, n: chex.Array, m: chex.Array) -> Questions:
+    """Returns the inputs and answers of given sequences; the arguments are as in `Questions`."""
+    num_objects = vectors.shape[0]
+    asked = [jnp.broadcast_to(x, labels.shape) for x in (n, m)]
+    one_hots = [jax.nn.one_hot(x, num_objects) for x in (labels, *asked)]
+    inputs = jnp.concatenate([vectors, *one_hots], axis=-1)
+    order = jnp.argsort(-squared_distances(vectors, labels, m), axis=1)  # [B, N] labels
+    answers = jnp.take_along_axis(order, n[:, None], axis=1)[:, 0].astype(jnp.int32)
+    return Questions(inputs, answers, vectors, labels, n, m)
+
+
+def squared_distances(vectors: chex.Array, labels: chex.Array, m: chex.Array) -> chex.Array:
+    """Returns the squared distance of every vector from vector m, by label: [B, N]."""
+    position = jnp.argsort(labels, axis=0)  # [N, B]: by label, where it was shown
+    by_label = jnp.take_along_axis(vectors, position[..., None], axis=0)  # [N, B, D]
+    reference = jnp.take_along_axis(by_label, m[None, :, None], axis=0)
+    return jnp.sum(jnp.square(by_label - reference), axis=-1).T
+
+
+def _draw(key: chex.PRNGKey, num_objects: int, num_dims: int) -> tuple[chex.Array, ...]:
+    """Draws one sequence: vectors [N, D], labels [N], n and m []."""
+    for_vectors, for_labels, for_n, for_m = jax.random.split(key, 4)
+    shape = num_objects, num_dims
+    return (
+        jax.random.uniform(for_vectors, shape, minval=-1, maxval=1),
+        jax.random.permutation(for_labels, num_objects).astype(jnp.int32),
+        jax.random.randint(for_n, (), 0, num_objects),
+        jax.random.randint(for_m, (), 0, num_objects),
+    )

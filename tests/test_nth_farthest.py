@@ -1,0 +1,184 @@
+"""The program from end to end on a small task: it learns, goes on, evaluates, complains."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from launch import (
+    _checkpoint,
+    _cli,
+    _errors,
+    _inspection,
+    _nth_farthest_config,
+    _report,
+    nth_farthest,
+)
+
+pytestmark = pytest.mark.usefixtures('compile_once')
+NUM_STEPS = 900
+SIZES = (
+    '--num_objects=3 --num_dims=1 --mem_slots=2 --total_units=64 --batch_size=32 '
+    f'--num_steps={NUM_STEPS} --log_every=150 --evaluate_every=450 --save_every=300 '
+    '--learning_rate=0.002 --warmup_steps=20 --evaluation_size=400 --final_evaluation_size=1000'
+)
+
+
+def _flags(run_dir, *more):
+    return [*SIZES.split(), *more, f'--run_dir={run_dir}']
+
+
+def _main(*flags):
+    return _cli.main(
+        nth_farthest.Config, nth_farthest.run, 'nth_farthest', nth_farthest.PRESETS, flags
+    )
+
+
+def _digest(run_dir, step=NUM_STEPS):
+    folder = run_dir / 'checkpoints' / str(step)
+    record = json.loads((folder / 'metadata.json').read_text())
+    arrays = _checkpoint._load_arrays(folder / 'state', list(record['leaves']))
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        sha.update(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())
+    return sha.hexdigest()
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, compile_once):
+    """Returns the directory of a finished run, and what it returned."""
+    run_dir = tmp_path_factory.mktemp('whole') / 'run'
+    config = _cli.parse(nth_farthest.Config, _flags(run_dir), 'nth_farthest', nth_farthest.PRESETS)
+    return run_dir, nth_farthest.run(config)
+
+
+def test_it_learns_more_than_the_trivial_rule(whole):
+    run_dir, results = whole
+    trivial = 1 / 3 + 2 / 3 * 1 / 2
+    assert results['accuracy'] > trivial + 0.1
+    evaluation = json.loads((run_dir / 'evaluation.json').read_text())
+    assert evaluation['test'] == evaluation['accuracy'] == results['accuracy']
+    assert evaluation['sequences'] == 1000
+    assert (run_dir / 'accuracy.png').read_bytes().startswith(b'\x89PNG')
+    about = json.loads((run_dir / 'run.json').read_text())
+    assert (about['program'], about['measure']) == ('nth_farthest', 'accuracy')
+    assert about['higher_is_better'] is True
+
+
+def test_its_log_tells_accuracy_and_distances(whole):
+    rows = _report.read_metrics(whole[0] / 'metrics.jsonl')
+    logged = [row for row in rows if 'loss' in row]
+    assert [row['step'] for row in logged] == list(range(150, NUM_STEPS + 1, 150))
+    assert all(0 <= row['training_accuracy'] <= 1 and row['distance_error'] > 0 for row in logged)
+    assert [row['step'] for row in rows if 'accuracy' in row] == [450, 900]
+
+
+def test_stopped_at_any_update_and_gone_on_with_it_ends_in_equal_bytes(tmp_path):
+    """However often it logs, evaluates and saves, so however many updates a call makes."""
+    run_dir = tmp_path / 'run'
+    for last, log_every in ((7, 3), (120, 50), (200, 37)):
+        more = f'--num_steps={last}', f'--log_every={log_every}', '--evaluate_every=90'
+        assert _main(*_flags(run_dir, *more, '--schedule=constant')) == 0
+    other = tmp_path / 'other'
+    assert _main(*_flags(other, '--schedule=constant', '--num_steps=200')) == 0
+    assert _digest(run_dir, 200) == _digest(other, 200)
+    assert _main(*_flags(tmp_path / 'seed', '--num_steps=200', '--seed=1')) == 0
+    assert _digest(tmp_path / 'seed', 200) != _digest(other, 200)
+
+
+def test_evaluating_again_gives_the_same_numbers(whole, capsys):
+    run_dir, results = whole
+    assert _main('--mode=evaluate', f'--run_dir={run_dir}', '--final_evaluation_size=1000') == 0
+    assert f'{results["accuracy"]:.2%} of 1,000 held-out sequences right' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('core', ['lstm', 'dnc'])
+def test_baselines_train(core, tmp_path, capsys):
+    flags = f'--core={core}', '--num_steps=5', '--dnc_memory_size=3', '--dnc_word_size=4'
+    small = '--dnc_reads=1', '--dnc_controller_size=6', '--preset=cpu'
+    assert _main(*_flags(tmp_path / 'run', *flags, *small)) == 0
+    assert f'{core}: ' in capsys.readouterr().out
+
+
+def test_an_update_in_parts_is_nearly_the_same(whole, tmp_path):
+    run_dir = tmp_path / 'run'
+    assert _main(*_flags(run_dir, '--accumulate=2', '--num_steps=150')) == 0
+    first, other = (
+        next(row for row in _report.read_metrics(folder / 'metrics.jsonl') if 'loss' in row)
+        for folder in (run_dir, whole[0])
+    )
+    assert first['loss'] == pytest.approx(other['loss'], rel=0.02)
+
+
+def test_its_inside_is_told_in_the_tasks_terms(whole):
+    request = _inspection.Request(str(whole[0]), 3, 40, 1, '')
+    subject = _inspection.open_run(request)
+    assert len(subject.examples) == 3
+    for example in subject.examples:
+        assert example.inputs.shape == (3, 1 + 3 * 3)
+        labels = example.inputs[:, 1:4].argmax(axis=1)
+        n, m = example.inputs[0, 4:].reshape(2, 3).argmax(axis=1)
+        vectors = example.inputs[:, :1]
+        at = labels.tolist().index(m)
+        distances = np.linalg.norm(vectors - vectors[at], axis=1)
+        answer = labels[np.argsort(-distances)[n]]
+        assert [step.label for step in example.steps] == [f'vector {i + 1}' for i in labels]
+        assert example.steps[-1].truth == f'vector {answer + 1}'
+        assert [bool(step.mark) for step in example.steps] == [i == at for i in range(3)]
+        assert f'n = {n}, m = {m + 1}' in example.steps[0].note
+        for step in example.steps:
+            assert sum(each.probability for each in step.answers) == pytest.approx(1, abs=1e-5)
+    looks = _inspection.look_inside(subject)
+    assert looks[0].attention[0].shape[0] == 3
+
+
+def test_the_inside_of_a_run_has_no_prompt_and_needs_room(whole):
+    for prompt, max_steps, wanted in (('words', 40, '--prompt'), ('', 2, '--max_steps')):
+        with pytest.raises(_errors.RunError, match=wanted) as stop:
+            _inspection.open_run(_inspection.Request(str(whole[0]), 1, max_steps, 0, prompt))
+        assert stop.value.code == _errors.USAGE
+
+
+@pytest.mark.parametrize(
+    ('flags', 'wanted'),
+    [
+        ('--num_objects=1', '--num_objects: wanted at least 2, got 1'),
+        ('--curriculum=5,x', '--curriculum: wanted increasing numbers of updates with commas'),
+        ('--curriculum=7,5', "got '7,5'"),
+        ('--mode=play', '--mode: wanted one of train, evaluate'),
+        ('--mode=evaluate', '--mode=evaluate: wanted --run_dir=DIR'),
+        ('--distance_weight=-1', '--distance_weight: wanted at least 0'),
+    ],
+)
+def test_bad_flags_get_one_line(flags, wanted, capsys):
+    assert _main(*flags.split()) == _errors.USAGE
+    line = capsys.readouterr().err
+    assert wanted in line
+    assert line.count('\n') == 1
+
+
+def test_what_is_no_run_gets_one_line(tmp_path, capsys):
+    assert _main('--mode=evaluate', f'--run_dir={tmp_path}') == _errors.BAD_DATA
+    assert 'wanted the directory of a trained run' in capsys.readouterr().err
+
+
+def test_another_size_does_not_fit_the_checkpoint(whole, capsys):
+    assert _main(*_flags(whole[0], '--num_dims=5')) == _errors.MISMATCH
+    assert 'num_dims' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('preset', _nth_farthest_config.PRESETS)
+def test_presets_are_of_the_full_task(preset):
+    config = nth_farthest.Config(**nth_farthest.PRESETS[preset])
+    assert (config.num_objects, config.num_dims) == (8, 16)
+    model = nth_farthest._nth_farthest_model.make_model(config)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    assert shapes['answer']['w'].shape == (256, 8)
+
+
+def test_the_papers_recipe_has_nothing_beside_the_task():
+    config = nth_farthest.Config(**nth_farthest.PRESETS['paper'])
+    assert (config.distance_weight, config.input_scale, config.curriculum) == (0, 1, '')
+    assert (config.batch_size, config.learning_rate, config.clip_norm) == (1600, 1e-4, 0)
