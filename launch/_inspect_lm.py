@@ -95,10 +95,11 @@ def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
         if known != (run_dir / _lm_model.VOCABULARY).read_bytes():
             return None
         # As `tasks.language_modeling` writes them.
-        ids = np.fromfile(folder / 'valid.bin', np.uint16 if len(lm.words) <= 1 << 16 else np.int32)
+        kind = np.uint16 if len(lm.words) <= 1 << 16 else np.int32
+        ids: np.ndarray = np.fromfile(folder / 'valid.bin', kind).astype(np.int32)
     except OSError:
         return None
-    return ids.astype(np.int32) if len(ids) > 1 and int(np.max(ids)) < len(lm.words) else None
+    return ids if len(ids) > 1 and int(ids.max()) < len(lm.words) else None
 
 
 def _cut(lm: _Lm, request: _inspection.Request, valid: np.ndarray) -> Iterator[_Passage]:
