@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'clip_norm': 1.0,
         'distance_weight': 1.0,
         'input_scale': 3.0,
-        'curriculum': '2000,4500,7500,10000',
+        'curriculum': '2500,5000,8000,12000',
         'num_steps': 150_000,
         'evaluate_every': 1000,
         'save_every': 1000,
