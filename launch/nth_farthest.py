@@ -163,7 +163,9 @@ def _draw(config: Config, run_dir: str) -> str:
         {name: _report.points(rows, column) for name, column in columns.items()},
         picture,
         title=f'{config.core} on Nth Farthest',
+        y_label='accuracy',
         baselines=LEVELS if config.num_objects == 8 else {},
+        log_scale=False,
         pale=['training'],
     )
     return picture
