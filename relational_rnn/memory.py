@@ -207,21 +207,50 @@ def step(
       The new state, and the attention weights of every block, [..., H, R, N + K], where R is
       N + K, and N in the last block; columns are the slots, then the rows of the input.
     """
-    hidden, memory = state if isinstance(state, GatedState) else (None, state)
+    memory = state.memory if isinstance(state, GatedState) else state
     memory = memory.astype(_at_least_float32(memory))
     candidate, attention = _attend_over_memory(params, config, projected, memory, apply)
     if params.memory_gates is None:
         return candidate, attention
+    written, forget, *exposed = gates(params, config, projected, state, apply)
+    kept = forget * memory
+    if not exposed:
+        return written * jnp.tanh(candidate) + kept, attention
+    memory = written * candidate + kept
+    return GatedState(exposed[0] * jnp.tanh(memory), memory), attention
+
+
+def gates(
+    params: StepParams,
+    config: MemoryConfig,
+    projected: Projected,
+    state: State,
+    apply: Apply = apply_linear,
+) -> tuple[chex.Array, ...]:
+    """Returns how far a step opens its gates.
+
+    Args:
+      params: as for `step`.
+      config: as for `step`.
+      projected: as for `step`.
+      state: as for `step`.
+      apply: as for `step`.
+
+    Returns:
+      Input, forget and (if there is one) output gate, [..., N, G]; () if there are none.
+    """
+    if params.memory_gates is None:
+        return ()
+    hidden, memory = state if isinstance(state, GatedState) else (None, state)
+    memory = memory.astype(_at_least_float32(memory))
     squashed = jnp.tanh(memory) if hidden is None else hidden
     own = split_gates(config, apply(params.memory_gates, squashed)) or ()
     given = split_gates(config, projected.gates) or ()
-    gates = [(a + b[..., None, :]).astype(memory.dtype) for a, b in zip(own, given, strict=True)]
-    kept = _sigmoid(gates[1] + config.forget_bias) * memory
-    written = _sigmoid(gates[0] + config.input_bias)
-    if not config.output_gate:
-        return written * jnp.tanh(candidate) + kept, attention
-    memory = written * candidate + kept
-    return GatedState(_sigmoid(gates[2]) * jnp.tanh(memory), memory), attention
+    biases = (config.input_bias, config.forget_bias, 0.0)[: len(own)]
+    return tuple(
+        _sigmoid((a + b[..., None, :]).astype(memory.dtype) + bias)
+        for a, b, bias in zip(own, given, biases, strict=True)
+    )
 
 
 def split_gates(config: MemoryConfig, gates: Gates) -> tuple[chex.Array, ...] | None:

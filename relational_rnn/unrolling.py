@@ -37,9 +37,9 @@ class Inside(NamedTuple):
     attention: tuple[chex.Array, ...]  # of every block, [T, B, H, R, N + K]
     before: chex.Array  # [T, B, N, F], the memory in which the step begins, after a reset
     memory: chex.Array  # [T, B, N, F], the memory in which it ends
-    input_gate: chex.Array | None  # [T, B, N, G], behind the sigmoid
-    forget_gate: chex.Array | None  # [T, B, N, G]
-    output_gate: chex.Array | None  # [T, B, N, G]
+    input_gate: chex.Array | None = None  # [T, B, N, G], behind the sigmoid
+    forget_gate: chex.Array | None = None  # [T, B, N, G]
+    output_gate: chex.Array | None = None  # [T, B, N, G]
 
 
 def unroll(
@@ -150,7 +150,7 @@ def unroll_inside(
         projected, (resets, active) = now
         initial = lambda batch_size: memory.initial_memory(core.config, batch_size)  # noqa: E731
         before = _begin(initial, state, resets)
-        gates = _gates(params.step, core.config, projected, before)
+        gates = memory.gates(params.step, core.config, projected, before)
         state, attention = _advance(
             core.config, params.step, projected, before, Flags(None, active)
         )
@@ -254,26 +254,6 @@ def _begin(
     if resets is None:
         return state
     return _select(resets, initial_state(resets.shape[0] if resets.ndim else None), state)
-
-
-def _gates(
-    params: memory.StepParams,
-    config: memory.MemoryConfig,
-    projected: memory.Projected,
-    state: memory.State,
-) -> tuple[chex.Array | None, ...]:
-    """Returns input, forget and output gate of a step, [B, N, G], as `memory.step` has them."""
-    if params.memory_gates is None:
-        return None, None, None
-    seen = state.hidden if isinstance(state, memory.GatedState) else jnp.tanh(state)
-    own = memory.split_gates(config, memory.apply_linear(params.memory_gates, seen)) or ()
-    given = memory.split_gates(config, projected.gates) or ()
-    biases = (config.input_bias, config.forget_bias, 0.0)[: len(own)]
-    gates = [
-        jax.nn.sigmoid((a + b[..., None, :]).astype(seen.dtype) + bias)
-        for a, b, bias in zip(own, given, biases, strict=True)
-    ]
-    return gates[0], gates[1], gates[2] if config.output_gate else None
 
 
 def _memory(state: memory.State) -> chex.Array:
