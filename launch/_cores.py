@@ -96,8 +96,7 @@ def make(config: Config, input_size: int) -> hk.RNNCore:
 def count(params: Mapping[str, Mapping[str, Any]]) -> int:
     """Counts the parameters of the core among those of a whole network."""
     modules = [module for module in params if module.split('/')[0] in _MODULES]
-    leaves = jax.tree.leaves([params[module] for module in modules])
-    return sum(math.prod(leaf.shape) for leaf in leaves)
+    return hk.data_structures.tree_size([params[module] for module in modules])
 
 
 def sizes(init: Callable[[chex.PRNGKey], Any]) -> tuple[int, int]:
@@ -107,7 +106,7 @@ def sizes(init: Callable[[chex.PRNGKey], Any]) -> tuple[int, int]:
       init: makes the parameters of a key.
     """
     shapes = jax.eval_shape(init, jax.random.key(0))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)), count(shapes)
+    return hk.data_structures.tree_size(shapes), count(shapes)
 
 
 def num_parameters(config: Config, input_size: int) -> int:

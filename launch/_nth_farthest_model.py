@@ -33,6 +33,10 @@ _CHUNK = 400  # sequences of an evaluation at a time
 _MEAN, _VARIANCE = 2 / 3, 28 / 45
 
 
+# Parameters and a number of sequences -> what `make_evaluation` says.
+Evaluation = Callable[[chex.ArrayTree, int], dict[str, float]]
+
+
 class Batch(NamedTuple):
     """Sequences to train on, with B as the second axis of all, as the training loop wants it."""
 
@@ -148,9 +152,7 @@ def loss(
     return losses.WeightedSum(total, weight), sums
 
 
-def make_evaluation(
-    config: _nth_farthest_config.Config, model: Model
-) -> Callable[[chex.ArrayTree, int], dict[str, float]]:
+def make_evaluation(config: _nth_farthest_config.Config, model: Model) -> Evaluation:
     """Returns what measures a network on the full task.
 
     Returns:

@@ -1,32 +1,84 @@
-"""What a checkpoint says of the run that made it, against the flags of today."""
+"""Opens the directory of a run, and holds what its checkpoint says against the flags of today."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
+import os
 from typing import Any, TypeVar
 
-from launch import _checkpoint, _cli, _errors, _run_directory, _supervised
+from launch import (
+    _checkpoint,
+    _cli,
+    _errors,
+    _parallel,
+    _processes,
+    _run_directory,
+    _signals,
+    _supervised,
+)
 
 Config = TypeVar('Config', bound=_supervised.Config)
 
 
-def saved_config(config_type: type[Config], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the configuration of a checkpoint; flags newer than it have their defaults."""
-    return {**dataclasses.asdict(config_type()), **metadata['config']}
-
-
-def check(config: _supervised.Config, metadata: Mapping[str, Any], devices: str) -> None:
-    """Prints what has changed since a checkpoint.
+@contextlib.contextmanager
+def opened(
+    config: _processes.Config, run_dir: str, trains: bool
+) -> Iterator[tuple[str, _signals.Interrupts]]:
+    """Owns the directory of a run while its `with` block lasts.
 
     Args:
       config: the flags.
-      metadata: of the checkpoint.
-      devices: what this run runs on.
+      run_dir: the run's directory.
+      trains: whether the run is trained, by all its processes; else it has to be there.
+
+    Yields:
+      The directory that this process owns, and the signals so far.
+
+    Raises:
+      RunError: the directory is not there or in use, or other processes cannot be reached.
+    """
+    if not trains and not os.path.isdir(os.path.join(run_dir, 'checkpoints')):
+        message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
+        raise _errors.RunError(_errors.BAD_DATA, message)
+    with (
+        _signals.Interrupts() as interrupts,
+        _processes.join(config, run_dir) if trains else contextlib.nullcontext(run_dir) as own_dir,
+        _run_directory.RunDirectory(own_dir),
+    ):
+        yield own_dir, interrupts
+
+
+def resume(
+    config: _supervised.Config, run_dir: str
+) -> tuple[tuple[int, dict[str, Any]] | None, str]:
+    """Returns step and metadata of the checkpoint that training goes on from, and the devices.
+
+    What has changed since then is printed.
+
+    Args:
+      config: the flags.
+      run_dir: the directory that this process owns.
 
     Raises:
       RunError: something has changed that may not change.
     """
+    saved = _checkpoint.Checkpointer(run_dir).newest_metadata() if _parallel.is_first() else None
+    saved = _parallel.share_record(saved)
+    devices = _parallel.describe_devices()
+    if saved:
+        _check(config, saved[1], devices)
+    return saved, devices
+
+
+def _saved_config(config_type: type[Config], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the configuration of a checkpoint; flags newer than it have their defaults."""
+    return {**dataclasses.asdict(config_type()), **metadata['config']}
+
+
+def _check(config: _supervised.Config, metadata: Mapping[str, Any], devices: str) -> None:
+    """Prints what has changed since a checkpoint; raises a RunError if that may not change."""
     changed = _run_directory.check_config(
-        saved_config(type(config), metadata),
+        _saved_config(type(config), metadata),
         dataclasses.asdict(config),
         _cli.field_classes(config),
     )
@@ -59,7 +111,7 @@ def as_trained(
         message = f'--run_dir={run_dir}: wanted a run with a checkpoint, it has none yet'
         raise _errors.RunError(_errors.BAD_DATA, message)
     config_type = type(config)
-    trained, classes = saved_config(config_type, saved[1]), _cli.field_classes(config)
+    trained, classes = _saved_config(config_type, saved[1]), _cli.field_classes(config)
     preset = presets[dataclasses.asdict(config)['preset']]
     defaults = [config_type(), config_type(**preset)]  # of flags that nobody gave
     taken = [name for name in trained if classes.get(name) == 'identity' or name in also]

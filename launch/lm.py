@@ -15,21 +15,19 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable, Mapping
-import contextlib
 import dataclasses
 import math
 import os
 from typing import Any
 
 import chex
-import jax
+import haiku as hk
 import numpy as np
 
 from launch import (
     _checkpoint,
     _cli,
     _cores,
-    _errors,
     _evaluation,
     _evaluation_tables,
     _language_model,
@@ -67,26 +65,14 @@ def run(config: Config) -> dict[str, float]:
         with _processes.join(config, ''):
             return _benchmark(config)
     run_dir = config.run_dir or f'runs/lm-{config.dataset}-{config.core}'
-    if config.mode != 'train' and not os.path.isdir(os.path.join(run_dir, 'checkpoints')):
-        message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
-        raise _errors.RunError(_errors.BAD_DATA, message)
-    alone = config.mode != 'train'
-    with (
-        _signals.Interrupts() as interrupts,
-        contextlib.nullcontext(run_dir) if alone else _processes.join(config, run_dir) as own_dir,
-        _run_directory.RunDirectory(own_dir),
-    ):
+    trains = config.mode == 'train'
+    with _saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
         return RUN_MODES[config.mode](config, own_dir, interrupts)
 
 
 def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
     """Trains from where the run is, measures, and shows what came of it."""
-    checkpointer = _checkpoint.Checkpointer(run_dir)
-    saved = checkpointer.newest_metadata() if _parallel.is_first() else None
-    saved = _parallel.share_record(saved)
-    devices = _parallel.describe_devices()
-    if saved:
-        _saved_run.check(config, saved[1], devices)
+    saved, devices = _saved_run.resume(config, run_dir)
     streams = _lm_model.prepare(config, saved, interrupts)
     words = streams.vocabulary
     words.save(os.path.join(run_dir, _lm_model.VOCABULARY))
@@ -235,7 +221,7 @@ def _measure(
         'dataset': config.dataset,
         'core': config.core,
         'step': int(state.step),
-        'parameters': _count(state.params),
+        'parameters': hk.data_structures.tree_size(state.params),
         **_evaluation.evaluate(
             score, state.params, streams, *sizes, num_unrolled, interrupts.check
         ),
@@ -252,10 +238,6 @@ def _results(evaluation: Mapping[str, Any]) -> dict[str, float]:
         for name, values in _evaluation_tables.perplexities(evaluation).items()
         for split, value in zip(('valid', 'test'), values, strict=True)
     }
-
-
-def _count(params: chex.ArrayTree) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def _sample(

@@ -14,7 +14,6 @@ Glossary of shapes:
 """
 
 from collections.abc import Mapping
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -24,14 +23,11 @@ import chex
 import jax
 
 from launch import (
-    _checkpoint,
     _cli,
     _cores,
-    _errors,
     _evaluation,
     _nth_farthest_config,
     _nth_farthest_model,
-    _parallel,
     _plots,
     _processes,
     _report,
@@ -59,27 +55,17 @@ def run(config: Config) -> dict[str, float]:
       'accuracy' and 'eval_loss', in nats, of the full task.
     """
     run_dir = config.run_dir or f'runs/nth_farthest-{config.core}'
-    if config.mode == 'evaluate' and not os.path.isdir(os.path.join(run_dir, 'checkpoints')):
-        message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
-        raise _errors.RunError(_errors.BAD_DATA, message)
-    alone = config.mode == 'evaluate'
-    with (
-        _signals.Interrupts() as interrupts,
-        contextlib.nullcontext(run_dir) if alone else _processes.join(config, run_dir) as own_dir,
-        _run_directory.RunDirectory(own_dir),
-    ):
+    trains = config.mode == 'train'
+    with _saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
         return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir, interrupts)
 
 
 def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
     """Trains from where the run is, evaluates, and shows what came of it."""
-    saved = _checkpoint.Checkpointer(run_dir).newest_metadata() if _parallel.is_first() else None
-    saved = _parallel.share_record(saved)
-    devices = _parallel.describe_devices()
-    if saved:
-        _saved_run.check(config, saved[1], devices)
+    _, devices = _saved_run.resume(config, run_dir)
     model = _nth_farthest_model.make_model(config)
-    task = _make_task(config, model)
+    measure = _nth_farthest_model.make_evaluation(config, model)
+    task = _make_task(config, model, measure)
     count, core = _cores.sizes(task.init)
     sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
     print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}; {sizes}')
@@ -97,7 +83,7 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     )
     metadata = {'config': flags, 'devices': devices}
     state = _supervised.train(config, task, run_dir, interrupts, metadata).replicated
-    results = _measure(config, run_dir, model, state)
+    results = _measure(config, run_dir, measure, state)
     picture = _draw(config, run_dir)
     print(f'curve        {picture}')
     print(f'all {config.num_steps} updates are done; a larger --num_steps trains on from here')
@@ -110,12 +96,14 @@ def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> 
     model = _nth_farthest_model.make_model(config)
     state = _supervised.restore(config, model.init, (), run_dir).replicated
     interrupts.check()
-    return _measure(config, run_dir, model, state)
-
-
-def _make_task(config: Config, model: _nth_farthest_model.Model) -> _update.Task:
-    """Returns what the training loop needs."""
     measure = _nth_farthest_model.make_evaluation(config, model)
+    return _measure(config, run_dir, measure, state)
+
+
+def _make_task(
+    config: Config, model: _nth_farthest_model.Model, measure: _nth_farthest_model.Evaluation
+) -> _update.Task:
+    """Returns what the training loop needs."""
 
     def loss(
         params: chex.ArrayTree, batch: _nth_farthest_model.Batch, carry: tuple, keys: chex.Array
@@ -135,10 +123,12 @@ def _make_task(config: Config, model: _nth_farthest_model.Model) -> _update.Task
 
 
 def _measure(
-    config: Config, run_dir: str, model: _nth_farthest_model.Model, state: _update.Replicated
+    config: Config,
+    run_dir: str,
+    measure: _nth_farthest_model.Evaluation,
+    state: _update.Replicated,
 ) -> dict[str, float]:
     """Evaluates on many sequences, keeps what came of it in the run's directory, and prints it."""
-    measure = _nth_farthest_model.make_evaluation(config, model)
     results = measure(jax.device_put(state.params), config.final_evaluation_size)
     record: dict[str, Any] = {
         'program': 'nth_farthest',

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 from launch import _checkpoint, _cli, _errors, _lm_model, _parallel, _report, _run_directory, lm
+from tests import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -66,14 +66,7 @@ def _run(*flags):
 
 
 def _digest(run_dir, step=NUM_STEPS):
-    """Returns the SHA-256 over every array of a checkpoint, with its name and dtype."""
-    folder = run_dir / 'checkpoints' / str(step)
-    record = json.loads((folder / 'metadata.json').read_text())
-    arrays = _checkpoint._load_arrays(folder / 'state', list(record['leaves']))
-    sha = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        sha.update(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())
-    return sha.hexdigest()
+    return saved_bytes.digest(run_dir, step)
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """The program from end to end on a small task: it learns, goes on, evaluates, complains."""
 
-import hashlib
 import json
 
 import jax
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from launch import (
-    _checkpoint,
     _cli,
     _errors,
     _inspection,
@@ -16,6 +14,7 @@ from launch import (
     _report,
     nth_farthest,
 )
+from tests import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 NUM_STEPS = 900
@@ -34,16 +33,6 @@ def _main(*flags):
     return _cli.main(
         nth_farthest.Config, nth_farthest.run, 'nth_farthest', nth_farthest.PRESETS, flags
     )
-
-
-def _digest(run_dir, step=NUM_STEPS):
-    folder = run_dir / 'checkpoints' / str(step)
-    record = json.loads((folder / 'metadata.json').read_text())
-    arrays = _checkpoint._load_arrays(folder / 'state', list(record['leaves']))
-    sha = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        sha.update(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())
-    return sha.hexdigest()
 
 
 @pytest.fixture(scope='module')
@@ -83,9 +72,9 @@ def test_stopped_at_any_update_and_gone_on_with_it_ends_in_equal_bytes(tmp_path)
         assert _main(*_flags(run_dir, *more, '--schedule=constant')) == 0
     other = tmp_path / 'other'
     assert _main(*_flags(other, '--schedule=constant', '--num_steps=200')) == 0
-    assert _digest(run_dir, 200) == _digest(other, 200)
+    assert saved_bytes.digest(run_dir, 200) == saved_bytes.digest(other, 200)
     assert _main(*_flags(tmp_path / 'seed', '--num_steps=200', '--seed=1')) == 0
-    assert _digest(tmp_path / 'seed', 200) != _digest(other, 200)
+    assert saved_bytes.digest(tmp_path / 'seed', 200) != saved_bytes.digest(other, 200)
 
 
 def test_evaluating_again_gives_the_same_numbers(whole, capsys):
