@@ -1,14 +1,14 @@
 """The network of `nth_farthest`, its loss, and what it is trained on.
 
-Core, then after the last step an MLP of 4 x 256 units, ReLU on all of them, and one logit a label:
-Santoro et al. 2018, appendix A.1, https://arxiv.org/abs/1806.01822.
+`--head=mlp` is the paper's: core, then after the last step an MLP of 4 x 256 units, ReLU on all of
+them, and one logit a label: Santoro et al. 2018, appendix A.1, https://arxiv.org/abs/1806.01822.
 
-Two things can help training, neither of them in the paper nor in any evaluation. An auxiliary loss
-asks after every step for the squared distance of every vector seen so far from vector m, once m has
-been seen; it is a linear function of the first layer of that MLP. The plateau of the bare task is
-that of a network that has not yet learned to compare, and the answer can only be learned of
-distances that its own layers see: read by an MLP of their own, they left it on the plateau. And a
-curriculum begins with vectors of which one dimension is not 0, and doubles.
+`--head=distances` reads the memory in three stages: linearly every vector and vector m; from these
+and the memory, by one layer of squared ReLU units, the distances, for squares of differences are
+what such a layer can add up; and from the distances and the memory, by an MLP, the answer. In
+training an auxiliary loss tells after every step what the first two stages shall read: the vectors
+seen so far, and their squared distances once m has been seen. The plateau of the bare task is that
+of a network which does not know yet what to keep and to compare. No evaluation sees any of it.
 
 Glossary of shapes:
   N: vectors of a sequence, its steps; D: dimensions; B: sequences.
@@ -27,9 +27,11 @@ from relational_rnn import losses, unrolling
 from tasks import nth_farthest
 
 LAYERS = (256, 256, 256, 256)
+_QUESTION = 64  # numbers that the answer sees of the memory beside the distances
 _HELD_OUT = 2018  # the seed of the sequences of evaluations, whatever the run's
 _CHUNK = 400  # sequences of an evaluation at a time
-# Of (x - y)^2 with x and y uniform in [-1, 1): by them distances are brought to mean 0, variance 1.
+# What is read is brought to mean 0 and variance 1. Of x and of (x - y)^2, both in [-1, 1):
+_VECTOR_VARIANCE = 1 / 3
 _MEAN, _VARIANCE = 2 / 3, 28 / 45
 
 
@@ -40,10 +42,20 @@ Evaluation = Callable[[chex.ArrayTree, int], dict[str, float]]
 class Batch(NamedTuple):
     """Sequences to train on, with B as the second axis of all, as the training loop wants it."""
 
-    inputs: chex.Array  # [N, B, D + 3 N], vectors scaled
+    inputs: chex.Array  # [N, B, D + 3 N], one-hots scaled
     answers: chex.Array  # [1, B] int32
-    distances: chex.Array  # [N, B] by label, mean 0 and variance 1; of vector m itself unused
-    seen: chex.Array  # [N steps, B, N labels] bool: this vector and m have been shown
+    m: chex.Array  # [1, B] int32
+    vectors: chex.Array  # [N labels, B, D], variance 1
+    distances: chex.Array  # [N labels, B], mean 0 and variance 1; that of m itself is unused
+    shown: chex.Array  # [N steps, B, N labels] bool, whether this vector has been shown
+
+
+class Readings(NamedTuple):
+    """What the head reads after every step; what has not been shown yet it cannot know."""
+
+    vectors: chex.Array  # [N steps, B, N labels, D]
+    reference: chex.Array  # [N steps, B, D], vector m
+    distances: chex.Array  # [N steps, B, N labels]
 
 
 class Model(NamedTuple):
@@ -51,25 +63,24 @@ class Model(NamedTuple):
 
     init: Callable[[chex.PRNGKey], chex.ArrayTree]
     logits: Callable[[chex.ArrayTree, chex.Array], chex.Array]  # inputs -> [B, N]
-    # inputs -> logits and distances after every step [N steps, B, N labels]; None without them
-    apply: Callable[[chex.ArrayTree, chex.Array], tuple[chex.Array, chex.Array | None]]
+    # inputs -> logits, readings; the paper's head has none
+    apply: Callable[[chex.ArrayTree, chex.Array], tuple[chex.Array, Readings | None]]
 
 
 def make_model(config: _nth_farthest_config.Config) -> Model:
     """Returns the network of a configuration."""
     size = config.num_dims + 3 * config.num_objects
 
-    def forward(inputs: chex.Array) -> tuple[chex.Array, chex.Array | None]:
+    def forward(inputs: chex.Array) -> tuple[chex.Array, Readings | None]:
         core = _cores.make(config, size)
         state = core.initial_state(inputs.shape[1])
         outputs, _ = unrolling.unroll(core, inputs, state)
-        answered = outputs if config.distance_weight else outputs[-1:]
-        first = jax.nn.relu(hk.Linear(LAYERS[0], name='first')(answered))
-        hidden = hk.nets.MLP(LAYERS[1:], activate_final=True, name='others')(first[-1])
-        logits = hk.Linear(config.num_objects, name='answer')(hidden)
-        if not config.distance_weight:
-            return logits, None
-        return logits, hk.Linear(config.num_objects, name='distances')(first)
+        if config.head == 'mlp':
+            return _answer(outputs[-1], LAYERS, config.num_objects), None
+        readings = _read(outputs, config.num_objects, config.num_dims)
+        question = hk.Linear(_QUESTION, name='question')(outputs[-1])
+        asked = jnp.concatenate([readings.distances[-1], question], axis=-1)
+        return _answer(asked, LAYERS[1:], config.num_objects), readings
 
     network = hk.transform(forward)
     shape = config.num_objects, 1, size
@@ -80,44 +91,45 @@ def make_model(config: _nth_farthest_config.Config) -> Model:
     )
 
 
-def sample(
-    config: _nth_farthest_config.Config, keys: chex.PRNGKey, step: chex.Array | None = None
-) -> Batch:
-    """Draws sequences on the device.
+def _answer(hidden: chex.Array, layers: tuple[int, ...], num_objects: int) -> chex.Array:
+    """Returns a logit a label, of an MLP with ReLU on all layers."""
+    hidden = hk.nets.MLP(layers, activate_final=True, name='answer_mlp')(hidden)
+    return hk.Linear(num_objects, name='answer')(hidden)
 
-    Args:
-      config: the flags.
-      keys: [B].
-      step: finished updates, which the curriculum goes by; None for the full task.
-    """
+
+def _read(outputs: chex.Array, num_objects: int, num_dims: int) -> Readings:
+    """Reads vectors and distances from the outputs of the core after every step [N, B, size]."""
+    flat = hk.Linear(num_objects * num_dims, name='vectors')(outputs)
+    reference = hk.Linear(num_dims, name='reference')(outputs)
+    seen = jnp.concatenate([outputs, flat, reference], axis=-1)
+    # (x - y)^2 takes two units a dimension, and this is twice as many.
+    squares = jnp.square(jax.nn.relu(hk.Linear(4 * num_objects * num_dims, name='squares')(seen)))
+    distances = hk.Linear(num_objects, name='distances')(squares)
+    return Readings(flat.reshape(*flat.shape[:2], num_objects, num_dims), reference, distances)
+
+
+def sample(config: _nth_farthest_config.Config, keys: chex.PRNGKey) -> Batch:
+    """Draws sequences on the device, one for each of the keys [B]."""
     questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)
-    dims = jnp.full((), config.num_dims)
-    starts = config.curriculum_updates()
-    if step is not None and starts:
-        doubled = 2 ** jnp.sum(step >= jnp.array(starts))
-        dims = jnp.where(step < starts[-1], jnp.minimum(doubled, config.num_dims), config.num_dims)
-        vectors = questions.vectors * (jnp.arange(config.num_dims) < dims)
-        questions = nth_farthest.ask(vectors, questions.labels, questions.n, questions.m)
-    return _batch(config, questions, dims)
-
-
-def _batch(
-    config: _nth_farthest_config.Config, questions: nth_farthest.Questions, dims: chex.Array
-) -> Batch:
-    """Returns the inputs as the network sees them, and what is asked of it."""
-    inputs = scale(config, questions.inputs)
     distances = nth_farthest.squared_distances(questions.vectors, questions.labels, questions.m)
-    distances = (distances.T - dims * _MEAN) / jnp.sqrt(dims * _VARIANCE)
-    shown = jnp.cumsum(jax.nn.one_hot(questions.labels, config.num_objects), axis=0) > 0
-    is_m = jax.nn.one_hot(questions.m, config.num_objects) > 0  # [B, N]
-    m_shown = jnp.any(shown & is_m, axis=-1, keepdims=True)
-    return Batch(inputs, questions.answers[None], distances, shown & m_shown & ~is_m)
+    dims = config.num_dims
+    return Batch(
+        scale(config, questions.inputs),
+        questions.answers[None],
+        questions.m[None],
+        nth_farthest.by_label(questions.vectors, questions.labels) * _VECTOR_VARIANCE**-0.5,
+        (distances.T - dims * _MEAN) * (dims * _VARIANCE) ** -0.5,
+        jnp.cumsum(jax.nn.one_hot(questions.labels, config.num_objects), axis=0) > 0,
+    )
 
 
 def scale(config: _nth_farthest_config.Config, inputs: chex.Array) -> chex.Array:
-    """Multiplies the vectors of inputs [N, B, D + 3 N] as the network wants them."""
-    vectors, rest = jnp.split(inputs, [config.num_dims], axis=-1)
-    return jnp.concatenate([config.input_scale * vectors, rest], axis=-1)
+    """Multiplies the one-hots of inputs [N, B, D + 3 N] as the network wants them.
+
+    What a slot attends to is told by labels; beside 16 dimensions a 1 is hardly seen.
+    """
+    vectors, one_hots = jnp.split(inputs, [config.num_dims], axis=-1)
+    return jnp.concatenate([vectors, config.one_hot_scale * one_hots], axis=-1)
 
 
 def loss(
@@ -136,20 +148,40 @@ def loss(
 
     Returns:
       The cross entropy in nats with the auxiliary loss, and sums over the sequences:
-      'training_accuracy' counts right answers, 'distance_error' adds mean squared errors in units
-      of the variance.
+      'training_accuracy' counts right answers; 'vector_error' and 'distance_error', of a head that
+      reads them, add mean squared errors in units of the variance.
     """
-    logits, distances = model.apply(params, batch.inputs)
+    logits, readings = model.apply(params, batch.inputs)
     answers, weights = batch.answers[0], jnp.ones(batch.answers.shape[1])
     total, weight = losses.cross_entropy(logits, answers, weights)
     sums = {'training_accuracy': losses.accuracy(logits, answers, weights).total}
-    if distances is not None:
-        squares = jnp.square(distances - batch.distances.T) * batch.seen
-        count = jnp.sum(batch.seen, axis=(0, 2))  # at least N - 1, after the last step
-        errors = jnp.sum(jnp.sum(squares, axis=(0, 2)) / count)
-        total += config.distance_weight * errors
-        sums['distance_error'] = errors
+    if readings is not None:
+        of_vectors, of_reference, of_distances = _errors(readings, batch)
+        total += config.auxiliary_weight * jnp.sum(of_vectors + of_reference + of_distances)
+        sums['vector_error'] = jnp.sum(of_vectors)
+        sums['distance_error'] = jnp.sum(of_distances)
     return losses.WeightedSum(total, weight), sums
+
+
+def _errors(readings: Readings, batch: Batch) -> tuple[chex.Array, chex.Array, chex.Array]:
+    """Returns mean squared errors [B] of vectors, vector m and distances that can be known."""
+    m = batch.m[0]
+    is_m = jax.nn.one_hot(m, batch.shown.shape[-1]) > 0  # [B, N labels]
+    m_shown = jnp.any(batch.shown & is_m, axis=-1, keepdims=True)  # [N steps, B, 1]
+    m_vector = jnp.take_along_axis(batch.vectors, m[None, :, None], axis=0)[0]
+    vectors = jnp.mean(jnp.square(readings.vectors - batch.vectors.swapaxes(0, 1)), axis=-1)
+    reference = jnp.mean(jnp.square(readings.reference - m_vector), axis=-1, keepdims=True)
+    distances = jnp.square(readings.distances - batch.distances.T)
+    return (
+        _mean_where(vectors, batch.shown),
+        _mean_where(reference, m_shown),
+        _mean_where(distances, batch.shown & m_shown & ~is_m),
+    )
+
+
+def _mean_where(errors: chex.Array, known: chex.Array) -> chex.Array:
+    """Returns the means [B] of errors [N steps, B, ?], where known; all are after the last step."""
+    return jnp.sum(errors * known, axis=(0, 2)) / jnp.sum(known, axis=(0, 2))
 
 
 def make_evaluation(config: _nth_farthest_config.Config, model: Model) -> Evaluation:

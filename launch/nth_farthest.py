@@ -113,12 +113,14 @@ def _make_task(
         return value, carry, sums
 
     def sample(keys: chex.PRNGKey, step: chex.Array) -> _nth_farthest_model.Batch:
-        return _nth_farthest_model.sample(config, keys, step)
+        del step  # all batches are of the full task
+        return _nth_farthest_model.sample(config, keys)
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         return measure(params, config.evaluation_size)
 
-    names = ('training_accuracy', *(('distance_error',) if config.distance_weight else ()))
+    read = ('vector_error', 'distance_error') if config.head == 'distances' else ()
+    names = ('training_accuracy', *read)
     return _update.Task(model.init, (), loss, evaluate, 'sequences', sample=sample, names=names)
 
 

@@ -76,10 +76,14 @@ def ask(vectors: chex.Array, labels: chex.Array, n: chex.Array, m: chex.Array) -
 
 def squared_distances(vectors: chex.Array, labels: chex.Array, m: chex.Array) -> chex.Array:
     """Returns the squared distance of every vector from vector m, by label: [B, N]."""
-    position = jnp.argsort(labels, axis=0)  # [N, B]: by label, where it was shown
-    by_label = jnp.take_along_axis(vectors, position[..., None], axis=0)  # [N, B, D]
-    reference = jnp.take_along_axis(by_label, m[None, :, None], axis=0)
-    return jnp.sum(jnp.square(by_label - reference), axis=-1).T
+    ordered = by_label(vectors, labels)
+    reference = jnp.take_along_axis(ordered, m[None, :, None], axis=0)
+    return jnp.sum(jnp.square(ordered - reference), axis=-1).T
+
+
+def by_label(vectors: chex.Array, labels: chex.Array) -> chex.Array:
+    """Returns vectors in the order of their labels instead of that of their presentation."""
+    return jnp.take_along_axis(vectors, jnp.argsort(labels, axis=0)[..., None], axis=0)
 
 
 def _draw(key: chex.PRNGKey, num_objects: int, num_dims: int) -> tuple[chex.Array, ...]:

@@ -134,11 +134,11 @@ def test_the_inside_of_a_run_has_no_prompt_and_needs_room(whole):
     ('flags', 'wanted'),
     [
         ('--num_objects=1', '--num_objects: wanted at least 2, got 1'),
-        ('--curriculum=5,x', '--curriculum: wanted increasing numbers of updates with commas'),
-        ('--curriculum=7,5', "got '7,5'"),
+        ('--head=tail', '--head: wanted one of mlp, distances'),
+        ('--head=mlp', '--auxiliary_weight: wanted 0 with --head=mlp'),
         ('--mode=play', '--mode: wanted one of train, evaluate'),
         ('--mode=evaluate', '--mode=evaluate: wanted --run_dir=DIR'),
-        ('--distance_weight=-1', '--distance_weight: wanted at least 0'),
+        ('--auxiliary_weight=-1', '--auxiliary_weight: wanted at least 0'),
     ],
 )
 def test_bad_flags_get_one_line(flags, wanted, capsys):
@@ -169,5 +169,5 @@ def test_presets_are_of_the_full_task(preset):
 
 def test_the_papers_recipe_has_nothing_beside_the_task():
     config = nth_farthest.Config(**nth_farthest.PRESETS['paper'])
-    assert (config.distance_weight, config.input_scale, config.curriculum) == (0, 1, '')
+    assert (config.head, config.auxiliary_weight, config.one_hot_scale) == ('mlp', 0, 1)
     assert (config.batch_size, config.learning_rate, config.clip_norm) == (1600, 1e-4, 0)

@@ -23,60 +23,51 @@ CONFIG = _nth_farthest_config.Config(
     attention_mlp_layers=1,
     gate_style='memory',
     batch_size=B,
-    input_scale=2.0,
-    distance_weight=0.5,
+    head='distances',
+    auxiliary_weight=0.5,
+    one_hot_scale=2.0,
 )
 KEYS = jax.random.split(jax.random.key(5), B)
 
 
-def test_the_full_task_is_drawn_without_a_curriculum_and_scaled():
+def test_the_full_task_is_drawn_and_its_one_hots_scaled():
     batch = _nth_farthest_model.sample(CONFIG, KEYS)
     questions = nth_farthest.sample(KEYS, N, D)
     np.testing.assert_array_equal(batch.answers[0], questions.answers)
-    np.testing.assert_allclose(batch.inputs[..., :D], 2 * questions.vectors, rtol=1e-6)
-    np.testing.assert_array_equal(batch.inputs[..., D:], questions.inputs[..., D:])
+    np.testing.assert_array_equal(batch.m[0], questions.m)
+    np.testing.assert_array_equal(batch.inputs[..., :D], questions.vectors)
+    np.testing.assert_array_equal(batch.inputs[..., D:], 2 * questions.inputs[..., D:])
 
 
-def test_distances_have_mean_0_and_variance_1_whatever_the_dimensions():
-    for dims, starts in ((1, '9,10'), (2, '0,10'), (3, '0,0')):
-        config = dataclasses.replace(CONFIG, curriculum=starts if starts != '0,0' else '')
-        keys = jax.random.split(jax.random.key(1), 8000)
-        batch = _nth_farthest_model.sample(config, keys, jnp.int32(1))
-        assert np.sum(np.any(np.asarray(batch.inputs[..., :D]) != 0, axis=(0, 1))) == dims
-        distances = np.asarray(batch.distances)[np.asarray(batch.seen[-1]).T]
-        assert distances.mean() == pytest.approx(0, abs=0.02)
-        assert distances.var() == pytest.approx(1, abs=0.04)
+def test_what_is_read_has_mean_0_and_variance_1():
+    batch = _nth_farthest_model.sample(CONFIG, jax.random.split(jax.random.key(1), 8000))
+    other = np.arange(N)[:, None] != batch.m
+    for values in (np.asarray(batch.vectors), np.asarray(batch.distances)[other]):
+        assert values.mean() == pytest.approx(0, abs=0.02)
+        assert values.var() == pytest.approx(1, abs=0.04)
 
 
-def test_the_answer_is_of_the_vectors_that_the_curriculum_shows():
-    config = dataclasses.replace(CONFIG, curriculum='10,20')
-    batch = _nth_farthest_model.sample(config, KEYS, jnp.int32(3))
-    inputs = np.asarray(batch.inputs)
-    for row in range(B):
-        labels = inputs[:, row, D : D + N].argmax(axis=1)
-        n, m = inputs[0, row, D + N :].reshape(2, N).argmax(axis=1)
-        distances = np.abs(inputs[:, row, 0] - inputs[labels.tolist().index(m), row, 0])
-        assert batch.answers[0, row] == labels[np.argsort(-distances)[n]]
-
-
-@pytest.mark.parametrize(('step', 'dims'), [(0, 1), (9, 1), (10, 2), (19, 2), (20, 3), (99, 3)])
-def test_dimensions_double_when_the_curriculum_says_and_end_with_all(step, dims):
-    config = dataclasses.replace(CONFIG, curriculum='10,20')
-    batch = _nth_farthest_model.sample(config, KEYS, jnp.int32(step))
-    shown = np.any(np.asarray(batch.inputs)[..., :D] != 0, axis=(0, 1))
-    assert shown.tolist() == [True] * dims + [False] * (D - dims)
-
-
-def test_distances_are_asked_of_vectors_seen_once_m_was_seen():
+def test_vectors_and_distances_are_by_label():
     batch = _nth_farthest_model.sample(CONFIG, KEYS)
     questions = nth_farthest.sample(KEYS, N, D)
     for row in range(B):
-        labels = questions.labels[:, row].tolist()
+        shown = dict(zip(questions.labels[:, row].tolist(), questions.vectors[:, row], strict=True))
         m = int(questions.m[row])
+        for label, vector in shown.items():
+            expected = np.float64(vector) * np.sqrt(3)
+            np.testing.assert_allclose(batch.vectors[label, row], expected, rtol=1e-5)
+            squared = np.sum((np.float64(vector) - np.float64(shown[m])) ** 2)
+            expected = (squared - D * 2 / 3) / np.sqrt(D * 28 / 45)
+            assert batch.distances[label, row] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_vector_has_been_shown_from_its_step_on():
+    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    labels = np.asarray(nth_farthest.sample(KEYS, N, D).labels)
+    for row in range(B):
         for step in range(N):
-            so_far = set(labels[: step + 1])
-            expected = so_far - {m} if m in so_far else set()
-            assert set(np.flatnonzero(batch.seen[step, row]).tolist()) == expected
+            so_far = set(labels[: step + 1, row].tolist())
+            assert set(np.flatnonzero(batch.shown[step, row]).tolist()) == so_far
 
 
 def test_the_loss_is_that_of_a_loop():
@@ -84,33 +75,78 @@ def test_the_loss_is_that_of_a_loop():
     params = model.init(jax.random.key(0))
     batch = _nth_farthest_model.sample(CONFIG, KEYS)
     value, sums = _nth_farthest_model.loss(CONFIG, model, params, batch)
-    logits, distances = jax.tree.map(np.float64, model.apply(params, batch.inputs))
-    total = right = errors = 0.0
+    logits, readings = jax.tree.map(np.float64, model.apply(params, batch.inputs))
+    batch = jax.tree.map(np.asarray, batch)
+    total = right = of_vectors = of_reference = of_distances = 0.0
     for row in range(B):
-        answer = int(batch.answers[0, row])
+        answer, m = int(batch.answers[0, row]), int(batch.m[0, row])
         total += np.log(np.sum(np.exp(logits[row]))) - logits[row, answer]
         right += logits[row].argmax() == answer
-        squares = [
-            (distances[step, row, label] - float(batch.distances[label, row])) ** 2
-            for step in range(N)
-            for label in range(N)
-            if batch.seen[step, row, label]
-        ]
-        errors += np.mean(squares)
-    assert float(value.total) == pytest.approx(total + 0.5 * errors, rel=1e-4)
+        vectors, references, distances = [], [], []
+        for step in range(N):
+            shown = np.flatnonzero(batch.shown[step, row]).tolist()
+            if m in shown:
+                read = readings.reference[step, row]
+                references.append(np.mean((read - batch.vectors[m, row]) ** 2))
+            for label in shown:
+                read = readings.vectors[step, row, label]
+                vectors.append(np.mean((read - batch.vectors[label, row]) ** 2))
+                if m in shown and label != m:
+                    read = readings.distances[step, row, label]
+                    distances.append((read - batch.distances[label, row]) ** 2)
+        of_vectors += np.mean(vectors)
+        of_reference += np.mean(references)
+        of_distances += np.mean(distances)
+    auxiliary = 0.5 * (of_vectors + of_reference + of_distances)
+    assert float(value.total) == pytest.approx(total + auxiliary, rel=1e-4)
     assert float(value.weight) == B
     assert float(sums['training_accuracy']) == right
-    assert float(sums['distance_error']) == pytest.approx(errors, rel=1e-4)
+    assert float(sums['vector_error']) == pytest.approx(of_vectors, rel=1e-4)
+    assert float(sums['distance_error']) == pytest.approx(of_distances, rel=1e-4)
+
+
+def test_distances_can_be_read_without_an_error():
+    """Of exact vectors the layer of squared units adds up exact distances, for some parameters."""
+    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    exact = np.concatenate([batch.vectors.swapaxes(0, 1).reshape(B, -1), _m_vector(batch)], axis=1)
+
+    def read(outputs):
+        return _nth_farthest_model._read(outputs, N, D)
+
+    network = hk.without_apply_rng(hk.transform(read))
+    outputs = jnp.asarray(exact)[None]
+    params = jax.tree.map(np.zeros_like, network.init(jax.random.key(0), outputs))
+    params['vectors']['w'][: N * D] = np.eye(N * D)
+    params['reference']['w'][N * D :] = np.eye(D)
+    given = outputs.shape[-1]
+    for label in range(N):
+        for dim in range(D):
+            place = label * D + dim
+            for unit, sign in ((2 * place, 1), (2 * place + 1, -1)):
+                params['squares']['w'][given + place, unit] = sign
+                params['squares']['w'][given + N * D + dim, unit] = -sign
+                # Squares of what has variance 1: a third of that is a squared distance.
+                params['distances']['w'][unit, label] = 1 / 3 / np.sqrt(D * 28 / 45)
+    params['distances']['b'][:] = -D * 2 / 3 / np.sqrt(D * 28 / 45)
+    readings = network.apply(params, outputs)
+    np.testing.assert_allclose(readings.vectors[0], batch.vectors.swapaxes(0, 1), rtol=1e-6)
+    other = np.arange(N)[:, None] != batch.m
+    read, expected = np.asarray(readings.distances[0]).T, np.asarray(batch.distances)
+    np.testing.assert_allclose(read[other], expected[other], atol=1e-5)
+
+
+def _m_vector(batch):
+    return np.asarray(batch.vectors)[np.asarray(batch.m[0]), np.arange(B)]
 
 
 def test_the_network_is_the_papers():
     """The core, an MLP of 4 x 256 with ReLU on all of them, and a logit a label."""
-    config = dataclasses.replace(CONFIG, distance_weight=0.0)
+    config = dataclasses.replace(CONFIG, head='mlp', auxiliary_weight=0.0)
     model = _nth_farthest_model.make_model(config)
     params = model.init(jax.random.key(0))
     batch = _nth_farthest_model.sample(config, KEYS)
-    logits, distances = model.apply(params, batch.inputs)
-    assert distances is None
+    logits, readings = model.apply(params, batch.inputs)
+    assert readings is None
     np.testing.assert_array_equal(model.logits(params, batch.inputs), logits)
 
     def core_alone(inputs):
@@ -121,7 +157,7 @@ def test_the_network_is_the_papers():
         return output
 
     hidden = np.float64(hk.transform(core_alone).apply(params, None, batch.inputs))
-    for name in ('first', *(f'others/~/linear_{i}' for i in range(3))):
+    for name in (f'answer_mlp/~/linear_{i}' for i in range(4)):
         hidden = np.maximum(hidden @ np.float64(params[name]['w']) + params[name]['b'], 0)
         assert hidden.shape == (B, 256)
     expected = hidden @ np.float64(params['answer']['w']) + params['answer']['b']
@@ -129,11 +165,10 @@ def test_the_network_is_the_papers():
 
 
 def test_evaluations_are_of_the_full_task_and_of_the_same_sequences():
-    config = dataclasses.replace(CONFIG, curriculum='1000,2000')
-    model = _nth_farthest_model.make_model(config)
+    model = _nth_farthest_model.make_model(CONFIG)
     truth = jnp.zeros((0,))
 
-    def tell(params, inputs):  # a network that knows the answer of all dimensions
+    def tell(params, inputs):  # a network that knows the answer
         del params
         labels = jnp.argmax(inputs[..., D : D + N], axis=-1)
         n, m = (
@@ -143,14 +178,14 @@ def test_evaluations_are_of_the_full_task_and_of_the_same_sequences():
         return 50 * jax.nn.one_hot(answers, N)
 
     knowing = model._replace(logits=tell)
-    measure = _nth_farthest_model.make_evaluation(config, knowing)
+    measure = _nth_farthest_model.make_evaluation(CONFIG, knowing)
     result = measure(truth, 450)
     assert result['accuracy'] == 1
     assert result['eval_loss'] == pytest.approx(0, abs=1e-6)
-    other = dataclasses.replace(config, seed=3)
+    other = dataclasses.replace(CONFIG, seed=3)
     guessing = model._replace(logits=lambda params, inputs: jnp.ones((inputs.shape[1], N)))
     first, second = (
-        _nth_farthest_model.make_evaluation(each, guessing)(truth, 450) for each in (config, other)
+        _nth_farthest_model.make_evaluation(each, guessing)(truth, 450) for each in (CONFIG, other)
     )
     assert first == second
     assert 0 < first['accuracy'] < 0.4
