@@ -3,12 +3,13 @@
 `--head=mlp` is the paper's: core, then after the last step an MLP of 4 x 256 units, ReLU on all of
 them, and one logit a label: Santoro et al. 2018, appendix A.1, https://arxiv.org/abs/1806.01822.
 
-`--head=distances` reads the memory in three stages: linearly every vector and vector m; from these
-and the memory, by one layer of squared ReLU units, the distances, for squares of differences are
-what such a layer can add up; and from the distances and the memory, by an MLP, the answer. In
-training an auxiliary loss tells after every step what the first two stages shall read: the vectors
-seen so far, and their squared distances once m has been seen. The plateau of the bare task is that
-of a network which does not know yet what to keep and to compare. No evaluation sees any of it.
+`--head=distances` reads the memory in three stages: linearly every vector, vector m, and the
+question, n and m; from the vectors and the memory, by one layer of squared ReLU units, the
+distances, for squares of differences are what such a layer can add up; and from the distances and
+the question, by an MLP, the answer. In training an auxiliary loss tells after every step what the
+first two stages shall read: the vectors seen so far, the question, and the squared distances once m
+has been seen. The plateau of the bare task is that of a network which does not know yet what to
+keep and to compare. No evaluation sees any of it.
 
 Glossary of shapes:
   N: vectors of a sequence, its steps; D: dimensions; B: sequences.
@@ -27,7 +28,7 @@ from relational_rnn import losses, unrolling
 from tasks import nth_farthest
 
 LAYERS = (256, 256, 256, 256)
-_QUESTION = 64  # numbers that the answer sees of the memory beside the distances
+ERRORS = 'vector_error', 'distance_error'  # of readings, shown in training
 _HELD_OUT = 2018  # the seed of the sequences of evaluations, whatever the run's
 _CHUNK = 400  # sequences of an evaluation at a time
 # What is read is brought to mean 0 and variance 1. Of x and of (x - y)^2, both in [-1, 1):
@@ -44,6 +45,7 @@ class Batch(NamedTuple):
 
     inputs: chex.Array  # [N, B, D + 3 N], one-hots scaled
     answers: chex.Array  # [1, B] int32
+    n: chex.Array  # [1, B] int32
     m: chex.Array  # [1, B] int32
     vectors: chex.Array  # [N labels, B, D], variance 1
     distances: chex.Array  # [N labels, B], mean 0 and variance 1; that of m itself is unused
@@ -55,6 +57,7 @@ class Readings(NamedTuple):
 
     vectors: chex.Array  # [N steps, B, N labels, D]
     reference: chex.Array  # [N steps, B, D], vector m
+    question: chex.Array  # [N steps, B, 2 N], n and m as one-hots of mean 0 and variance 1
     distances: chex.Array  # [N steps, B, N labels]
 
 
@@ -78,8 +81,7 @@ def make_model(config: _nth_farthest_config.Config) -> Model:
         if config.head == 'mlp':
             return _answer(outputs[-1], LAYERS, config.num_objects), None
         readings = _read(outputs, config.num_objects, config.num_dims)
-        question = hk.Linear(_QUESTION, name='question')(outputs[-1])
-        asked = jnp.concatenate([readings.distances[-1], question], axis=-1)
+        asked = jnp.concatenate([readings.distances[-1], readings.question[-1]], axis=-1)
         return _answer(asked, LAYERS[1:], config.num_objects), readings
 
     network = hk.transform(forward)
@@ -101,11 +103,13 @@ def _read(outputs: chex.Array, num_objects: int, num_dims: int) -> Readings:
     """Reads vectors and distances from the outputs of the core after every step [N, B, size]."""
     flat = hk.Linear(num_objects * num_dims, name='vectors')(outputs)
     reference = hk.Linear(num_dims, name='reference')(outputs)
+    question = hk.Linear(2 * num_objects, name='question')(outputs)
     seen = jnp.concatenate([outputs, flat, reference], axis=-1)
     # (x - y)^2 takes two units a dimension, and this is twice as many.
     squares = jnp.square(jax.nn.relu(hk.Linear(4 * num_objects * num_dims, name='squares')(seen)))
     distances = hk.Linear(num_objects, name='distances')(squares)
-    return Readings(flat.reshape(*flat.shape[:2], num_objects, num_dims), reference, distances)
+    vectors = flat.reshape(*flat.shape[:2], num_objects, num_dims)
+    return Readings(vectors, reference, question, distances)
 
 
 def sample(config: _nth_farthest_config.Config, keys: chex.PRNGKey) -> Batch:
@@ -116,6 +120,7 @@ def sample(config: _nth_farthest_config.Config, keys: chex.PRNGKey) -> Batch:
     return Batch(
         scale(config, questions.inputs),
         questions.answers[None],
+        questions.n[None],
         questions.m[None],
         nth_farthest.by_label(questions.vectors, questions.labels) * _VECTOR_VARIANCE**-0.5,
         (distances.T - dims * _MEAN) * (dims * _VARIANCE) ** -0.5,
@@ -148,35 +153,36 @@ def loss(
 
     Returns:
       The cross entropy in nats with the auxiliary loss, and sums over the sequences:
-      'training_accuracy' counts right answers; 'vector_error' and 'distance_error', of a head that
-      reads them, add mean squared errors in units of the variance.
+      'training_accuracy' counts right answers; `ERRORS`, of a head that reads these, add mean
+      squared errors in units of the variance.
     """
     logits, readings = model.apply(params, batch.inputs)
     answers, weights = batch.answers[0], jnp.ones(batch.answers.shape[1])
     total, weight = losses.cross_entropy(logits, answers, weights)
     sums = {'training_accuracy': losses.accuracy(logits, answers, weights).total}
     if readings is not None:
-        of_vectors, of_reference, of_distances = _errors(readings, batch)
-        total += config.auxiliary_weight * jnp.sum(of_vectors + of_reference + of_distances)
-        sums['vector_error'] = jnp.sum(of_vectors)
-        sums['distance_error'] = jnp.sum(of_distances)
+        errors = _errors(readings, batch)
+        total += config.auxiliary_weight * sum(jnp.sum(error) for error in errors.values())
+        sums |= {name: jnp.sum(errors[name]) for name in ERRORS}
     return losses.WeightedSum(total, weight), sums
 
 
-def _errors(readings: Readings, batch: Batch) -> tuple[chex.Array, chex.Array, chex.Array]:
-    """Returns mean squared errors [B] of vectors, vector m and distances that can be known."""
-    m = batch.m[0]
-    is_m = jax.nn.one_hot(m, batch.shown.shape[-1]) > 0  # [B, N labels]
-    m_shown = jnp.any(batch.shown & is_m, axis=-1, keepdims=True)  # [N steps, B, 1]
-    m_vector = jnp.take_along_axis(batch.vectors, m[None, :, None], axis=0)[0]
+def _errors(readings: Readings, batch: Batch) -> dict[str, chex.Array]:
+    """Returns the mean squared error [B] of each reading, of what can be known after a step."""
+    num_objects = batch.shown.shape[-1]
+    n, m = (jax.nn.one_hot(x[0], num_objects) for x in (batch.n, batch.m))  # [B, N]
+    m_shown = jnp.any(batch.shown & (m > 0), axis=-1, keepdims=True)  # [N steps, B, 1]
+    m_vector = jnp.einsum('nbd,bn->bd', batch.vectors, m)
+    question = (jnp.concatenate([n, m], axis=-1) * num_objects - 1) * (num_objects - 1) ** -0.5
     vectors = jnp.mean(jnp.square(readings.vectors - batch.vectors.swapaxes(0, 1)), axis=-1)
     reference = jnp.mean(jnp.square(readings.reference - m_vector), axis=-1, keepdims=True)
     distances = jnp.square(readings.distances - batch.distances.T)
-    return (
-        _mean_where(vectors, batch.shown),
-        _mean_where(reference, m_shown),
-        _mean_where(distances, batch.shown & m_shown & ~is_m),
-    )
+    return {
+        'vector_error': _mean_where(vectors, batch.shown),
+        'reference_error': _mean_where(reference, m_shown),
+        'question_error': jnp.mean(jnp.square(readings.question - question), axis=(0, 2)),
+        'distance_error': _mean_where(distances, batch.shown & m_shown & (m == 0)),
+    }
 
 
 def _mean_where(errors: chex.Array, known: chex.Array) -> chex.Array:

@@ -119,7 +119,7 @@ def _make_task(
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         return measure(params, config.evaluation_size)
 
-    read = ('vector_error', 'distance_error') if config.head == 'distances' else ()
+    read = _nth_farthest_model.ERRORS if config.head == 'distances' else ()
     names = ('training_accuracy', *read)
     return _update.Task(model.init, (), loss, evaluate, 'sequences', sample=sample, names=names)
 

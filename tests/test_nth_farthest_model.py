@@ -34,6 +34,7 @@ def test_the_full_task_is_drawn_and_its_one_hots_scaled():
     batch = _nth_farthest_model.sample(CONFIG, KEYS)
     questions = nth_farthest.sample(KEYS, N, D)
     np.testing.assert_array_equal(batch.answers[0], questions.answers)
+    np.testing.assert_array_equal(batch.n[0], questions.n)
     np.testing.assert_array_equal(batch.m[0], questions.m)
     np.testing.assert_array_equal(batch.inputs[..., :D], questions.vectors)
     np.testing.assert_array_equal(batch.inputs[..., D:], 2 * questions.inputs[..., D:])
@@ -77,14 +78,17 @@ def test_the_loss_is_that_of_a_loop():
     value, sums = _nth_farthest_model.loss(CONFIG, model, params, batch)
     logits, readings = jax.tree.map(np.float64, model.apply(params, batch.inputs))
     batch = jax.tree.map(np.asarray, batch)
-    total = right = of_vectors = of_reference = of_distances = 0.0
+    total = right = of_vectors = of_distances = of_others = 0.0
     for row in range(B):
         answer, m = int(batch.answers[0, row]), int(batch.m[0, row])
         total += np.log(np.sum(np.exp(logits[row]))) - logits[row, answer]
         right += logits[row].argmax() == answer
-        vectors, references, distances = [], [], []
+        vectors, references, distances, questions = [], [], [], []
+        asked = np.concatenate([np.eye(N)[int(batch.n[0, row])], np.eye(N)[m]])
+        asked = (asked - 1 / N) / np.sqrt((1 - 1 / N) / N)
         for step in range(N):
             shown = np.flatnonzero(batch.shown[step, row]).tolist()
+            questions.append(np.mean((readings.question[step, row] - asked) ** 2))
             if m in shown:
                 read = readings.reference[step, row]
                 references.append(np.mean((read - batch.vectors[m, row]) ** 2))
@@ -95,9 +99,9 @@ def test_the_loss_is_that_of_a_loop():
                     read = readings.distances[step, row, label]
                     distances.append((read - batch.distances[label, row]) ** 2)
         of_vectors += np.mean(vectors)
-        of_reference += np.mean(references)
+        of_others += np.mean(references) + np.mean(questions)
         of_distances += np.mean(distances)
-    auxiliary = 0.5 * (of_vectors + of_reference + of_distances)
+    auxiliary = 0.5 * (of_vectors + of_distances + of_others)
     assert float(value.total) == pytest.approx(total + auxiliary, rel=1e-4)
     assert float(value.weight) == B
     assert float(sums['training_accuracy']) == right
