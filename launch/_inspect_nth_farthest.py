@@ -1,7 +1,8 @@
 """What a run of `nth_farthest` shows of its inside: vectors, and which is held for the answer.
 
 Labels are told as in the paper, from 1; n is 0 for the farthest. After every step the network is
-asked as if the sequence ended there, which it was trained for after the last step only.
+asked as if the sequence ended there, which it was trained for after the last step only. Of several
+networks trained side by side the first is shown.
 
 Glossary of shapes:
   N: vectors of a sequence, its steps; D: dimensions.
@@ -17,6 +18,7 @@ from launch import (
     _nth_farthest_config,
     _nth_farthest_model,
     _saved_run,
+    _seeds,
     _supervised,
 )
 from tasks import nth_farthest
@@ -40,12 +42,17 @@ def inspect(request: _inspection.Request) -> _inspection.Subject:
     if request.prompt:
         raise _errors.RunError(_errors.USAGE, '--prompt: nth_farthest reads vectors, no text')
     asked = _nth_farthest_config.Config(run_dir=request.run_dir)
-    config, (step, _) = _saved_run.as_trained(asked, _nth_farthest_config.PRESETS, request.run_dir)
+    config, (step, metadata) = _saved_run.as_trained(
+        asked, _nth_farthest_config.PRESETS, request.run_dir
+    )
     if config.num_objects > request.max_steps:
         wanted = f'wanted at least {config.num_objects}, the vectors of a sequence'
         raise _errors.RunError(_errors.USAGE, f'--max_steps: {wanted}, got {request.max_steps}')
     model = _nth_farthest_model.make_model(config)
-    params = _supervised.restore(config, model.init, (), request.run_dir).replicated.params
+    state = _supervised.restore(config, model.init, (), request.run_dir).replicated
+    params = _seeds.split(state.params, config.num_seeds)[0]
+    seed = metadata['config']['seed']
+    which = '' if config.num_seeds == 1 else f', seed {seed}, the first of {config.num_seeds}'
     keys = jax.random.split(
         jax.random.fold_in(jax.random.key(request.seed), _SALT), request.num_examples
     )
@@ -58,7 +65,7 @@ def inspect(request: _inspection.Request) -> _inspection.Subject:
         ]
     )
     return _inspection.Subject(
-        f'nth_farthest, after {step:,} updates',
+        f'nth_farthest, after {step:,} updates{which}',
         lambda: _cores.make(config, inputs.shape[-1]),
         params,
         tuple(

@@ -60,6 +60,12 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
 
     preset: str = _cli.flag('cpu', 'defaults of the other flags: cpu or paper', 'free')
     mode: str = _cli.flag('train', 'train or evaluate', 'free')
+    num_seeds: int = _cli.flag(
+        1,
+        'networks trained side by side in one program, from seeds seed, seed + 1, ...',
+        'identity',
+        minimum=1,
+    )
     num_objects: int = _cli.flag(8, 'vectors of a sequence', 'identity', minimum=2)
     num_dims: int = _cli.flag(16, 'dimensions of a vector', 'identity', minimum=1)
     head: str = _cli.flag(
@@ -95,3 +101,7 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
         if self.head == 'mlp' and self.auxiliary_weight:
             wanted = 'wanted 0 with --head=mlp, which reads no distances'
             raise ValueError(f'--auxiliary_weight: {wanted}, got {self.auxiliary_weight}')
+
+    def seeds(self) -> range:
+        """Returns the seed of each network."""
+        return range(self.seed, self.seed + self.num_seeds)

@@ -11,6 +11,7 @@ from typing import Any
 from launch import _report
 
 Points = Sequence[tuple[float, float]]
+Ranges = Sequence[tuple[float, float]]  # lowest and highest, at every point of a curve
 PALETTE = ('#c8501e', '#2f6db3', '#2a7f62', '#7b4fa3', '#b08a1e', '#444444', '#c2628f', '#4fa3a3')
 PALE = '#9db8d9'  # of what is drawn behind the others
 _FEW = 40  # so many points are marked one by one
@@ -25,6 +26,7 @@ def plot_curves(
     baselines: Mapping[str, float] | None = None,
     log_scale: bool = True,
     pale: Sequence[str] = (),
+    bands: Mapping[str, Ranges] | None = None,
 ) -> None:
     """Draws curves.
 
@@ -37,11 +39,13 @@ def plot_curves(
       baselines: heights of horizontal lines by name.
       log_scale: whether the vertical axis is logarithmic.
       pale: names of the curves to draw behind the others.
+      bands: between what each curve is a mean of, by the curve's name; empty where it is of one.
     """
     picture, axes = _blank(title, x_label, y_label)
     for name, color in _colors(curves, pale).items():
         if curves[name]:
             _draw_curve(axes, curves[name], name, color)
+            shade(axes, [x for x, _ in curves[name]], (bands or {}).get(name, ()), color)
     _draw_baselines(axes, baselines or {})
     if log_scale:
         set_log_scale(axes)
@@ -123,6 +127,20 @@ def plot_places(
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.margins(x=0.08, y=0.12)
     _save(picture, axes, output)
+
+
+def shade(axes: Any, places: Sequence[float], ranges: Ranges, color: Any) -> None:
+    """Fills what lies between lowest and highest, pale and behind a curve.
+
+    Args:
+      axes: where.
+      places: of the curve's points.
+      ranges: lowest and highest at each of them; empty for nothing.
+      color: the curve's.
+    """
+    if ranges:
+        lowest, highest = zip(*ranges, strict=True)
+        axes.fill_between(places, lowest, highest, color=color, alpha=0.2, linewidth=0, zorder=1)
 
 
 def set_manner(axes: Any) -> None:

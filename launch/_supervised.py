@@ -9,8 +9,11 @@ Everything that steers training is a function of (configuration, seed, step), so
 stopped at any moment and started again ends in the same bytes as one that never stopped, however
 often it logs, evaluates or saves.
 
+A program whose configuration names several seeds trains a network from each, side by side; network
+i ends, to rounding, where it would have ended alone. What is logged are means over them.
+
 Glossary of shapes:
-  B: batch size; n: devices.
+  B: batch size; n: devices; S: networks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +27,7 @@ import jax
 import numpy as np
 import optax
 
-from launch import _checkpoint, _cli, _errors, _parallel, _report, _signals, _update
+from launch import _checkpoint, _cli, _errors, _parallel, _report, _seeds, _signals, _update
 
 MAX_SKIPPED = 10  # updates in a row that are not finite
 
@@ -59,6 +62,13 @@ class Config:
         _cli.check_ranges(self)
         _cli.choose('schedule', self.schedule, ('constant', 'cosine'))
         _cli.choose('on_nonfinite', self.on_nonfinite, ('stop', 'skip'))
+
+    def seeds(self) -> range:
+        """Returns the seed of each network.
+
+        There are several only in programs whose task is drawn on the device and has no carry.
+        """
+        return range(self.seed, self.seed + 1)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -151,14 +161,14 @@ def initial_state(
     config: Config, init: Callable[[chex.PRNGKey], chex.ArrayTree], initial_carry: chex.ArrayTree
 ) -> _update.TrainState:
     """Returns the state before the first update, on the host."""
-    key = jax.random.key(config.seed)
-    params = init(jax.random.fold_in(key, 0))
-    replicated = _update.Replicated(
-        params=params,
-        opt_state=optimizer(config).init(params),
-        key=jax.random.key_data(jax.random.fold_in(key, 1)),
-        step=np.zeros((), np.int32),
-    )
+    networks = []
+    for seed in config.seeds():
+        key = jax.random.key(seed)
+        params = init(jax.random.fold_in(key, 0))
+        key_data = jax.random.key_data(jax.random.fold_in(key, 1))
+        networks.append((params, optimizer(config).init(params), key_data))
+    params, opt_state, key_data = _seeds.stack(networks)
+    replicated = _update.Replicated(params, opt_state, key_data, np.zeros((), np.int32))
     return jax.tree.map(np.asarray, _update.TrainState(replicated, initial_carry))
 
 
@@ -184,6 +194,7 @@ class _Loop:
         self._metadata = metadata
         self._meter = Meter(task)
         self._pace = _Pace()
+        self._skipped = [0] * len(config.seeds())  # in a row, by each network
 
     def run(self, state: _update.TrainState, first: int) -> _update.TrainState:
         """Runs the steps from `first` on and returns the final state on the host."""
@@ -192,21 +203,19 @@ class _Loop:
         rows = _parallel.own_rows(config.batch_size)
         carry = jax.tree.map(lambda x: x[rows], state.carry)
         device_state = [state.replicated, _parallel.split(carry, axis=0)]
-        step, skipped = first, 0
+        step = first
         work = self._work(step) if step < config.num_steps else None
         self._meter.restart()
         while step < config.num_steps:
             *device_state, outcome = update(*device_state, work)
             if self._task.batch and step + 1 < config.num_steps:
                 work = self._work(step + 1)  # while the device works
-            outcome = _parallel.to_host(outcome)
+            outcomes = _seeds.split(_parallel.to_host(outcome), len(self._skipped))
             self._pace.end()
-            made, finite = int(outcome.made), bool(outcome.fault['finite'])
-            step += made + (not finite)
-            skipped = (0 if made else skipped) + 1 if not finite else 0
-            self._meter.add(outcome)
-            if not finite:
-                self._on_nonfinite(step, skipped, outcome.fault, state.replicated.params)
+            step += int(outcomes[0].made) + (not outcomes[0].fault['finite'])  # equal in all
+            for network, each in enumerate(outcomes):
+                self._meter.add(each)
+                self._check(step, network, each, state.replicated.params)
             self._after(step, device_state, last=step == config.num_steps)
             if self._task.sample and step < config.num_steps:
                 work = self._work(step)
@@ -218,7 +227,7 @@ class _Loop:
         optimiser = optimizer(config)
         if task.sample is None:
             return _parallel.compile_update(_update.make_update(task, optimiser, config.accumulate))
-        sizes = config.accumulate, config.batch_size
+        sizes = config.accumulate, config.batch_size, len(config.seeds())
         return _parallel.compile_update(_update.make_updates(task, task.sample, optimiser, *sizes))
 
     def _work(self, step: int) -> Any:
@@ -260,14 +269,16 @@ class _Loop:
         return received or ('a signal to another process' if anywhere else None)
 
     def _evaluate(self, step: int, params: chex.ArrayTree) -> None:
+        seeds = self._config.seeds()
         try:
-            values = self._task.evaluate(_parallel.to_host(params))
+            networks = _seeds.split(_parallel.to_host(params), len(seeds))
+            values = [self._task.evaluate(each) for each in networks]
         except _errors.RunError:
             if self._interrupts.received:  # what is saved next is none the worse for it
                 return
             raise
-        self._metrics.write(step, values)
-        self._progress.say(f'step {step}/{self._config.num_steps}  {_report.describe(values)}')
+        self._metrics.write(step, _seeds.summarise(seeds, values))
+        self._progress.say(f'step {step}/{self._config.num_steps}  {_seeds.describe(values)}')
 
     def _save(self, step: int, device_state: list[Any], needed: bool) -> None:
         state = _gather(device_state)
@@ -276,16 +287,27 @@ class _Loop:
             message = f'the state after update {step} could not be saved; free some space and rerun'
             raise _errors.RunError(_errors.CANNOT_SAVE, message)
 
-    def _on_nonfinite(
-        self, step: int, skipped: int, fault: Mapping[str, Any], params: chex.ArrayTree
+    def _check(
+        self, step: int, network: int, outcome: _update.Outcome, params: chex.ArrayTree
     ) -> None:
-        """Reports an update that was not made because a number in it was not finite."""
-        what = f'update {step}: {_update.first_fault(fault, params)} is not finite'
+        """Reports an update that was not made because a number in it was not finite.
+
+        The other networks have made theirs; where one stops, all stop.
+        """
+        if outcome.fault['finite']:
+            self._skipped[network] = 0
+            return
+        skipped = self._skipped[network] = (0 if outcome.made else self._skipped[network]) + 1
+        alone = len(self._skipped) == 1
+        where = '' if alone else f', seed {self._config.seeds()[network]}'
+        what = f'update {step}{where}: {_update.first_fault(outcome.fault, params)} is not finite'
         if self._config.on_nonfinite == 'stop' or skipped == MAX_SKIPPED:
             reason = '' if skipped < MAX_SKIPPED else f', {skipped} updates in a row'
+            reason += '' if alone else '; all networks stop'
             remedy = 'nothing of it was saved; try a smaller --learning_rate or --clip_norm'
             raise _errors.RunError(_errors.INTERNAL, f'{what}{reason}; {remedy}')
-        self._progress.say(f'{what}; skipped, {skipped} in a row')
+        others = '' if alone else '; the other networks go on'
+        self._progress.say(f'{what}; skipped, {skipped} in a row{others}')
 
 
 def _gather(device_state: Any) -> _update.TrainState:

@@ -4,7 +4,8 @@
 number of slots, and in it a curve for each number of heads and gate style. Here the first axis of
 the grid makes panels, the second colours and marks, the third dashes; with one axis there is one
 panel. The colours go from dark to light, so that they can be told apart in print and by people who
-do not see some colours, and each has a mark of its own.
+do not see some colours, and each has a mark of its own. Where a run trains several networks, the
+curve is their mean, on a pale band from the lowest to the highest.
 """
 
 from collections.abc import Sequence
@@ -91,13 +92,15 @@ def _draw_panel(
             each.steps if x == 'steps' else [s / _sweep_results.SECONDS[x] for s in each.seconds]
         )
         gap = max(1, len(places) // _NUM_MARKS)
+        look = _color_and_mark(grid, manner, each.point[manner.colors])
+        _plots.shade(panel, places, each.ranges, look['color'])
         panel.plot(
             places,
             each.values,
             linewidth=1.4,
             markersize=4.5,
             markevery=(index * gap // len(results), gap),  # not on those of the next curve
-            **_color_and_mark(grid, manner, each.point[manner.colors]),
+            **look,
             linestyle=_dashes(grid, manner, each.point),
         )
     panel.xaxis.set_major_formatter('{x:,.10g}')
@@ -137,6 +140,7 @@ def _describe(
         _plots.set_log_scale(panel)
     panel.set_xlim(left=0)  # of all panels, for they share it
     name = drawn[0].measure.replace('valid_', 'validation ').replace('_', ' ')
+    name = f'mean {name}' if any(each.ranges for each in drawn) else name
     label = 'updates' if x == 'steps' else f'{x} of training'
     picture.suptitle(
         f'{grid.program}: {name} over {label}', x=0.01, ha='left', fontsize=12, fontweight='bold'

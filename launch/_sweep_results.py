@@ -1,14 +1,15 @@
 """What the runs of a sweep have reached: read from what they write, shown as a table.
 
 A run that ended well has a `done.json` with its flags, which the sweep wrote; everything else is
-what any run writes, `metrics.jsonl` and `run.json`. It may be read while the runs go on.
+what any run writes, `metrics.jsonl` and `run.json`. It may be read while the runs go on. Values of
+a run that trains several networks are their means.
 """
 
 from collections.abc import Sequence
 import pathlib
 from typing import NamedTuple
 
-from launch import _report, _run_directory, _sweep_grid
+from launch import _report, _run_directory, _seeds, _sweep_grid
 
 FILE = 'done.json'
 SECONDS = {'minutes': 60, 'hours': 3600}  # of what the horizontal axis may show beside steps
@@ -26,6 +27,7 @@ class Result(NamedTuple):
     values: list[float]  # [K]
     last_step: int  # of all that was logged
     all_seconds: float
+    ranges: Sequence[tuple[float, float]] = ()  # [K], lowest and highest network; [0] with one
 
     @property
     def best(self) -> float | None:
@@ -81,6 +83,7 @@ def read_point(folder: pathlib.Path, grid: _sweep_grid.Grid, point: _sweep_grid.
         [value for _, value in curve],
         last,
         _report.training_seconds(rows, [last])[0],
+        _seeds.ranges(rows, measure),
     )
 
 
@@ -112,7 +115,8 @@ def table(grid: _sweep_grid.Grid, results: Sequence[Result], level: float | None
       level: of the measure; the table tells when it was passed.
     """
     measure = next((result.measure for result in results if result.measure), 'measure')
-    header = ['point', 'state', f'best {measure}', 'last']
+    mean = 'mean ' if any(result.ranges for result in results) else ''
+    header = ['point', 'state', f'best {mean}{measure}', 'last (range)' if mean else 'last']
     if level is not None:
         header += [f'{measure} {level:g} at update', 'at minute']
     header += ['minutes', 'updates']
@@ -120,12 +124,15 @@ def table(grid: _sweep_grid.Grid, results: Sequence[Result], level: float | None
 
 
 def _row(grid: _sweep_grid.Grid, result: Result, level: float | None) -> list[str]:
-    last = result.values[-1] if result.values else None
+    last = _report.number(result.values[-1] if result.values else None)
+    if result.ranges:
+        lowest, highest = map(_report.number, result.ranges[-1])
+        last += f' ({lowest} to {highest})'
     cells = [
         grid.name(result.point),
         result.state,
         _report.number(result.best),
-        _report.number(last),
+        last,
     ]
     if level is not None:
         place = result.passed(level)

@@ -2,6 +2,7 @@
 
 Glossary of shapes:
   B: batch size; n: devices; P: processes; A: parts of a device's batch; T: time steps.
+  S: networks that are trained side by side, see `_seeds`; one alone has no such axis.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ Sums = Mapping[str, chex.Array]  # [] each, over the positions of a batch
 
 
 class Task(NamedTuple):
-    """What a program trains. `carry` is the state that goes from batch to batch, () if none.
+    """What a program trains, one network. `carry` is the state that goes from batch to batch or ().
 
     Batches come from the host (`batch`) or are drawn on the device (`sample`): one of both. A
     `loss` sees (params, batch, carry, keys [B / n]) and returns of these rows a weighted sum, the
@@ -42,7 +43,10 @@ class Task(NamedTuple):
 
 
 class Replicated(NamedTuple):
-    """The part of the training state that is equal on all devices."""
+    """The part of the training state that is equal on all devices.
+
+    With S networks all but `step` have a first axis [S].
+    """
 
     params: chex.ArrayTree
     opt_state: optax.OptState
@@ -58,7 +62,10 @@ class TrainState(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What updates report, equal on all devices. Sums are over the updates that were made."""
+    """What updates report, equal on all devices. Sums are over the updates that were made.
+
+    With S networks everything has a first axis [S].
+    """
 
     made: chex.Array  # [] int32, updates without the one that was not finite, if there was one
     total: chex.Array  # [] of the loss
@@ -114,18 +121,21 @@ def make_updates(
     optimiser: optax.GradientTransformation,
     accumulate: int,
     batch_size: int,
+    num_networks: int = 1,
 ) -> Callable[..., Any]:
     """Returns updates on batches drawn on the device, as many as a call asks for.
 
-    They end after the first one that is not finite. However many are made in a call, the results
-    are the same bits.
+    They end after the first one that is not finite, in whichever network. However many are made in
+    a call, the results are the same bits. Networks share nothing: each has its own batches, and the
+    gradients, the clipping and the optimizer that it would have alone.
 
     Args:
       task: what to train.
       sample: the task's, which draws batches.
       optimiser: what makes updates of gradients.
       accumulate: A, the parts that a device's rows are computed in.
-      batch_size: B.
+      batch_size: B, of each network.
+      num_networks: S; several have no carry.
 
     Returns:
       `(replicated, carry, counts) -> (replicated, carry, outcome)`; counts is [] int32, at least 1.
@@ -137,6 +147,10 @@ def make_updates(
         keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(_row_keys(state, rows))
         return update(state, carry, sample(keys, state.step))
 
+    if num_networks > 1:
+        axes = Replicated(0, 0, 0, None)
+        one = jax.vmap(one, in_axes=(axes, None), out_axes=(axes, None, 0))
+
     def again(loop: tuple) -> tuple:
         left, state, carry, sums = loop
         state, carry, outcome = one(state, carry)
@@ -146,9 +160,9 @@ def make_updates(
     def updates(state: Replicated, carry: chex.ArrayTree, count: chex.Array) -> tuple:
         shapes = jax.eval_shape(one, state, carry)[2]
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        nothing.fault['finite'] = jnp.ones((), bool)
+        nothing.fault['finite'] = jnp.ones_like(nothing.fault['finite'])
         _, state, carry, outcome = jax.lax.while_loop(
-            lambda loop: (loop[0] > 0) & loop[3].fault['finite'],
+            lambda loop: (loop[0] > 0) & jnp.all(loop[3].fault['finite']),
             again,
             (count, state, carry, nothing),
         )

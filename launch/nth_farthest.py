@@ -3,6 +3,7 @@
   python -m launch.nth_farthest                              the recipe that is quickest on 2 cores
   python -m launch.nth_farthest --preset=paper               as the paper trained, for a GPU
   python -m launch.nth_farthest --core=lstm                  a baseline of as many parameters
+  python -m launch.nth_farthest --num_seeds=5                five networks side by side
   python -m launch.nth_farthest --mode=evaluate --run_dir=RUN
 
 Evaluations are always of the full task, on the same held-out sequences. The same command goes on
@@ -13,7 +14,7 @@ Glossary of shapes:
   B: sequences of a batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import pathlib
@@ -33,6 +34,7 @@ from launch import (
     _report,
     _run_directory,
     _saved_run,
+    _seeds,
     _signals,
     _supervised,
     _update,
@@ -52,7 +54,8 @@ def run(config: Config) -> dict[str, float]:
       config: the flags.
 
     Returns:
-      'accuracy' and 'eval_loss', in nats, of the full task.
+      'accuracy' and 'eval_loss', in nats, of the full task; means, if there are several networks,
+      and those of each.
     """
     run_dir = config.run_dir or f'runs/nth_farthest-{config.core}'
     trains = config.mode == 'train'
@@ -68,7 +71,9 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     task = _make_task(config, model, measure)
     count, core = _cores.sizes(task.init)
     sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
-    print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}; {sizes}')
+    networks = f'{config.num_seeds} x ' if config.num_seeds > 1 else ''
+    counts = f'{networks}{count:,} parameters, {core:,} in the core'
+    print(f'{config.core}: {counts}; on {devices}; {sizes}')
     interrupts.check()
     flags = dataclasses.asdict(config)
     _run_directory.describe(
@@ -92,7 +97,8 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
 
 def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
     """Measures the newest checkpoint."""
-    config, _ = _saved_run.as_trained(config, PRESETS, run_dir)
+    config, (_, metadata) = _saved_run.as_trained(config, PRESETS, run_dir)
+    config = dataclasses.replace(config, seed=metadata['config']['seed'])
     model = _nth_farthest_model.make_model(config)
     state = _supervised.restore(config, model.init, (), run_dir).replicated
     interrupts.check()
@@ -131,7 +137,9 @@ def _measure(
     state: _update.Replicated,
 ) -> dict[str, float]:
     """Evaluates on many sequences, keeps what came of it in the run's directory, and prints it."""
-    results = measure(jax.device_put(state.params), config.final_evaluation_size)
+    networks = _seeds.split(jax.device_put(state.params), config.num_seeds)
+    values = [measure(params, config.final_evaluation_size) for params in networks]
+    results = _seeds.summarise(config.seeds(), values)
     record: dict[str, Any] = {
         'program': 'nth_farthest',
         'core': config.core,
@@ -143,7 +151,18 @@ def _measure(
     _run_directory.write_json(pathlib.Path(run_dir, _evaluation.FILE), record)
     share = f'{results[MEASURE]:.2%} of {config.final_evaluation_size:,} held-out sequences right'
     print(f'\nafter {int(state.step):,} updates {share}, {results["eval_loss"]:.4f} nats')
+    if config.num_seeds > 1:
+        print(_describe_networks(config.seeds(), values))
     return results
+
+
+def _describe_networks(seeds: range, values: Sequence[Mapping[str, float]]) -> str:
+    """Returns a line for all networks and one for each."""
+    shares = [each[MEASURE] for each in values]
+    lines = [f'mean of {len(seeds)} networks, from {min(shares):.2%} to {max(shares):.2%}']
+    for seed, each in zip(seeds, values, strict=True):
+        lines.append(f'  seed {seed}  {each[MEASURE]:.2%}, {each["eval_loss"]:.4f} nats')
+    return '\n'.join(lines)
 
 
 def _draw(config: Config, run_dir: str) -> str:
@@ -151,14 +170,16 @@ def _draw(config: Config, run_dir: str) -> str:
     picture = os.path.join(run_dir, 'accuracy.png')
     rows = _report.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'training_accuracy', 'held out': MEASURE}
+    several = f', mean and range of {config.num_seeds} networks' if config.num_seeds > 1 else ''
     _plots.plot_curves(
         {name: _report.points(rows, column) for name, column in columns.items()},
         picture,
-        title=f'{config.core} on Nth Farthest',
+        title=f'{config.core} on Nth Farthest{several}',
         y_label='accuracy',
         baselines=LEVELS if config.num_objects == 8 else {},
         log_scale=False,
         pale=['training'],
+        bands={'held out': _seeds.ranges(rows, MEASURE)},
     )
     return picture
 

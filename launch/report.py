@@ -18,7 +18,16 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from launch import _cli, _comparison, _errors, _evaluation, _plots, _report, _run_directory
+from launch import (
+    _cli,
+    _comparison,
+    _errors,
+    _evaluation,
+    _plots,
+    _report,
+    _run_directory,
+    _seeds,
+)
 from tasks import base
 
 _OLDER = 'valid_perplexity'  # what runs without a `run.json` measure
@@ -256,6 +265,7 @@ def _draw_curves(picture: str, runs: Sequence[Run], column: str, x: str) -> None
         x_label=label,
         y_label=name,
         log_scale=_is_loss(column),
+        bands={each.name: _seeds.ranges(each.rows, column) for each in runs},
     )
 
 

@@ -11,7 +11,11 @@ from launch import (
     _errors,
     _inspection,
     _nth_farthest_config,
+    _nth_farthest_model,
+    _plots,
     _report,
+    _seeds,
+    _supervised,
     nth_farthest,
 )
 from tests import saved_bytes
@@ -130,9 +134,85 @@ def test_the_inside_of_a_run_has_no_prompt_and_needs_room(whole):
         assert stop.value.code == _errors.USAGE
 
 
+@pytest.fixture(scope='module')
+def side_by_side(tmp_path_factory, compile_once):
+    """Returns the directory of a run of the seeds 3 and 4, stopped once and gone on with."""
+    run_dir = tmp_path_factory.mktemp('seeds') / 'run'
+    for last in (4, 10):
+        assert _main(*_flags(run_dir, *_TWO, f'--num_steps={last}', f'--log_every={last}')) == 0
+    return run_dir
+
+
+_TWO = '--seed=3', '--num_seeds=2', '--schedule=constant', '--evaluate_every=5'
+
+
+def test_several_seeds_resume_to_equal_bytes(side_by_side, tmp_path):
+    assert _main(*_flags(tmp_path / 'run', *_TWO, '--num_steps=10', '--log_every=3')) == 0
+    assert saved_bytes.digest(side_by_side, 10) == saved_bytes.digest(tmp_path / 'run', 10)
+
+
+def test_several_seeds_are_measured_each_as_alone(side_by_side):
+    evaluation = json.loads((side_by_side / 'evaluation.json').read_text())
+    config = _cli.parse(
+        nth_farthest.Config, _flags(side_by_side, *_TWO), 'nth_farthest', nth_farthest.PRESETS
+    )
+    model = _nth_farthest_model.make_model(config)
+    state = _supervised.restore(config, model.init, (), str(side_by_side)).replicated
+    measure = _nth_farthest_model.make_evaluation(config, model)
+    own = [measure(params, 1000) for params in _seeds.split(state.params, 2)]
+    assert own[0] != own[1]
+    for seed, each in zip((3, 4), own, strict=True):
+        for name, value in each.items():
+            assert evaluation[f'seed_{seed}_{name}'] == pytest.approx(value, rel=1e-6)
+    for name in ('accuracy', 'eval_loss'):
+        assert evaluation[name] == pytest.approx((own[0][name] + own[1][name]) / 2)
+    assert evaluation['test'] == evaluation['accuracy']
+    rows = _report.read_metrics(side_by_side / 'metrics.jsonl')
+    assert [row['step'] for row in rows if 'seed_4_accuracy' in row] == [4, 5, 10]
+
+
+def test_evaluating_several_seeds_tells_mean_range_and_each(side_by_side, capsys):
+    flags = '--mode=evaluate', f'--run_dir={side_by_side}', '--final_evaluation_size=1000'
+    before = (side_by_side / 'evaluation.json').read_text()
+    assert _main(*flags) == 0
+    assert (side_by_side / 'evaluation.json').read_text() == before
+    record = json.loads(before)
+    shares = [record['seed_3_accuracy'], record['seed_4_accuracy']]
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    assert lines[0].startswith(f'after 10 updates {sum(shares) / 2:.2%} of 1,000 held-out')
+    assert lines[1] == f'mean of 2 networks, from {min(shares):.2%} to {max(shares):.2%}'
+    for line, seed, share in zip(lines[2:], (3, 4), shares, strict=True):
+        assert line.startswith(f'  seed {seed}  {share:.2%}, ')
+    assert _main(*flags, '--num_seeds=3') == _errors.MISMATCH
+
+
+def test_the_curve_of_several_seeds_has_a_band(side_by_side, monkeypatch):
+    seen = []
+    monkeypatch.setattr(_plots, 'plot_curves', lambda *args, **facts: seen.append((args, facts)))
+    config = nth_farthest.Config(num_objects=3)
+    nth_farthest._draw(config, str(side_by_side))
+    (curves, _), facts = seen[0]
+    band = facts['bands']['held out']
+    assert len(band) == len(curves['held out']) == 3
+    for (_, mean), (lowest, highest) in zip(curves['held out'], band, strict=True):
+        assert lowest <= mean == pytest.approx((lowest + highest) / 2)
+
+
+def test_the_inside_of_several_seeds_is_the_firsts(side_by_side):
+    subject = _inspection.open_run(_inspection.Request(str(side_by_side), 3, 40, 1, ''))
+    assert subject.title == 'nth_farthest, after 10 updates, seed 3, the first of 2'
+    model = _nth_farthest_model.make_model(
+        _cli.parse(nth_farthest.Config, _flags('run'), 'nth_farthest', nth_farthest.PRESETS)
+    )
+    alone = model.init(jax.random.fold_in(jax.random.key(3), 0))
+    for leaf, first in zip(jax.tree.leaves(subject.params), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(leaf, first, atol=0.02)  # after 10 small updates
+
+
 @pytest.mark.parametrize(
     ('flags', 'wanted'),
     [
+        ('--num_seeds=0', '--num_seeds: wanted at least 1, got 0'),
         ('--num_objects=1', '--num_objects: wanted at least 2, got 1'),
         ('--head=tail', '--head: wanted one of mlp, distances'),
         ('--head=mlp', '--auxiliary_weight: wanted 0 with --head=mlp'),

@@ -64,6 +64,20 @@ def test_a_curve_is_named_with_its_last_height_and_one_without_points_is_not(tmp
     assert drawn[0].get_title(loc='left') == 'A title'
 
 
+def test_a_curve_that_is_a_mean_has_a_pale_band_behind_it(tmp_path, drawn):
+    curves = {'a': [(1, 0.5), (2, 0.75)], 'b': [(1, 0.25)]}
+    bands = {'a': [(0.25, 0.625), (0.5, 0.875)], 'b': []}
+    _plots.plot_curves(curves, tmp_path / 'a.png', 'A title', bands=bands, log_scale=False)
+    (band,) = drawn[0].collections
+    assert {(1, 0.25), (1, 0.625), (2, 0.5), (2, 0.875)} <= set(
+        map(tuple, band.get_paths()[0].vertices)
+    )
+    assert band.get_alpha() == 0.2
+    assert band.get_zorder() < min(line.get_zorder() for line in drawn[0].lines)
+    first = np.array([int(_plots.PALETTE[0][i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    np.testing.assert_allclose(band.get_facecolor()[0][:3], first)
+
+
 def test_a_series_keeps_its_colour_whatever_lacks_points(tmp_path, drawn):
     for points in ([(1, 5.0)], []):
         _plots.plot_curves({'a': points, 'b': [(1, 2.0)]}, tmp_path / 'a.png', 'A')

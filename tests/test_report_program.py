@@ -115,6 +115,14 @@ def test_minutes_of_an_evaluation_between_two_lines_are_those_between(tmp_path, 
     assert curves[0][0] == {'a': [(1.5, 9.0)]}
 
 
+def test_several_networks_are_a_band(tmp_path, curves):
+    rows = [{'step': 4, 'score': 0.5, 'seed_0_score': 0.4, 'seed_1_score': 0.6}]
+    several = _make(tmp_path / 'a', rows, measure='score')
+    one = _make(tmp_path / 'b', [{'step': 4, 'score': 0.5}], measure='score')
+    _main(several, one, f'--output={tmp_path}')
+    assert curves[0][1]['bands'] == {'a': [(0.4, 0.6)], 'b': []}
+
+
 def test_older_runs_are_laid_out_by_their_steps(tmp_path, curves, capsys):
     old, new = _make(tmp_path / 'old', description=False), _make(tmp_path / 'new')
     lines = _printed(capsys, old, new, f'--output={tmp_path}')

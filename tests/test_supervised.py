@@ -305,6 +305,84 @@ def test_skipping_ends_after_ten_in_a_row(tmp_path):
     assert stop.value.code == _errors.INTERNAL
 
 
+@dataclasses.dataclass(frozen=True)
+class _Several(_supervised.Config):
+    """Three networks."""
+
+    def seeds(self):
+        return range(self.seed, self.seed + 3)
+
+
+_MARKED = 4  # the seed whose network breaks
+
+
+def _init_marked(key):
+    marked = jax.random.fold_in(jax.random.key(_MARKED), 0)
+    is_marked = jnp.all(jax.random.key_data(key) == jax.random.key_data(marked))
+    return {'w': jax.random.normal(key, (D,)), 'mark': is_marked.astype(jnp.float32)}
+
+
+def _sample(keys, step):
+    x = jax.vmap(lambda key: jax.random.normal(key, (D,)))(keys)
+    return {'x': x[None], 'breaks': jnp.full((1, len(keys)), (step == 2) | (step == 3))}
+
+
+def _marked_loss(params, batch, carry, keys):
+    del keys
+    errors = jnp.square(batch['x'][0] @ params['w'] - 1)
+    errors = jnp.where(batch['breaks'][0] & (params['mark'] == 1), jnp.nan, errors)
+    value = losses.WeightedSum(jnp.sum(errors), jnp.float32(errors.size))
+    return value, carry, {'errors': jnp.sum(errors)}
+
+
+_DRAWN = _update.Task(
+    init=_init_marked,
+    initial_carry=(),
+    loss=_marked_loss,
+    evaluate=lambda params: {'norm': float(np.abs(params['w']).sum())},
+    unit='words',
+    sample=_sample,
+    names=('errors',),
+)
+
+
+def test_one_network_of_several_that_breaks_is_named_and_stops_all(tmp_path):
+    config = _Several(num_steps=6, batch_size=B, seed=3, save_every=2)
+    wanted = 'update 3, seed 4: the loss is not finite; all networks stop; nothing of it was saved'
+    with pytest.raises(_errors.RunError, match=wanted) as stop:
+        _train(tmp_path, config, _DRAWN)
+    assert stop.value.code == _errors.INTERNAL
+    assert _saved(tmp_path) == [2]
+
+
+def test_one_network_that_skips_leaves_the_others_as_they_are_alone(tmp_path, capsys):
+    flags = {'num_steps': 6, 'batch_size': B, 'log_every': 1, 'on_nonfinite': 'skip'}
+    state = _train(tmp_path / 'several', _Several(**flags, seed=3), _DRAWN).replicated
+    lines = [line for line in capsys.readouterr().out.splitlines() if 'skipped' in line]
+    assert lines == [
+        f'update {step}, seed 4: the loss is not finite; skipped, {step - 2} in a row; '
+        'the other networks go on'
+        for step in (3, 4)
+    ]
+    assert state.step == 6
+    rows = _report.read_metrics(tmp_path / 'several' / 'metrics.jsonl')
+    alone = []
+    for i, seed in enumerate((3, 4, 5)):
+        config = _supervised.Config(**flags, seed=seed)
+        wanted = _train(tmp_path / str(seed), config, _DRAWN).replicated
+        own = jax.tree.map(lambda x, i=i: x[i], (state.params, state.opt_state, state.key))
+        chex.assert_trees_all_close(own, tuple(wanted)[:3], rtol=1e-5, atol=1e-7)
+        assert rows[-1][f'seed_{seed}_norm'] == pytest.approx(np.abs(wanted.params['w']).sum())
+        alone.append(_report.read_metrics(tmp_path / str(seed) / 'metrics.jsonl'))
+    for name in ('loss', 'errors', 'grad_norm'):
+        means = [
+            np.mean([run[0][name] for run in alone]),
+            np.mean([alone[0][2][name], alone[2][2][name]]),
+        ]
+        assert [rows[0][name], rows[2][name]] == pytest.approx(means)
+    assert rows[-1]['norm'] == pytest.approx(np.mean([run[-1]['norm'] for run in alone]))
+
+
 def test_a_last_save_that_fails_ends_with_its_exit_code(tmp_path, monkeypatch, capsys):
     def full(*args):
         raise OSError(28, 'No space left on device')

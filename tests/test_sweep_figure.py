@@ -20,7 +20,7 @@ def drawn(monkeypatch):
     return seen
 
 
-def _draw(tmp_path, line, x='minutes', level=None, higher=True, without=()):
+def _draw(tmp_path, line, x='minutes', level=None, higher=True, without=(), ranges=()):
     """Draws a grid; the curve of point i has two values, after 60 i and 120 i seconds."""
     grid = _sweep_grid.parse(['lm', *line.split()])
     results = []
@@ -28,8 +28,8 @@ def _draw(tmp_path, line, x='minutes', level=None, higher=True, without=()):
         curve = [10, 20], [60.0 * index, 120.0 * index], [0.25 + index / 50, 0.5 + index / 50]
         if grid.name(point) in without:
             curve = [], [], []
-        result = _sweep_results.Result(point, 'done', 'valid_accuracy', higher, *curve, 20, 9.0)
-        results.append(result)
+        facts = point, 'done', 'valid_accuracy', higher, *curve, 20, 9.0
+        results.append(_sweep_results.Result(*facts, ranges=ranges))
     _sweep_figure.draw(grid, results, tmp_path / 'sweep.png', x, level)
     assert (tmp_path / 'sweep.png').stat().st_size > 5000
 
@@ -117,6 +117,17 @@ def test_a_point_without_values_keeps_its_colour_free(tmp_path, drawn):
     before, after = (_looks(_visible(picture)[0]) for picture in drawn)
     assert before == after
     assert len(_visible(drawn[1])[0].lines[1].get_xdata()) == 0
+
+
+def test_several_networks_are_a_pale_band_in_the_curves_colour(tmp_path, drawn):
+    _draw(tmp_path, 'seed=0,5', ranges=[(0.1, 0.4), (0.2, 0.8)])
+    (panel,) = _visible(drawn[0])
+    for index, (line, band) in enumerate(zip(panel.lines, panel.collections, strict=True), 1):
+        corners = {(index, 0.1), (index, 0.4), (2 * index, 0.2), (2 * index, 0.8)}
+        assert corners <= set(map(tuple, band.get_paths()[0].vertices))
+        assert tuple(band.get_facecolor()[0][:3]) == line.get_color()[:3]
+        assert band.get_alpha() < 0.5
+    assert drawn[0].get_supylabel() == 'mean validation accuracy'
 
 
 def test_a_level_is_a_line_in_every_panel(tmp_path, drawn):

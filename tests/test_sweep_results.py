@@ -97,6 +97,19 @@ def test_the_table_has_a_row_for_each_point_in_order(tmp_path):
     assert 'at update' not in _sweep_results.table(GRID, results)
 
 
+def test_a_run_of_several_networks_has_their_ranges(tmp_path):
+    run_dir = _write_run(tmp_path)
+    rows = [{'step': 9, 'score': 0.5, 'seed_0_score': 0.4, 'seed_1_score': 0.6}]
+    (run_dir / 'metrics.jsonl').write_text(json.dumps(rows[0]) + '\n')
+    _write_run(tmp_path, ('lstm', '10'))
+    results = _sweep_results.read(tmp_path, GRID)
+    assert [list(result.ranges) for result in results if result.values] == [[(0.4, 0.6)], []]
+    lines = _sweep_results.table(GRID, results).splitlines()
+    assert 'best mean score' in lines[0]
+    assert 'last (range)' in lines[0]
+    assert lines[2].split()[2:] == ['0.5', '0.5', '(0.4', 'to', '0.6)', '0.0', '9']
+
+
 def test_a_result_in_a_few_words(tmp_path):
     _write_run(tmp_path)
     result = _sweep_results.read_point(tmp_path, GRID, POINT)

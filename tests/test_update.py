@@ -1,4 +1,9 @@
-"""Many updates in one call to the device are the updates one after the other."""
+"""Many updates in one call to the device are the updates one after the other.
+
+And many networks in one program are those that each seed trains alone.
+"""
+
+import dataclasses
 
 import chex
 import jax
@@ -7,18 +12,22 @@ import numpy as np
 import optax
 import pytest
 
-from launch import _parallel, _supervised, _update
+from launch import _nth_farthest_config, _parallel, _supervised, _update
 from relational_rnn import losses
 
 B, D = 6, 3
-CONFIG = _supervised.Config(batch_size=B, learning_rate=0.1, clip_norm=0.5)
+FLAGS = {'batch_size': B, 'learning_rate': 0.1, 'clip_norm': 0.5}
+CONFIG = _supervised.Config(**FLAGS)
+SEEDS = range(3, 6)
+SEVERAL = _nth_farthest_config.Config(**FLAGS, seed=SEEDS[0], num_seeds=len(SEEDS))
 
 
 def _loss(params, batch, carry, keys):
     del keys
     errors = jnp.square(batch['x'][0] @ params['w'] - batch['y'][0])
     value = losses.WeightedSum(jnp.sum(errors), jnp.float32(errors.size))
-    return value, carry, {'large': jnp.sum(errors > 1.0)}
+    bits = jax.lax.bitcast_convert_type(batch['x'], jnp.int32) & 0xFFFF
+    return value, carry, {'large': jnp.sum(errors > 1.0), 'bits': jnp.sum(bits)}
 
 
 def _sample(keys, step):
@@ -35,21 +44,37 @@ TASK = _update.Task(
     evaluate=lambda params: {},
     unit='rows',
     sample=_sample,
-    names=('large',),
+    names=('large', 'bits'),
 )
 
 
-@pytest.fixture(scope='module')
-def updates():
+def _compile(config):
     """Returns the compiled updates, and the state before them."""
-    optimiser = _supervised.optimizer(CONFIG)
-    compiled = _parallel.compile_update(_update.make_updates(TASK, _sample, optimiser, 1, B))
+    sizes = 1, B, len(config.seeds())
+    made = _update.make_updates(TASK, _sample, _supervised.optimizer(config), *sizes)
+    compiled = _parallel.compile_update(made)
 
     def run(state, count):
         state, _, outcome = compiled(state, (), np.full(1, count, np.int32))
         return jax.device_get(state), jax.device_get(outcome)
 
-    return run, lambda: _supervised.initial_state(CONFIG, TASK.init, ()).replicated
+    return run, lambda: _supervised.initial_state(config, TASK.init, ()).replicated
+
+
+@pytest.fixture(scope='module')
+def updates():
+    return _compile(CONFIG)
+
+
+@pytest.fixture(scope='module')
+def several():
+    return _compile(SEVERAL)
+
+
+def _alone(updates, seed, count):
+    """Returns state and outcome of a network that is trained alone."""
+    config = dataclasses.replace(CONFIG, seed=seed)
+    return updates[0](_supervised.initial_state(config, TASK.init, ()).replicated, count)
 
 
 @pytest.mark.parametrize('parts', [(1, 1, 1, 1), (2, 2), (3, 1), (4,)])
@@ -104,6 +129,47 @@ def test_they_end_after_one_that_is_not_finite_which_changes_nothing(updates):
     assert np.isfinite(outcome.total)
     later, outcome = run(state, 2)
     assert (int(outcome.made), int(later.step)) == (2, 7)
+
+
+def test_networks_side_by_side_are_those_that_each_seed_trains_alone(updates, several):
+    run, start = several
+    state, outcome = run(start(), 4)
+    assert state.step == 4
+    for i, seed in enumerate(SEEDS):
+        wanted, alone = _alone(updates, seed, 4)
+        own = jax.tree.map(lambda x, i=i: x[i], state._replace(step=np.full(len(SEEDS), 4)))
+        chex.assert_trees_all_equal_structs(own, wanted)
+        chex.assert_trees_all_close(own, wanted, rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(own.key, wanted.key)
+        each = jax.tree.map(lambda x, i=i: x[i], outcome)
+        assert each.sums['bits'] == alone.sums['bits']  # of the same batches
+        chex.assert_trees_all_close(each._replace(fault={}), alone._replace(fault={}), rtol=1e-5)
+    assert len(set(outcome.sums['bits'].tolist())) == len(SEEDS)
+
+
+def test_they_begin_as_each_seed_does_alone_and_one_has_no_axis_more(several):
+    start = several[1]()
+    for i, seed in enumerate(SEEDS):
+        config = dataclasses.replace(CONFIG, seed=seed)
+        alone = _supervised.initial_state(config, TASK.init, ()).replicated
+        for part in ('params', 'opt_state', 'key'):
+            own = jax.tree.map(lambda x, i=i: x[i], getattr(start, part))
+            chex.assert_trees_all_equal(own, getattr(alone, part))
+        assert (alone.params['w'].shape, alone.key.shape, alone.step.shape) == ((D,), (2,), ())
+
+
+def test_they_all_end_where_one_is_not_finite_and_the_others_made_theirs(updates, several):
+    run, start = several
+    before = start()
+    before.params['w'][1] = 1e30  # whose square overflows
+    state, outcome = run(jax.tree.map(np.copy, before), 3)
+    assert outcome.made.tolist() == [1, 0, 1]
+    assert outcome.fault['finite'].tolist() == [True, False, True]
+    assert state.step == 1
+    np.testing.assert_array_equal(state.params['w'][1], before.params['w'][1])
+    wanted, _ = _alone(updates, SEEDS[2], 1)
+    np.testing.assert_allclose(state.params['w'][2], wanted.params['w'], rtol=1e-5)
+    assert np.isfinite(outcome.total).all()
 
 
 @pytest.mark.parametrize(
