@@ -27,7 +27,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         'warmup_steps': 0,
         'clip_norm': 0.0,
         'head': 'mlp',
-        'auxiliary_weight': 0.0,
         'one_hot_scale': 1.0,
         'num_steps': 300_000,
         'evaluate_every': 1000,
@@ -40,14 +39,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         'attention_mlp_layers': 2,
         'gate_style': 'memory',
         'batch_size': 64,
-        'learning_rate': 1e-3,
+        'learning_rate': 2e-3,
         'schedule': 'cosine',
-        'warmup_steps': 500,
+        'warmup_steps': 300,
         'clip_norm': 1.0,
         'head': 'distances',
-        'auxiliary_weight': 10.0,
         'one_hot_scale': 4.0,
-        'num_steps': 60_000,
+        'num_steps': 30_000,
         'evaluate_every': 1000,
         'save_every': 1000,
     },
@@ -69,13 +67,7 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
     num_objects: int = _cli.flag(8, 'vectors of a sequence', 'identity', minimum=2)
     num_dims: int = _cli.flag(16, 'dimensions of a vector', 'identity', minimum=1)
     head: str = _cli.flag(
-        'mlp', "what reads the memory: mlp, the paper's, or distances, in stages", 'identity'
-    )
-    auxiliary_weight: float = _cli.flag(
-        0.0,
-        'training: weight of the loss of vectors and distances that --head=distances reads',
-        'identity',
-        minimum=0,
+        'mlp', "what reads the memory: mlp, the paper's, or distances, taught in stages", 'identity'
     )
     one_hot_scale: float = _cli.flag(
         1.0, 'what labels, n and m are multiplied by for the network', 'identity', 0.001, 1000
@@ -98,9 +90,6 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
         if self.mode == 'evaluate' and (self.num_processes or 1) > 1:
             raise ValueError(f'--mode=evaluate: wanted one process, got {self.num_processes}')
         _cli.choose('head', self.head, HEADS)
-        if self.head == 'mlp' and self.auxiliary_weight:
-            wanted = 'wanted 0 with --head=mlp, which reads no distances'
-            raise ValueError(f'--auxiliary_weight: {wanted}, got {self.auxiliary_weight}')
 
     def seeds(self) -> range:
         """Returns the seed of each network."""

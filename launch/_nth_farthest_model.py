@@ -3,13 +3,14 @@
 `--head=mlp` is the paper's: core, then after the last step an MLP of 4 x 256 units, ReLU on all of
 them, and one logit a label: Santoro et al. 2018, appendix A.1, https://arxiv.org/abs/1806.01822.
 
-`--head=distances` reads the memory in three stages: linearly every vector, vector m, and the
-question, n and m; from the vectors and the memory, by one layer of squared ReLU units, the
-distances, for squares of differences are what such a layer can add up; and from the distances and
-the question, by an MLP, the answer. In training an auxiliary loss tells after every step what the
-first two stages shall read: the vectors seen so far, the question, and the squared distances once m
-has been seen. The plateau of the bare task is that of a network which does not know yet what to
-keep and to compare. No evaluation sees any of it.
+`--head=distances` reads the memory in three stages. Linear maps read every vector, vector m, and
+the question, n and m. Of each vector beside vector m, a layer of units that square, the same for
+all, makes a distance: squares of differences are what it can add up. Of the distances and the
+question an MLP makes the answer. Every stage learns from a loss of its own, after every step,
+of what can be known by then: the first two are told the vectors, the question and the squared
+distances. No gradient goes from one stage to the one before, so the core learns to hold and to
+fetch, and is not disturbed by those that do not know yet what to make of it. In an evaluation
+nothing is told.
 
 Glossary of shapes:
   N: vectors of a sequence, its steps; D: dimensions; B: sequences.
@@ -82,7 +83,7 @@ def make_model(config: _nth_farthest_config.Config) -> Model:
             return _answer(outputs[-1], LAYERS, config.num_objects), None
         readings = _read(outputs, config.num_objects, config.num_dims)
         asked = jnp.concatenate([readings.distances[-1], readings.question[-1]], axis=-1)
-        return _answer(asked, LAYERS[1:], config.num_objects), readings
+        return _answer(jax.lax.stop_gradient(asked), LAYERS[1:], config.num_objects), readings
 
     network = hk.transform(forward)
     shape = config.num_objects, 1, size
@@ -102,13 +103,14 @@ def _answer(hidden: chex.Array, layers: tuple[int, ...], num_objects: int) -> ch
 def _read(outputs: chex.Array, num_objects: int, num_dims: int) -> Readings:
     """Reads vectors and distances from the outputs of the core after every step [N, B, size]."""
     flat = hk.Linear(num_objects * num_dims, name='vectors')(outputs)
+    vectors = flat.reshape(*flat.shape[:2], num_objects, num_dims)
     reference = hk.Linear(num_dims, name='reference')(outputs)
     question = hk.Linear(2 * num_objects, name='question')(outputs)
-    seen = jnp.concatenate([outputs, flat, reference], axis=-1)
-    # (x - y)^2 takes two units a dimension, and this is twice as many.
-    squares = jnp.square(jax.nn.relu(hk.Linear(4 * num_objects * num_dims, name='squares')(seen)))
-    distances = hk.Linear(num_objects, name='distances')(squares)
-    vectors = flat.reshape(*flat.shape[:2], num_objects, num_dims)
+    beside = jnp.broadcast_to(reference[..., None, :], vectors.shape)
+    pairs = jax.lax.stop_gradient(jnp.concatenate([vectors, beside], axis=-1))
+    # (x - y)^2 takes a unit for each dimension, but the more there are, the sooner they are found.
+    squares = jnp.square(hk.Linear(4 * num_dims, name='squares')(pairs))
+    distances = hk.Linear(1, name='distances')(squares)[..., 0]
     return Readings(vectors, reference, question, distances)
 
 
@@ -138,23 +140,19 @@ def scale(config: _nth_farthest_config.Config, inputs: chex.Array) -> chex.Array
 
 
 def loss(
-    config: _nth_farthest_config.Config,
-    model: Model,
-    params: chex.ArrayTree,
-    batch: Batch,
+    model: Model, params: chex.ArrayTree, batch: Batch
 ) -> tuple[losses.WeightedSum, Mapping[str, chex.Array]]:
     """Returns the loss, summed over sequences, and sums of what is shown beside it.
 
     Args:
-      config: the flags.
       model: the network.
       params: its parameters.
       batch: what to learn.
 
     Returns:
-      The cross entropy in nats with the auxiliary loss, and sums over the sequences:
-      'training_accuracy' counts right answers; `ERRORS`, of a head that reads these, add mean
-      squared errors in units of the variance.
+      The cross entropy in nats, with the mean squared errors of what the head reads, in units of
+      the variance; and sums over the sequences: 'training_accuracy' counts right answers, `ERRORS`
+      add those errors, if the head reads any.
     """
     logits, readings = model.apply(params, batch.inputs)
     answers, weights = batch.answers[0], jnp.ones(batch.answers.shape[1])
@@ -162,7 +160,7 @@ def loss(
     sums = {'training_accuracy': losses.accuracy(logits, answers, weights).total}
     if readings is not None:
         errors = _errors(readings, batch)
-        total += config.auxiliary_weight * sum(jnp.sum(error) for error in errors.values())
+        total += sum(jnp.sum(error) for error in errors.values())
         sums |= {name: jnp.sum(errors[name]) for name in ERRORS}
     return losses.WeightedSum(total, weight), sums
 

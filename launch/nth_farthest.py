@@ -115,7 +115,7 @@ def _make_task(
         params: chex.ArrayTree, batch: _nth_farthest_model.Batch, carry: tuple, keys: chex.Array
     ) -> tuple:
         del keys  # nothing in the network is random
-        value, sums = _nth_farthest_model.loss(config, model, params, batch)
+        value, sums = _nth_farthest_model.loss(model, params, batch)
         return value, carry, sums
 
     def sample(keys: chex.PRNGKey, step: chex.Array) -> _nth_farthest_model.Batch:

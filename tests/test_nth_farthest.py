@@ -215,10 +215,9 @@ def test_the_inside_of_several_seeds_is_the_firsts(side_by_side):
         ('--num_seeds=0', '--num_seeds: wanted at least 1, got 0'),
         ('--num_objects=1', '--num_objects: wanted at least 2, got 1'),
         ('--head=tail', '--head: wanted one of mlp, distances'),
-        ('--head=mlp', '--auxiliary_weight: wanted 0 with --head=mlp'),
         ('--mode=play', '--mode: wanted one of train, evaluate'),
         ('--mode=evaluate', '--mode=evaluate: wanted --run_dir=DIR'),
-        ('--auxiliary_weight=-1', '--auxiliary_weight: wanted at least 0'),
+        ('--one_hot_scale=0', '--one_hot_scale: wanted at least 0.001'),
     ],
 )
 def test_bad_flags_get_one_line(flags, wanted, capsys):
@@ -249,5 +248,5 @@ def test_presets_are_of_the_full_task(preset):
 
 def test_the_papers_recipe_has_nothing_beside_the_task():
     config = nth_farthest.Config(**nth_farthest.PRESETS['paper'])
-    assert (config.head, config.auxiliary_weight, config.one_hot_scale) == ('mlp', 0, 1)
+    assert (config.head, config.one_hot_scale) == ('mlp', 1)
     assert (config.batch_size, config.learning_rate, config.clip_norm) == (1600, 1e-4, 0)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,6 @@ CONFIG = _nth_farthest_config.Config(
     gate_style='memory',
     batch_size=B,
     head='distances',
-    auxiliary_weight=0.5,
     one_hot_scale=2.0,
 )
 KEYS = jax.random.split(jax.random.key(5), B)
@@ -75,7 +73,7 @@ def test_the_loss_is_that_of_a_loop():
     model = _nth_farthest_model.make_model(CONFIG)
     params = model.init(jax.random.key(0))
     batch = _nth_farthest_model.sample(CONFIG, KEYS)
-    value, sums = _nth_farthest_model.loss(CONFIG, model, params, batch)
+    value, sums = _nth_farthest_model.loss(model, params, batch)
     logits, readings = jax.tree.map(np.float64, model.apply(params, batch.inputs))
     batch = jax.tree.map(np.asarray, batch)
     total = right = of_vectors = of_distances = of_others = 0.0
@@ -101,8 +99,8 @@ def test_the_loss_is_that_of_a_loop():
         of_vectors += np.mean(vectors)
         of_others += np.mean(references) + np.mean(questions)
         of_distances += np.mean(distances)
-    auxiliary = 0.5 * (of_vectors + of_distances + of_others)
-    assert float(value.total) == pytest.approx(total + auxiliary, rel=1e-4)
+    total += of_vectors + of_distances + of_others
+    assert float(value.total) == pytest.approx(total, rel=1e-4)
     assert float(value.weight) == B
     assert float(sums['training_accuracy']) == right
     assert float(sums['vector_error']) == pytest.approx(of_vectors, rel=1e-4)
@@ -122,15 +120,10 @@ def test_distances_can_be_read_without_an_error():
     params = jax.tree.map(np.zeros_like, network.init(jax.random.key(0), outputs))
     params['vectors']['w'][: N * D] = np.eye(N * D)
     params['reference']['w'][N * D :] = np.eye(D)
-    given = outputs.shape[-1]
-    for label in range(N):
-        for dim in range(D):
-            place = label * D + dim
-            for unit, sign in ((2 * place, 1), (2 * place + 1, -1)):
-                params['squares']['w'][given + place, unit] = sign
-                params['squares']['w'][given + N * D + dim, unit] = -sign
-                # Squares of what has variance 1: a third of that is a squared distance.
-                params['distances']['w'][unit, label] = 1 / 3 / np.sqrt(D * 28 / 45)
+    for dim in range(D):
+        params['squares']['w'][[dim, D + dim], dim] = 1, -1
+        # Squares of what has variance 1: a third of that is a squared distance.
+        params['distances']['w'][dim] = 1 / 3 / np.sqrt(D * 28 / 45)
     params['distances']['b'][:] = -D * 2 / 3 / np.sqrt(D * 28 / 45)
     readings = network.apply(params, outputs)
     np.testing.assert_allclose(readings.vectors[0], batch.vectors.swapaxes(0, 1), rtol=1e-6)
@@ -145,7 +138,7 @@ def _m_vector(batch):
 
 def test_the_network_is_the_papers():
     """The core, an MLP of 4 x 256 with ReLU on all of them, and a logit a label."""
-    config = dataclasses.replace(CONFIG, head='mlp', auxiliary_weight=0.0)
+    config = dataclasses.replace(CONFIG, head='mlp')
     model = _nth_farthest_model.make_model(config)
     params = model.init(jax.random.key(0))
     batch = _nth_farthest_model.sample(config, KEYS)
@@ -207,12 +200,27 @@ def test_a_larger_evaluation_begins_with_the_smaller():
     assert seen[1] <= seen[2] <= seen[1] + 1.001
 
 
-def test_gradients_reach_every_parameter():
-    model = _nth_farthest_model.make_model(CONFIG)
-    params = model.init(jax.random.key(0))
-    batch = _nth_farthest_model.sample(CONFIG, KEYS)
-    grads = jax.grad(lambda p: _nth_farthest_model.loss(CONFIG, model, p, batch)[0].total)(params)
-    for module, leaves in grads.items():
+@pytest.mark.parametrize('head', _nth_farthest_config.HEADS)
+def test_gradients_reach_every_parameter(head):
+    config = dataclasses.replace(CONFIG, head=head)
+    for module, leaves in _gradients(config, lambda value, sums: value.total).items():
         for name, leaf in leaves.items():
             assert np.any(leaf), f'{module}/{name}'
-    chex.assert_tree_all_finite(grads)
+            assert np.all(np.isfinite(leaf)), f'{module}/{name}'
+
+
+def test_no_stage_of_the_head_disturbs_the_one_before():
+    def reached(pick):
+        grads = _gradients(CONFIG, lambda value, sums: pick(value.total, sums))
+        return {module for module, leaves in grads.items() if any(map(np.any, leaves.values()))}
+
+    assert reached(lambda total, sums: sums['distance_error']) == {'squares', 'distances'}
+    assert reached(lambda total, sums: sums['vector_error']) == {'relational_memory', 'vectors'}
+
+
+def _gradients(config, pick):
+    model = _nth_farthest_model.make_model(config)
+    batch = _nth_farthest_model.sample(config, KEYS)
+    params = model.init(jax.random.key(0))
+    grads = jax.grad(lambda p: pick(*_nth_farthest_model.loss(model, p, batch)))(params)
+    return jax.tree.map(np.asarray, grads)
