@@ -49,6 +49,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         'evaluate_every': 1000,
         'save_every': 1000,
     },
+    # Four vectors of two dimensions, to look at within a minute or two.
+    'small': {
+        'num_objects': 4,
+        'num_dims': 2,
+        'mem_slots': 8,
+        'total_units': 512,
+        'num_heads': 1,
+        'attention_mlp_layers': 2,
+        'gate_style': 'memory',
+        'batch_size': 64,
+        'learning_rate': 3e-3,
+        'schedule': 'cosine',
+        'warmup_steps': 100,
+        'clip_norm': 1.0,
+        'head': 'distances',
+        'one_hot_scale': 4.0,
+        'num_steps': 2000,
+        'evaluate_every': 500,
+        'save_every': 500,
+        'final_evaluation_size': 10_000,
+    },
 }
 
 
@@ -56,7 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 class Config(_cores.Config, _supervised.Config, _processes.Config):
     """Nth Farthest; see --preset=paper for Santoro et al. 2018, appendix A.1."""
 
-    preset: str = _cli.flag('cpu', 'defaults of the other flags: cpu or paper', 'free')
+    preset: str = _cli.flag('cpu', 'defaults of the other flags: cpu, paper or small', 'free')
     mode: str = _cli.flag('train', 'train or evaluate', 'free')
     num_seeds: int = _cli.flag(
         1,

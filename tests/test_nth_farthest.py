@@ -10,7 +10,6 @@ from launch import (
     _cli,
     _errors,
     _inspection,
-    _nth_farthest_config,
     _nth_farthest_model,
     _plots,
     _report,
@@ -95,14 +94,15 @@ def test_baselines_train(core, tmp_path, capsys):
     assert f'{core}: ' in capsys.readouterr().out
 
 
-def test_an_update_in_parts_is_nearly_the_same(whole, tmp_path):
-    run_dir = tmp_path / 'run'
-    assert _main(*_flags(run_dir, '--accumulate=2', '--num_steps=150')) == 0
-    first, other = (
-        next(row for row in _report.read_metrics(folder / 'metrics.jsonl') if 'loss' in row)
-        for folder in (run_dir, whole[0])
-    )
-    assert first['loss'] == pytest.approx(other['loss'], rel=0.02)
+def test_an_update_in_parts_is_nearly_the_same(tmp_path):
+    found = []
+    for parts in (1, 2):
+        run_dir = tmp_path / str(parts)
+        sizes = '--num_steps=20', '--log_every=20', '--final_evaluation_size=100'
+        assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
+        rows = _report.read_metrics(run_dir / 'metrics.jsonl')
+        found.append(next(row['loss'] for row in rows if 'loss' in row))
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_its_inside_is_told_in_the_tasks_terms(whole):
@@ -237,7 +237,7 @@ def test_another_size_does_not_fit_the_checkpoint(whole, capsys):
     assert 'num_dims' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('preset', _nth_farthest_config.PRESETS)
+@pytest.mark.parametrize('preset', ['paper', 'cpu'])
 def test_presets_are_of_the_full_task(preset):
     config = nth_farthest.Config(**nth_farthest.PRESETS[preset])
     assert (config.num_objects, config.num_dims) == (8, 16)
