@@ -1,7 +1,6 @@
 """Looks inside the Relational Memory Core of a trained run.
 
   python -m launch.attention --run_dir=RUN
-  python -m launch.attention --example=True      trains a small memory first, a minute or two
   python -m launch.attention --run_dir=runs/lm-pydoc-rmc --prompt="returns a list of"
 
 writes two files beside the run's checkpoints. `attention.html` is a page without network, on which
@@ -24,10 +23,7 @@ from launch import (
     _errors,
     _inspection,
     _run_directory,
-    nth_farthest,
 )
-
-EXAMPLE_DIR = 'runs/example'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +31,6 @@ class Config:
     """Shows what happens inside a trained Relational Memory Core, as a page and as a picture."""
 
     run_dir: str | None = _cli.flag(None, 'of a run whose core is the RMC', 'free')
-    example: bool = _cli.flag(
-        False, f'train nth_farthest --preset=small first, in --run_dir or {EXAMPLE_DIR}', 'free'
-    )
     output: str | None = _cli.flag(
         None, 'the page, NAME.html, and beside it NAME.png; default RUN/attention.html', 'free'
     )
@@ -65,9 +58,9 @@ def run(config: Config) -> dict[str, str]:
     Raises:
       RunError, DataError: the run cannot be looked at, or a file not be written.
     """
-    run_dir = _train_example(config.run_dir or EXAMPLE_DIR) if config.example else config.run_dir
+    run_dir = config.run_dir
     if run_dir is None:
-        message = '--run_dir: wanted the directory of a trained run, or --example=True, got none'
+        message = '--run_dir: wanted the directory of a trained run, got none'
         raise _errors.RunError(_errors.USAGE, message)
     if not os.path.isdir(os.path.join(run_dir, 'checkpoints')):
         message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
@@ -90,14 +83,6 @@ def run(config: Config) -> dict[str, str]:
     print(f'page         {page}')
     print(f'picture      {picture}')
     return {'page': str(page), 'picture': str(picture)}
-
-
-def _train_example(run_dir: str) -> str:
-    """Trains the small memory, or goes on with it, and returns its directory."""
-    words = ['--preset=small', f'--run_dir={run_dir}']
-    presets = nth_farthest.PRESETS
-    nth_farthest.run(_cli.parse(nth_farthest.Config, words, 'nth_farthest', presets))
-    return run_dir
 
 
 if __name__ == '__main__':

@@ -53,11 +53,7 @@ def test_output_says_where(run_dir, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('flags', 'code', 'message'),
     [
-        (
-            [],
-            _errors.USAGE,
-            '--run_dir: wanted the directory of a trained run, or --example=True, got none',
-        ),
+        ([], _errors.USAGE, '--run_dir: wanted the directory of a trained run, got none'),
         (['--run_dir=/nowhere'], _errors.BAD_DATA, 'wanted the directory of a trained run'),
         (['--run_dir=/nowhere', '--max_steps=0'], _errors.USAGE, '--max_steps: wanted at least 1'),
         (['--run_dir=/nowhere', '--output=a.pdf'], _errors.USAGE, 'a name that ends in .html'),
