@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'attention_mlp_layers': 2,
         'gate_style': 'memory',
         'batch_size': 64,
-        'learning_rate': 2e-3,
+        'learning_rate': 4e-3,
         'schedule': 'cosine',
         'warmup_steps': 300,
         'clip_norm': 1.0,

@@ -6,11 +6,11 @@ them, and one logit a label: Santoro et al. 2018, appendix A.1, https://arxiv.or
 `--head=distances` reads the memory in three stages. Linear maps read every vector, vector m, and
 the question, n and m. Of each vector beside vector m, a layer of units that square, the same for
 all, makes a distance: squares of differences are what it can add up. Of the distances and the
-question an MLP makes the answer. Every stage learns from a loss of its own, after every step,
-of what can be known by then: the first two are told the vectors, the question and the squared
-distances. No gradient goes from one stage to the one before, so the core learns to hold and to
-fetch, and is not disturbed by those that do not know yet what to make of it. In an evaluation
-nothing is told.
+question an MLP makes the answer. Every stage learns from a loss of its own, of what can be known by
+then: the first two after every step, told the vectors, the question and the squared distances; the
+last after the last step, of what was asked and of every other n. No gradient goes from one stage
+to the one before, so the core learns to hold and to fetch, and is not disturbed by those that do
+not know yet what to make of it. In an evaluation nothing is told.
 
 Glossary of shapes:
   N: vectors of a sequence, its steps; D: dimensions; B: sequences.
@@ -46,6 +46,7 @@ class Batch(NamedTuple):
 
     inputs: chex.Array  # [N, B, D + 3 N], one-hots scaled
     answers: chex.Array  # [1, B] int32
+    ranking: chex.Array  # [N n, B] int32, the answer if n were asked
     n: chex.Array  # [1, B] int32
     m: chex.Array  # [1, B] int32
     vectors: chex.Array  # [N labels, B, D], variance 1
@@ -67,7 +68,8 @@ class Model(NamedTuple):
 
     init: Callable[[chex.PRNGKey], chex.ArrayTree]
     logits: Callable[[chex.ArrayTree, chex.Array], chex.Array]  # inputs -> [B, N]
-    # inputs -> logits, readings; the paper's head has none
+    # inputs -> logits [1, B, N] of what is asked; of --head=distances [1 + N n, B, N], of every n
+    # after it, and what it reads
     apply: Callable[[chex.ArrayTree, chex.Array], tuple[chex.Array, Readings | None]]
 
 
@@ -80,16 +82,16 @@ def make_model(config: _nth_farthest_config.Config) -> Model:
         state = core.initial_state(inputs.shape[1])
         outputs, _ = unrolling.unroll(core, inputs, state)
         if config.head == 'mlp':
-            return _answer(outputs[-1], LAYERS, config.num_objects), None
+            return _answer(outputs[-1:], LAYERS, config.num_objects), None
         readings = _read(outputs, config.num_objects, config.num_dims)
-        asked = jnp.concatenate([readings.distances[-1], readings.question[-1]], axis=-1)
-        return _answer(jax.lax.stop_gradient(asked), LAYERS[1:], config.num_objects), readings
+        asked = jax.lax.stop_gradient(_questions(readings))
+        return _answer(asked, LAYERS[1:], config.num_objects), readings
 
     network = hk.transform(forward)
     shape = config.num_objects, 1, size
     return Model(
         jax.jit(lambda key: network.init(key, jnp.zeros(shape))),
-        lambda params, inputs: network.apply(params, None, inputs)[0],
+        lambda params, inputs: network.apply(params, None, inputs)[0][0],
         lambda params, inputs: network.apply(params, None, inputs),
     )
 
@@ -114,6 +116,23 @@ def _read(outputs: chex.Array, num_objects: int, num_dims: int) -> Readings:
     return Readings(vectors, reference, question, distances)
 
 
+def _questions(readings: Readings) -> chex.Array:
+    """Returns what is asked after the last step, as it is read and for every n: [1 + N, B, 3 N]."""
+    distances, question = readings.distances[-1], readings.question[-1]
+    num_objects = distances.shape[-1]
+    n = _standardize(jnp.eye(num_objects))[:, None]  # [N n, 1, N]
+    n, m = jnp.broadcast_arrays(n, question[None, :, num_objects:])
+    every = jnp.concatenate([question[None], jnp.concatenate([n, m], axis=-1)])
+    repeated = jnp.broadcast_to(distances, (len(every), *distances.shape))
+    return jnp.concatenate([repeated, every], axis=-1)
+
+
+def _standardize(one_hots: chex.Array) -> chex.Array:
+    """Brings one-hots [..., N] to mean 0 and variance 1."""
+    num_objects = one_hots.shape[-1]
+    return (one_hots * num_objects - 1) * (num_objects - 1) ** -0.5
+
+
 def sample(config: _nth_farthest_config.Config, keys: chex.PRNGKey) -> Batch:
     """Draws sequences on the device, one for each of the keys [B]."""
     questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)
@@ -122,6 +141,7 @@ def sample(config: _nth_farthest_config.Config, keys: chex.PRNGKey) -> Batch:
     return Batch(
         scale(config, questions.inputs),
         questions.answers[None],
+        jnp.argsort(-distances, axis=1).T.astype(jnp.int32),
         questions.n[None],
         questions.m[None],
         nth_farthest.by_label(questions.vectors, questions.labels) * _VECTOR_VARIANCE**-0.5,
@@ -150,17 +170,18 @@ def loss(
       batch: what to learn.
 
     Returns:
-      The cross entropy in nats, with the mean squared errors of what the head reads, in units of
-      the variance; and sums over the sequences: 'training_accuracy' counts right answers, `ERRORS`
+      The cross entropy in nats, with its mean over every n and the mean squared errors of what the
+      head reads, in units of the variance, if it reads; and sums over the sequences: 'training_accuracy' counts right answers, `ERRORS`
       add those errors, if the head reads any.
     """
     logits, readings = model.apply(params, batch.inputs)
-    answers, weights = batch.answers[0], jnp.ones(batch.answers.shape[1])
-    total, weight = losses.cross_entropy(logits, answers, weights)
-    sums = {'training_accuracy': losses.accuracy(logits, answers, weights).total}
+    weights = jnp.ones(batch.answers.shape)
+    total, weight = losses.cross_entropy(logits[:1], batch.answers, weights)
+    sums = {'training_accuracy': losses.accuracy(logits[:1], batch.answers, weights).total}
     if readings is not None:
+        others = losses.cross_entropy(logits[1:], batch.ranking, jnp.ones(batch.ranking.shape))
         errors = _errors(readings, batch)
-        total += sum(jnp.sum(error) for error in errors.values())
+        total += others.total / len(batch.ranking) + sum(jnp.sum(error) for error in errors.values())
         sums |= {name: jnp.sum(errors[name]) for name in ERRORS}
     return losses.WeightedSum(total, weight), sums
 
@@ -171,7 +192,7 @@ def _errors(readings: Readings, batch: Batch) -> dict[str, chex.Array]:
     n, m = (jax.nn.one_hot(x[0], num_objects) for x in (batch.n, batch.m))  # [B, N]
     m_shown = jnp.any(batch.shown & (m > 0), axis=-1, keepdims=True)  # [N steps, B, 1]
     m_vector = jnp.einsum('nbd,bn->bd', batch.vectors, m)
-    question = (jnp.concatenate([n, m], axis=-1) * num_objects - 1) * (num_objects - 1) ** -0.5
+    question = jnp.concatenate([_standardize(n), _standardize(m)], axis=-1)
     vectors = jnp.mean(jnp.square(readings.vectors - batch.vectors.swapaxes(0, 1)), axis=-1)
     reference = jnp.mean(jnp.square(readings.reference - m_vector), axis=-1, keepdims=True)
     distances = jnp.square(readings.distances - batch.distances.T)

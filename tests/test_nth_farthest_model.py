@@ -76,11 +76,12 @@ def test_the_loss_is_that_of_a_loop():
     value, sums = _nth_farthest_model.loss(model, params, batch)
     logits, readings = jax.tree.map(np.float64, model.apply(params, batch.inputs))
     batch = jax.tree.map(np.asarray, batch)
-    total = right = of_vectors = of_distances = of_others = 0.0
+    total = right = of_vectors = of_distances = of_others = of_every_n = 0.0
     for row in range(B):
         answer, m = int(batch.answers[0, row]), int(batch.m[0, row])
-        total += np.log(np.sum(np.exp(logits[row]))) - logits[row, answer]
-        right += logits[row].argmax() == answer
+        total += _nats(logits[0, row], answer)
+        right += logits[0, row].argmax() == answer
+        of_every_n += np.mean([_nats(logits[1 + n, row], batch.ranking[n, row]) for n in range(N)])
         vectors, references, distances, questions = [], [], [], []
         asked = np.concatenate([np.eye(N)[int(batch.n[0, row])], np.eye(N)[m]])
         asked = (asked - 1 / N) / np.sqrt((1 - 1 / N) / N)
@@ -99,12 +100,41 @@ def test_the_loss_is_that_of_a_loop():
         of_vectors += np.mean(vectors)
         of_others += np.mean(references) + np.mean(questions)
         of_distances += np.mean(distances)
-    total += of_vectors + of_distances + of_others
+    total += of_vectors + of_distances + of_others + of_every_n
     assert float(value.total) == pytest.approx(total, rel=1e-4)
     assert float(value.weight) == B
     assert float(sums['training_accuracy']) == right
     assert float(sums['vector_error']) == pytest.approx(of_vectors, rel=1e-4)
     assert float(sums['distance_error']) == pytest.approx(of_distances, rel=1e-4)
+
+
+def _nats(logits, answer):
+    return np.log(np.sum(np.exp(logits))) - logits[answer]
+
+
+def test_every_n_has_the_answer_that_it_would_have_if_it_were_asked():
+    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    questions = nth_farthest.sample(KEYS, N, D)
+    for n in range(N):
+        ask = jnp.full_like(questions.n, n)
+        other = nth_farthest.ask(questions.vectors, questions.labels, ask, questions.m)
+        np.testing.assert_array_equal(batch.ranking[n], other.answers)
+
+
+def test_every_n_is_asked_beside_the_distances_that_are_read():
+    """Where n and m are read without an error, the question itself is one of those for every n."""
+    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    one_hots = [(np.eye(N)[x[0]] - 1 / N) / np.sqrt((1 - 1 / N) / N) for x in (batch.n, batch.m)]
+    exact = jnp.asarray(np.concatenate(one_hots, axis=-1), jnp.float32)
+    readings = _nth_farthest_model.Readings(
+        batch.vectors, batch.vectors, exact[None], batch.distances.T[None]
+    )
+    asked = np.asarray(_nth_farthest_model._questions(readings))
+    assert asked.shape == (1 + N, B, 3 * N)
+    np.testing.assert_array_equal(asked[0], np.concatenate([batch.distances.T, exact], axis=-1))
+    for row, n in enumerate(batch.n[0].tolist()):
+        np.testing.assert_allclose(asked[1 + n, row], asked[0, row], atol=1e-6)
+    assert len(np.unique(asked[1:, 0], axis=0)) == N
 
 
 def test_distances_can_be_read_without_an_error():
@@ -144,7 +174,7 @@ def test_the_network_is_the_papers():
     batch = _nth_farthest_model.sample(config, KEYS)
     logits, readings = model.apply(params, batch.inputs)
     assert readings is None
-    np.testing.assert_array_equal(model.logits(params, batch.inputs), logits)
+    np.testing.assert_array_equal(model.logits(params, batch.inputs), logits[0])
 
     def core_alone(inputs):
         core = _nth_farthest_model._cores.make(config, D + 3 * N)
@@ -158,7 +188,7 @@ def test_the_network_is_the_papers():
         hidden = np.maximum(hidden @ np.float64(params[name]['w']) + params[name]['b'], 0)
         assert hidden.shape == (B, 256)
     expected = hidden @ np.float64(params['answer']['w']) + params['answer']['b']
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_evaluations_are_of_the_full_task_and_of_the_same_sequences():
