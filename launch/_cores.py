@@ -1,13 +1,15 @@
 """The recurrent cores that programs offer, behind one factory and one set of flags.
 
 Glossary of shapes:
-  D: input size; h: units of an LSTM; P: parameters; F, L, H: model size, layers and heads of a
-  Transformer; of a DNC W: word size, R: read heads, L: layers of the controller, h: their units.
+  D: input size; P: parameters; of an LSTM L: layers, h: their units; F, L, H: model size, layers
+  and heads of a Transformer; of a DNC W: word size, R: read heads, L: layers of the controller, h:
+  their units; of an EntNet K: cells, h: their units.
 """
 
 from collections.abc import Callable, Mapping
 import dataclasses
 import math
+import re
 from typing import Any
 
 import chex
@@ -18,15 +20,18 @@ import jax.numpy as jnp
 from launch import _cli
 import relational_rnn
 
-NAMES = ('rmc', 'lstm', 'transformer', 'dnc')
-_MODULES = ('relational_memory', 'lstm', 'transformer', 'dnc')  # what Haiku calls their modules
+NAMES = ('rmc', 'lstm', 'transformer', 'dnc', 'entnet')
+# What Haiku calls their modules, and numbers if there are several.
+_MODULES = re.compile('(relational_memory|lstm|transformer|dnc|entity_network)(_[0-9]+)?(/.*)?')
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The flags of a core; Santoro et al. 2018, appendix A.4, chose the defaults for words."""
 
-    core: str = _cli.flag('rmc', 'the recurrent core: rmc, lstm, transformer or dnc', 'identity')
+    core: str = _cli.flag(
+        'rmc', 'the recurrent core: rmc, lstm, transformer, dnc or entnet', 'identity'
+    )
     mem_slots: int = _cli.flag(1, 'rmc: slots of the memory', 'identity', minimum=1)
     total_units: int = _cli.flag(2500, 'rmc: units of all slots together', 'identity', minimum=1)
     num_heads: int = _cli.flag(4, 'rmc: attention heads', 'identity', minimum=1)
@@ -34,7 +39,12 @@ class Config:
     attention_mlp_layers: int = _cli.flag(5, 'rmc: layers of the MLP', 'identity', minimum=1)
     gate_style: str = _cli.flag('unit', 'rmc: gates, unit, memory or none', 'identity')
     output_gate: bool = _cli.flag(False, "rmc: the paper's equations with output gate", 'identity')
-    lstm_size: int = _cli.flag(0, 'lstm: units; 0 for as many parameters as rmc', 'identity', 0)
+    lstm_size: int = _cli.flag(
+        0, 'lstm: units of a layer; 0 for as many parameters as rmc', 'identity', 0
+    )
+    lstm_layers: int = _cli.flag(
+        1, 'lstm: layers; several all see the input and are all seen', 'identity', minimum=1
+    )
     transformer_layers: int = _cli.flag(4, 'transformer: layers', 'identity', minimum=1)
     transformer_heads: int = _cli.flag(4, 'transformer: attention heads', 'identity', minimum=1)
     transformer_size: int = _cli.flag(
@@ -53,6 +63,10 @@ class Config:
     )
     dnc_controller_layers: int = _cli.flag(
         2, 'dnc: layers of the controller', 'identity', minimum=1
+    )
+    entnet_cells: int = _cli.flag(4, 'entnet: memory cells', 'identity', minimum=1)
+    entnet_size: int = _cli.flag(
+        0, 'entnet: units of a cell; 0 for as many parameters as rmc', 'identity', minimum=0
     )
 
     def __post_init__(self) -> None:
@@ -83,19 +97,19 @@ def make(config: Config, input_size: int) -> hk.RNNCore:
       input_size: D, by which the other cores find their sizes.
     """
     if config.core == 'lstm':
-        return hk.LSTM(
-            config.lstm_size or lstm_size(num_parameters(config, input_size), input_size)
-        )
+        return _lstm(config, input_size)
     if config.core == 'transformer':
         return _transformer(config, input_size)
     if config.core == 'dnc':
         return _dnc(config, input_size)
+    if config.core == 'entnet':
+        return _entnet(config, input_size)
     return _relational_memory(config)
 
 
 def count(params: Mapping[str, Mapping[str, Any]]) -> int:
-    """Counts the parameters of the core among those of a whole network."""
-    modules = [module for module in params if module.split('/')[0] in _MODULES]
+    """Counts the parameters of the cores among those of a whole network."""
+    modules = [module for module in params if _MODULES.fullmatch(module)]
     return hk.data_structures.tree_size([params[module] for module in modules])
 
 
@@ -121,10 +135,13 @@ def num_parameters(config: Config, input_size: int) -> int:
     return count(params)
 
 
-def lstm_size(num_params: int, input_size: int) -> int:
-    """Returns the units h of the LSTM with at most P = 4 h (D + h + 1) parameters, at least 1."""
-    half = (input_size + 1) / 2
-    return max(1, math.floor(math.sqrt(num_params / 4 + half * half) - half))
+def lstm_size(num_params: int, input_size: int, num_layers: int = 1) -> int:
+    """Returns the units h of a layer of the LSTM with at most P parameters, at least 1.
+
+    The first layer has 4 h (D + h + 1), and each other, which also sees the one before it,
+    4 h (D + 2 h + 1): P = 4 (2 L - 1) h^2 + 4 L (D + 1) h.
+    """
+    return max(1, _largest(4 * (2 * num_layers - 1), 4 * num_layers * (input_size + 1), num_params))
 
 
 def transformer_size(num_params: int, input_size: int, num_layers: int, num_heads: int) -> int:
@@ -133,9 +150,17 @@ def transformer_size(num_params: int, input_size: int, num_layers: int, num_head
     P = 12 L F^2 + (D + 13 L + 3) F: queries, keys, values and output are 4 F^2 of each layer, the
     MLP 8 F^2. F is a multiple of 2 H, for heads are of even size, and at least 2 H.
     """
-    half = (input_size + 13 * num_layers + 3) / (24 * num_layers)
-    size = math.sqrt(num_params / (12 * num_layers) + half * half) - half
-    return 2 * num_heads * max(1, math.floor(size / (2 * num_heads)))
+    size = _largest(12 * num_layers, input_size + 13 * num_layers + 3, num_params)
+    return 2 * num_heads * max(1, size // (2 * num_heads))
+
+
+def entnet_size(num_params: int, input_size: int, num_cells: int) -> int:
+    """Returns the units h of an EntNet's cells with at most P parameters, at least 1.
+
+    The input's map has (D + 1) h, the keys K h and the LSTM, which all cells share and which sees
+    input, key and its own output, 4 h (3 h + 1): P = 12 h^2 + (D + K + 5) h.
+    """
+    return max(1, _largest(12, input_size + num_cells + 5, num_params))
 
 
 def dnc_controller_size(config: Config, num_params: int, input_size: int) -> int:
@@ -154,8 +179,27 @@ def dnc_controller_size(config: Config, num_params: int, input_size: int) -> int
     if config.dnc_controller == 'lstm':
         squares = 9 * layers - 4
         units = 4 * layers * (input_size + seen) + layers * interface + seen
-    discriminant = units * units + 4 * squares * max(0, num_params - interface)
-    return max(1, (math.isqrt(discriminant) - units) // (2 * squares))
+    return max(1, _largest(squares, units, num_params - interface))
+
+
+def _largest(squares: int, units: int, limit: int) -> int:
+    """Returns the largest whole number n with squares n^2 + units n <= limit, at least 0."""
+    discriminant = units * units + 4 * squares * max(0, limit)
+    return (math.isqrt(discriminant) - units) // (2 * squares)
+
+
+def _lstm(config: Config, input_size: int) -> hk.RNNCore:
+    layers = config.lstm_layers
+    size = config.lstm_size or lstm_size(num_parameters(config, input_size), input_size, layers)
+    if layers == 1:
+        return hk.LSTM(size)
+    return hk.deep_rnn_with_skip_connections([hk.LSTM(size) for _ in range(layers)])
+
+
+def _entnet(config: Config, input_size: int) -> relational_rnn.EntityNetwork:
+    cells = config.entnet_cells
+    size = config.entnet_size or entnet_size(num_parameters(config, input_size), input_size, cells)
+    return relational_rnn.EntityNetwork(cells, size)
 
 
 def _dnc(config: Config, input_size: int) -> relational_rnn.DNC:

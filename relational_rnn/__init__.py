@@ -2,6 +2,7 @@
 
 from relational_rnn.core import RelationalMemory as RelationalMemory
 from relational_rnn.dnc import DNC as DNC
+from relational_rnn.entity_network import EntityNetwork as EntityNetwork
 from relational_rnn.memory import GatedState as GatedState
 from relational_rnn.sonnet import params_from_sonnet as params_from_sonnet
 from relational_rnn.sonnet import params_to_sonnet as params_to_sonnet

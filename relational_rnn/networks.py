@@ -5,14 +5,18 @@ networks", section 4.3 and appendix A.4, https://arxiv.org/abs/1806.01822. The p
 softmax to the 512-wide embeddings and does not mention how the core's wider output becomes 512
 wide; as in the public ports, a linear layer does it.
 
+`SequenceToSequence` is the encoder-decoder of section 4.2 and appendix A.2, which reads a program
+character by character and then says the digits of its result.
+
 In bfloat16 the matrix products of core, projection and softmax round their factors; parameters,
 their gradients, states, layer norms, gates and all softmaxes stay in float32.
 
 Glossary of shapes:
-  T: time; B: batch; V: words of the vocabulary; E: embedding size.
+  T: time; B: batch; V: words of the vocabulary, or classes; E: embedding size.
+  D: input size; A: steps of an answer; Y: output size of a core.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 from typing import Any
 
@@ -27,6 +31,8 @@ from relational_rnn import losses, softmax, unrolling
 
 # The modules that multiply by matrices; all cores but the RMC are made of `hk.Linear`.
 MULTIPLIERS = (core_lib.RelationalMemory, hk.Linear)
+# What a decoder is fed: zeros; its own last prediction; in training the true one, else its own.
+DECODINGS = ('non_autoregressive', 'autoregressive', 'teacher_forcing')
 
 
 class LanguageModel(hk.Module):
@@ -144,6 +150,144 @@ class LanguageModel(hk.Module):
         """The embeddings, [V, E]; small, for they are the softmax's weights too."""
         init = hk.initializers.TruncatedNormal(self._shape[1] ** -0.5)
         return hk.get_parameter('embeddings', self._shape, init=init)
+
+
+class SequenceToSequence(hk.Module):
+    """Reads a sequence with one core and says another: its end state starts the decoding core.
+
+    Every output of the decoder goes through an MLP, ReLU on all of its layers, and a linear map to
+    logits. The paper's best results were with a decoder that is fed zeros, in training as in tests:
+    all that it says comes from the memory. Its words on that, "model predictions only were used
+    during training", may also mean a decoder that is fed its own predictions; both are here.
+    """
+
+    def __init__(
+        self,
+        encoder: hk.RNNCore,
+        decoder: hk.RNNCore,
+        num_classes: int,
+        mlp_layers: Sequence[int] = (256, 256, 256, 256),
+        name: str | None = None,
+    ):
+        """Makes a network around two cores, or around one.
+
+        Args:
+          encoder: reads.
+          decoder: answers; takes inputs and has states like the encoder, or is the same object,
+            which shares the weights.
+          num_classes: V, at most D.
+          mlp_layers: units of the layers between a core's output and the logits.
+          name: the module's name.
+
+        Raises:
+          ValueError: if there are no classes.
+        """
+        super().__init__(name=name)
+        if num_classes < 1:
+            raise ValueError(f'num_classes is a whole number of at least 1, got {num_classes}.')
+        self._encoder = encoder
+        self._decoder = decoder
+        self._num_classes = num_classes
+        self._mlp = hk.nets.MLP(mlp_layers, activate_final=True, name='mlp')
+        self._logits = hk.Linear(num_classes, name='logits')
+
+    def __call__(
+        self,
+        inputs: chex.Array,
+        lengths: chex.Array,
+        targets: chex.Array,
+        decoding: str = 'non_autoregressive',
+        teacher: bool = False,
+    ) -> chex.Array:
+        """Returns the logits of every step of the answers.
+
+        Args:
+          inputs: [T, B, D]; what they hold behind the lengths does not matter.
+          lengths: [B] whole numbers, of the sequences to read.
+          targets: class ids [A, B]; they tell A, and with teacher forcing in training what the
+            decoder is fed. Otherwise their values are not looked at.
+          decoding: one of `DECODINGS`. The first step is always fed zeros; a class is fed as a
+            one-hot of size D, and no gradient goes through the choice of a class.
+          teacher: True in training: only then are targets ever fed.
+
+        Returns:
+          [A, B, V].
+
+        Raises:
+          ValueError: for another decoding, and if the shapes, dtypes or states do not fit.
+        """
+        self._check(inputs, targets, decoding)
+        state = self._encoder.initial_state(inputs.shape[1])
+        self._check_states(state, self._decoder.initial_state(inputs.shape[1]))
+        _, state = unrolling.unroll(self._encoder, inputs, state, lengths=lengths)
+        if decoding == 'non_autoregressive':
+            fed = jnp.zeros((*targets.shape, inputs.shape[-1]), inputs.dtype)
+        elif decoding == 'teacher_forcing' and teacher:
+            fed = shifted_one_hots(targets, inputs.shape[-1]).astype(inputs.dtype)
+        else:
+            return self._feed_back(inputs, targets.shape[0], state)
+        outputs, _ = unrolling.unroll(self._decoder, fed, state)
+        return self._classify(outputs)
+
+    def _feed_back(self, inputs: chex.Array, num_steps: int, state: chex.ArrayTree) -> chex.Array:
+        """Returns the logits [A, B, V] of a decoder that is fed what it has just said."""
+
+        def advance(now: chex.Array, before: tuple) -> tuple[chex.Array, tuple]:
+            del now
+            fed, state = before
+            output, state = self._decoder(fed, state)
+            logits = self._classify(output)
+            choice = jax.nn.one_hot(jnp.argmax(logits, axis=-1), fed.shape[-1], dtype=fed.dtype)
+            return logits, (choice, state)
+
+        start = jnp.zeros_like(inputs[0]), state
+        return hk.dynamic_unroll(advance, jnp.arange(num_steps), start)[0]
+
+    def _classify(self, outputs: chex.Array) -> chex.Array:
+        """Returns logits [..., V] of a core's outputs [..., Y]."""
+        return self._logits(self._mlp(outputs))
+
+    def _check(self, inputs: chex.Array, targets: chex.Array, decoding: str) -> None:
+        """Raises where arguments do not fit; lengths are looked at by `unroll`."""
+        if decoding not in DECODINGS:
+            raise ValueError(f'decoding is one of {DECODINGS}, got {decoding!r}.')
+        if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[-1] < self._num_classes:
+            raise ValueError(
+                f'inputs are [T, B, D], none of them 0, with room for {self._num_classes} classes '
+                f'in D, got shape {inputs.shape}.'
+            )
+        if not jnp.issubdtype(inputs.dtype, jnp.floating):
+            raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
+        if targets.ndim != 2 or 0 in targets.shape or targets.shape[1] != inputs.shape[1]:
+            raise ValueError(
+                f'targets are [A, B] with B = {inputs.shape[1]} as in the inputs and at least one '
+                f'step, got shape {targets.shape}.'
+            )
+        if not jnp.issubdtype(targets.dtype, jnp.integer):
+            raise ValueError(f'targets are of an integer dtype, got {targets.dtype}.')
+
+    @staticmethod
+    def _check_states(encoded: chex.ArrayTree, decoded: chex.ArrayTree) -> None:
+        """Raises unless the states of both cores are alike."""
+        ours, theirs = (jax.tree.map(jnp.shape, state) for state in (encoded, decoded))
+        if ours != theirs:
+            raise ValueError(
+                f"the decoder's state has the shapes of the encoder's, {ours}, got {theirs}."
+            )
+
+
+def shifted_one_hots(ids: chex.Array, size: int) -> chex.Array:
+    """Returns what a decoder is fed that is told the class before: zeros first, then one-hots.
+
+    Args:
+      ids: class ids [A, B].
+      size: D.
+
+    Returns:
+      [A, B, D].
+    """
+    one_hots = jax.nn.one_hot(ids[:-1], size)
+    return jnp.concatenate([jnp.zeros((1, *one_hots.shape[1:])), one_hots])
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ SMALL = _cores.Config(mem_slots=2, total_units=24, num_heads=3, attention_mlp_la
 DNC = dataclasses.replace(
     SMALL, core='dnc', dnc_memory_size=6, dnc_word_size=5, dnc_reads=3, dnc_writes=2
 )
+LSTM = dataclasses.replace(SMALL, core='lstm', lstm_size=9)
 
 
 def _network(config, input_size):
@@ -83,6 +84,78 @@ def test_the_lstm_of_the_factory_is_the_one_that_was_sized():
     assert _cores.count(_params(config, 7)) == 4 * size * (7 + size + 1) <= limit
     given = dataclasses.replace(config, lstm_size=9)
     assert _cores.count(_params(given, 7)) == 4 * 9 * (7 + 9 + 1)
+
+
+@pytest.mark.parametrize('layers', [2, 3])
+@pytest.mark.parametrize(('input_size', 'units'), [(5, 24), (64, 240), (512, 48)])
+def test_a_layered_lstm_has_at_most_as_many_parameters_and_one_unit_more_would_be_too_many(
+    layers, input_size, units
+):
+    config = dataclasses.replace(SMALL, core='lstm', total_units=units, lstm_layers=layers)
+    limit = _cores.num_parameters(config, input_size)
+    size = _cores.lstm_size(limit, input_size, layers)
+    fits, too_many = (
+        _cores.count(_params(dataclasses.replace(config, lstm_size=s), input_size))
+        for s in (size, size + 1)
+    )
+    assert fits <= limit < too_many
+    assert _cores.lstm_size(fits, input_size, layers) == size
+    assert _cores.lstm_size(fits - 1, input_size, layers) == max(1, size - 1)
+    assert _cores.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+
+
+def test_the_layers_of_an_lstm_see_the_input_and_are_all_seen():
+    config = dataclasses.replace(SMALL, core='lstm', lstm_size=9, lstm_layers=3)
+    inputs, network = _network(config, 7)
+    params = jax.eval_shape(network.init, jax.random.key(0), inputs)
+    # Input and the layer's own last output, and in all layers but the first the layer below too.
+    shapes = {name: layer['w'].shape for name, layer in params.items()}
+    assert shapes == {
+        'lstm/linear': (7 + 9, 4 * 9),
+        'lstm_1/linear': (7 + 9 + 9, 4 * 9),
+        'lstm_2/linear': (7 + 9 + 9, 4 * 9),
+    }
+    assert jax.eval_shape(network.apply, params, None, inputs).shape == (3, 3 * 9)
+
+
+def test_one_layer_is_the_lstm_without_anything_around_it():
+    core = hk.transform(lambda: [_cores.make(LSTM, 7), *_cores.make(LSTM, 7).initial_state(2)])
+    made, *state = core.apply({}, None)
+    assert type(made) is hk.LSTM
+    assert [leaf.shape for leaf in state] == [(2, 9), (2, 9)]
+    assert list(_params(LSTM, 7)) == ['lstm/linear']
+
+
+@pytest.mark.parametrize('cells', [1, 4])
+@pytest.mark.parametrize(('input_size', 'units'), [(5, 24), (64, 240), (512, 48)])
+def test_the_entnet_has_at_most_as_many_parameters_and_one_unit_more_would_be_too_many(
+    cells, input_size, units
+):
+    config = dataclasses.replace(SMALL, core='entnet', total_units=units, entnet_cells=cells)
+    limit = _cores.num_parameters(config, input_size)
+    size = _cores.entnet_size(limit, input_size, cells)
+    fits, too_many = (
+        _cores.count(_params(dataclasses.replace(config, entnet_size=s), input_size))
+        for s in (size, size + 1)
+    )
+    assert fits <= limit < too_many
+    assert _cores.entnet_size(fits, input_size, cells) == size
+    assert _cores.entnet_size(fits - 1, input_size, cells) == max(1, size - 1)
+    assert _cores.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+
+
+def test_the_entnet_of_the_factory_has_the_cells_of_its_flags():
+    config = dataclasses.replace(SMALL, core='entnet', entnet_cells=5, entnet_size=6)
+    state = hk.transform(lambda: _cores.make(config, 7).initial_state(4)).apply({}, None)
+    assert [leaf.shape for leaf in state] == [(4, 5, 6)] * 2
+    inputs, network = _network(config, 7)
+    params = jax.eval_shape(network.init, jax.random.key(0), inputs)
+    assert jax.eval_shape(network.apply, params, None, inputs).shape == (3, 6)
+
+
+def test_cores_without_room_have_one_unit():
+    assert _cores.lstm_size(10, 5) == _cores.lstm_size(10, 5, 2) == 1
+    assert _cores.entnet_size(10, 5, 2) == 1
 
 
 @pytest.mark.parametrize('layers', [1, 3])
@@ -173,6 +246,20 @@ def test_counting_leaves_out_what_is_not_of_the_core():
     assert _cores.count(params) == _cores.num_parameters(SMALL, 7) == _sizes(params) - 24 * 5 - 5
 
 
+@pytest.mark.parametrize('core', _cores.NAMES)
+def test_counting_finds_every_core_beside_others_of_its_kind(core):
+    config = dataclasses.replace(SMALL, core=core, lstm_layers=2)
+
+    def network(inputs):
+        cores = [_cores.make(config, 7) for _ in range(2)]
+        outputs = [core(inputs, core.initial_state(len(inputs)))[0] for core in cores]
+        return hk.Linear(5, name='lstmlike')(sum(outputs))
+
+    params = jax.eval_shape(hk.transform(network).init, jax.random.key(0), jnp.zeros((2, 7)))
+    assert _cores.count(params) == 2 * _cores.count(_params(config, 7))
+    assert _cores.count(params) < _sizes(params)
+
+
 @pytest.mark.parametrize('gate_style', ['unit', 'memory', 'none'])
 @pytest.mark.parametrize('output_gate', [False, True])
 def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, output_gate):
@@ -187,7 +274,7 @@ def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'core': 'gru'}, r"--core: wanted one of rmc, lstm, transformer, dnc, got 'gru'"),
+        ({'core': 'gru'}, r"--core: wanted one of rmc, lstm, transformer, dnc, entnet, got 'gru'"),
         ({'gate_style': 'units'}, r'--gate_style: wanted one of unit, memory, none.*mean unit'),
         ({'num_heads': 5}, r'--total_units: wanted a multiple of .* 2 x 5, got 24'),
         ({'mem_slots': 7}, r'--total_units: wanted a multiple of .* 7 x 3, got 24'),
@@ -196,6 +283,9 @@ def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, 
         ({'num_blocks': 0}, r'--num_blocks: wanted at least 1, got 0'),
         ({'attention_mlp_layers': 0}, r'--attention_mlp_layers: wanted at least 1'),
         ({'lstm_size': -1}, r'--lstm_size: wanted at least 0, got -1'),
+        ({'lstm_layers': 0}, r'--lstm_layers: wanted at least 1, got 0'),
+        ({'entnet_cells': 0}, r'--entnet_cells: wanted at least 1, got 0'),
+        ({'entnet_size': -1}, r'--entnet_size: wanted at least 0, got -1'),
         ({'transformer_layers': 0}, r'--transformer_layers: wanted at least 1, got 0'),
         ({'transformer_heads': 0}, r'--transformer_heads: wanted at least 1, got 0'),
         ({'transformer_memory': 0}, r'--transformer_memory: wanted at least 1, got 0'),

@@ -1,0 +1,163 @@
+"""A recurrent entity network: a bank of LSTM cells with shared weights, keys of their own, gates.
+
+Santoro et al. 2018, "Relational recurrent neural networks", appendix A.2,
+https://arxiv.org/abs/1806.01822, compare with an "EntNet", a bank of LSTMs whose states are summed
+for the output. They give no equations. Those here put an LSTM in the place of the dynamic memory's
+own update in Henaff et al. 2017, "Tracking the world state with recurrent entity networks", section
+2.2, https://arxiv.org/abs/1612.03969:
+
+  s    = W x + b                              the input, encoded
+  g_j  = sigmoid(s . h_j + s . w_j)           whether it concerns cell j: by content and by key
+  h~_j, c~_j = LSTM([s, w_j], (h_j, c_j))     with the same weights for all cells
+  h_j <- h_j + g_j (h~_j - h_j),  and c_j likewise;  output: the sum of all h_j
+
+The keys w_j are learned; without them cells that begin alike and share their weights would stay
+alike. A gate moves a cell's state towards the LSTM's instead of adding to it, so that an input that
+does not concern a cell leaves it as it was; Henaff et al. normalise h_j to forget, which an LSTM
+does by itself.
+
+Glossary of shapes:
+  B: batch; ...: B, or nothing; D: input size; K: memory cells; h: units of a cell.
+"""
+
+from typing import NamedTuple
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+
+class EntityState(NamedTuple):
+    """What the cells remember; all zeros before the first step."""
+
+    hidden: chex.Array  # [..., K, h], between -1 and 1
+    cell: chex.Array  # [..., K, h]
+
+
+class EntityNetwork(hk.RNNCore):
+    """Memory cells that share an LSTM and are told apart by learned keys.
+
+    Takes inputs `[B, D]` and an `EntityState`, or the same without B; returns outputs `[B, h]` and
+    the next state, which is float32 at least. For linear maps in bfloat16 set a jmp policy
+    (`hk.mixed_precision`) for `hk.Linear`; all else stays in float32.
+    """
+
+    def __init__(self, num_cells: int, cell_size: int, name: str | None = None):
+        """Makes a core.
+
+        Args:
+          num_cells: K.
+          cell_size: h.
+          name: the module's name.
+
+        Raises:
+          ValueError: for a count below 1.
+        """
+        super().__init__(name=name)
+        for argument, value in (('num_cells', num_cells), ('cell_size', cell_size)):
+            if value < 1:
+                raise ValueError(f'{argument} is a whole number of at least 1, got {value}.')
+        self._shape = num_cells, cell_size
+        self._encoder = hk.Linear(cell_size, name='input')
+        # The LSTM's map of [s, w_j, h_j] in three parts, for s and w_j are mapped once for all.
+        init = hk.initializers.TruncatedNormal((3 * cell_size) ** -0.5)
+        self._from_input = hk.Linear(4 * cell_size, w_init=init, name='lstm_input')
+        self._from_keys = hk.Linear(4 * cell_size, False, w_init=init, name='lstm_keys')
+        self._from_hidden = hk.Linear(4 * cell_size, False, w_init=init, name='lstm_hidden')
+
+    def __call__(self, inputs: chex.Array, state: EntityState) -> tuple[chex.Array, EntityState]:
+        """Runs one step.
+
+        Args:
+          inputs: [B, D]; without B if the state has none.
+          state: the state before the step.
+
+        Returns:
+          The output [B, h] or [h], and the next state.
+
+        Raises:
+          ValueError: if the shapes or dtypes of inputs and state do not fit.
+        """
+        self._check(inputs, state)
+        inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+        encoded, keys = self._encoder(inputs), self._keys(inputs.dtype)
+        parts = self._from_input(encoded), self._from_keys(keys), self._from_hidden(state.hidden)
+        open_gates = gates(encoded, keys, state.hidden)
+        after = move(open_gates, candidates(*parts, state.cell), state)
+        after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
+        return jnp.sum(after.hidden, axis=-2), after
+
+    def initial_state(self, batch_size: int | None) -> EntityState:
+        """Returns a state of zeros; without B if `batch_size` is None."""
+        batch = () if batch_size is None else (batch_size,)
+        zeros = jnp.zeros((*batch, *self._shape))
+        return EntityState(zeros, zeros)
+
+    def _keys(self, dtype: jnp.dtype) -> chex.Array:
+        """The keys, [K, h], about as long as a vector of length 1."""
+        init = hk.initializers.TruncatedNormal(self._shape[1] ** -0.5)
+        return hk.get_parameter('keys', self._shape, dtype, init=init)
+
+    def _check(self, inputs: chex.Array, state: EntityState) -> None:
+        """Raises where shapes or dtypes do not fit each other."""
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
+        batch = shapes[0][:-2] if shapes else ()
+        right = isinstance(state, EntityState) and shapes == [(*batch, *self._shape)] * 2
+        if not right or len(batch) > 1:
+            cells, size = self._shape
+            raise ValueError(
+                f'the state is an EntityState of arrays [B, {cells}, {size}] or [{cells}, {size}], '
+                f'got {type(state).__name__} of shapes {shapes}.'
+            )
+        if inputs.ndim != len(batch) + 1 or inputs.shape[:-1] != batch or 0 in inputs.shape:
+            rows = f'[B, D] with B = {batch[0]}' if batch else '[D]'
+            raise ValueError(
+                f'inputs are {rows} as in the state, none of them 0, got shape {inputs.shape}.'
+            )
+        if not jnp.issubdtype(inputs.dtype, jnp.floating):
+            raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
+
+
+def gates(encoded: chex.Array, keys: chex.Array, hidden: chex.Array) -> chex.Array:
+    """Returns how much an input concerns each cell, by what it remembers and by its key.
+
+    Args:
+      encoded: s, [..., h].
+      keys: [K, h].
+      hidden: [..., K, h].
+
+    Returns:
+      g, [..., K], from 0 to 1.
+    """
+    content = jnp.einsum('...h,...kh->...k', encoded, hidden)
+    return jax.nn.sigmoid(content + jnp.einsum('...h,kh->...k', encoded, keys))
+
+
+def candidates(
+    from_input: chex.Array, from_keys: chex.Array, from_hidden: chex.Array, cell: chex.Array
+) -> EntityState:
+    """Returns the state to which an LSTM would take each cell, its gates in Haiku's order.
+
+    Args:
+      from_input: what the input adds to input gate, candidate, forget and output gate, [..., 4 h].
+      from_keys: what the keys add, [K, 4 h].
+      from_hidden: what the cells' own outputs add, [..., K, 4 h].
+      cell: [..., K, h].
+
+    Returns:
+      The state [..., K, h]; as in Haiku and in Sonnet, the forget gate has a bias of 1.
+    """
+    shape = from_hidden.shape
+    shared = jnp.broadcast_to(jnp.expand_dims(from_input, -2), shape)
+    write, new, keep, show = jnp.split(
+        shared + jnp.broadcast_to(from_keys, shape) + from_hidden, 4, axis=-1
+    )
+    cell = jax.nn.sigmoid(keep + 1) * cell + jax.nn.sigmoid(write) * jnp.tanh(new)
+    return EntityState(jax.nn.sigmoid(show) * jnp.tanh(cell), cell)
+
+
+def move(open_gates: chex.Array, candidate: EntityState, state: EntityState) -> EntityState:
+    """Moves a state towards a candidate, as far as the gates [..., K] of its cells are open."""
+    share = jnp.expand_dims(open_gates, -1)
+    return jax.tree.map(lambda new, old: old + share * (new - old), candidate, state)
