@@ -6,7 +6,8 @@
 It reads what any run writes: `metrics.jsonl`, `run.json` (see `_run_directory`; runs older than it
 are laid out by their steps) and `evaluation.json`, whose `test` goes into the table. For language
 models it also shows what Santoro et al. 2018 show of theirs, https://arxiv.org/abs/1806.01822:
-Figure 11 (validation over words seen), Tables 2 and 3 and Figure 12. It may run beside a training.
+Figure 11 (validation over words seen), Tables 2 and 3 and Figure 12, and for runs of
+`learning_to_execute` Table 1 and Figure 8, both by difficulty. It may run beside a training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from launch import (
     _errors,
     _evaluation,
     _plots,
+    _program_comparison,
+    _program_figure,
     _report,
     _run_directory,
     _seeds,
@@ -89,8 +92,13 @@ def run(config: Config) -> list[str]:
     }
     for group in _comparison.by_corpus(evaluations):
         print(f'\n{_comparison.describe(group)}')
+    programs = _programs(runs)
+    evaluated = {name: known for name, known in programs.items() if 'test' in known}
+    for difficulty, alike in _program_comparison.by_difficulty(evaluated).items():
+        print(f'\n{_program_comparison.describe(difficulty, alike)}')
     try:
         pictures = _draw(config.output, runs, columns, x, evaluations)
+        pictures += _draw_programs(config, runs, programs)
     except OSError as error:
         message = f'--output={config.output}: cannot be written: {error.strerror}'
         raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
@@ -121,8 +129,13 @@ def _load(folder: pathlib.Path, name: str) -> Run:
     rows = _report.read_metrics(path)
     if not rows:
         raise base.DataError(f'{path}: has no metrics yet; wait for some or leave out the run')
-    description = _run_directory.read_description(folder)
-    return Run(name, rows, description, _evaluation.load(folder))
+    each = Run(name, rows, _run_directory.read_description(folder), _evaluation.load(folder))
+    known = _program_comparison.facts(each.description, each.evaluation)
+    missing = _program_comparison.lacking(known) if known else []
+    if missing:
+        message = f'tells no {", ".join(missing)}: evaluate again with --mode=evaluate'
+        raise base.DataError(f'{folder}: {message}')
+    return each
 
 
 def _choose_x(asked: str | None, runs: Sequence[Run]) -> str:
@@ -159,6 +172,14 @@ def _columns(runs: Sequence[Run], asked: str | None) -> list[str]:
         if name not in drawn:
             print(f'{name}: nothing to draw, no {wanted[name]} yet')
     return list(dict.fromkeys(wanted[each.name] for each in runs if each.name in drawn))
+
+
+def _programs(runs: Sequence[Run]) -> dict[str, _program_comparison.Facts]:
+    """Returns what is known of the runs of `learning_to_execute`, evaluated or not."""
+    found = {
+        each.name: _program_comparison.facts(each.description, each.evaluation) for each in runs
+    }
+    return {name: known for name, known in found.items() if known is not None}
 
 
 def _places(each: Run, x: str, steps: Sequence[float]) -> list[float]:
@@ -199,7 +220,7 @@ def _describe(each: Run, asked: str | None) -> list[str]:
         each.name,
         about.get('program', '?'),
         str(config.get('core', '?')),
-        str(config.get('dataset', '?')),
+        str(config.get('dataset', config.get('task', '?'))),
         f'{about["parameters"]:,}' if 'parameters' in about else '?',
         f'{updates:,}',
         seen,
@@ -250,13 +271,38 @@ def _draw(
     return pictures
 
 
+def _draw_programs(
+    config: Config, runs: Sequence[Run], programs: _program_comparison.Runs
+) -> list[str]:
+    """Draws Figure 8, over updates unless something else was asked for; returns its path."""
+    x, curves = config.x or 'steps', {}
+    for each in runs if not config.output.endswith('.png') else ():
+        points = _report.points(each.rows, each.column(None))
+        if each.name in programs and points:
+            steps, heights = zip(*points, strict=True)
+            places = zip(_places(each, x, steps), heights, strict=True)
+            ranges = _seeds.ranges(each.rows, each.column(None))
+            curves[each.name] = _program_figure.Curve(list(places), ranges)
+    if not curves:
+        return []
+    picture = os.path.join(config.output, 'programs.png')
+    drawn = {name: programs[name] for name in curves}
+    _program_figure.draw(drawn, curves, picture, _label(x))
+    return [picture]
+
+
+def _label(x: str) -> str:
+    """Returns what stands below a horizontal axis."""
+    return {'steps': 'updates', 'minutes': 'minutes of training'}.get(x, f'{x} seen')
+
+
 def _draw_curves(picture: str, runs: Sequence[Run], column: str, x: str) -> None:
     curves = {}
     for each in runs:
         points = _report.points(each.rows, column)
         steps, heights = zip(*points, strict=True) if points else ((), ())
         curves[each.name] = list(zip(_places(each, x, steps), heights, strict=True))
-    label = {'steps': 'updates', 'minutes': 'minutes of training'}.get(x, f'{x} seen')
+    label = _label(x)
     name = column.replace('valid_', 'validation ').replace('_', ' ')
     _plots.plot_curves(
         curves,

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from launch import _cli, _errors, _plots, _report, _run_directory, report
+from launch import (
+    _cli,
+    _errors,
+    _plots,
+    _program_figure,
+    _report,
+    _run_directory,
+    report,
+)
 
 
 def _rows(first=120.0, column='valid_perplexity', unit='words'):
@@ -172,6 +180,70 @@ def test_nothing_to_draw_is_said(tmp_path, capsys):
     assert 'loss.png' in capsys.readouterr().out
 
 
+def _make_programs(folder, task='program', evaluated=True, **changes):
+    """Writes the directory of a run of `learning_to_execute`."""
+    config = {'core': 'rmc', 'task': task, 'nesting': 2, 'length': 5, 'dialect': 'sonnet'}
+    config |= {'decoding': 'non_autoregressive', 'curriculum': 'mix', **changes}
+    accuracies = {'character_accuracy': 0.625, 'sequence_accuracy': 0.25}
+    facts = {'program': 'learning_to_execute', 'sequences': 640, 'test': 0.625, **accuracies}
+    return _make(
+        folder,
+        _rows(3.0, 'character_accuracy', 'sequences'),
+        evaluation={**config, **facts} if evaluated else None,
+        program='learning_to_execute',
+        config=config,
+        unit='sequences',
+        measure='character_accuracy',
+    )
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Returns (names of the runs, curves, label) of each Figure 8 that a test draws."""
+    seen = []
+    monkeypatch.setattr(
+        _program_figure,
+        'draw',
+        lambda runs, curves, output, label: seen.append((list(runs), curves, label)),
+    )
+    return seen
+
+
+def test_programs_are_laid_out_as_in_table_1_and_figure_8(tmp_path, capsys, figures):
+    one, two = _make_programs(tmp_path / 'one'), _make_programs(tmp_path / 'two', nesting=3)
+    young = _make_programs(tmp_path / 'young', 'addition', evaluated=False)
+    words = _make(tmp_path / 'words')
+    lines = _printed(capsys, one, two, young, words, f'--output={tmp_path / "out"}')
+    assert lines[1][:5] == ['one', 'learning_to_execute', 'rmc', 'program', '12,345']
+    assert ['rmc', '12,345', '62.5', '(25.0)'] in lines
+    tables = [' '.join(line) for line in lines if line[:3] == ['accuracy', 'in', '%']]
+    assert [table.split(' of test, ')[1] for table in tables] == [
+        'nesting 2, length 5, as in Table 1',
+        'nesting 3, length 5, as in Table 1',
+    ]
+    assert ['picture', str(tmp_path / 'out' / 'programs.png')] in lines
+    points = [(3, 1.0), (6, 0.5)]
+    curve = _program_figure.Curve(points, [])
+    wanted = {'one': curve, 'two': curve, 'young': curve}
+    assert figures == [(list(wanted), wanted, 'updates')]
+
+
+def test_figure_8_is_over_what_was_asked_for_and_drawn_into_folders_only(tmp_path, figures):
+    run = _make_programs(tmp_path / 'run')
+    assert _main(run, '--x=minutes', f'--output={tmp_path}') == 0
+    ((_, curves, label),) = figures
+    assert curves['run'].points == [(0.5, 1.0), (0.75, 0.5)]
+    assert label == 'minutes of training'
+    assert _main(run, f'--output={tmp_path / "alone.png"}') == 0
+    assert len(figures) == 1
+
+
+def test_without_programs_there_is_no_figure_8(tmp_path, figures, capsys):
+    _main(_make(tmp_path / 'words'), f'--output={tmp_path}')
+    assert figures == []
+    assert 'Table 1' not in capsys.readouterr().out
+
+
 def _fails(capsys, code, *words):
     capsys.readouterr()
     got = _main(*words)
@@ -196,6 +268,10 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
         (_damage(tmp_path / 'b', 'run.json', '{"unit": '), 'run.json cannot be read'),
         (_damage(tmp_path / 'c', 'evaluation.json', '[]'), 'wanted an object of JSON, got list'),
         (_damage(tmp_path / 'd', 'evaluation.json', '{"program": "lm"}'), '--mode=evaluate'),
+        (
+            _damage(tmp_path / 'p', 'evaluation.json', '{"program": "learning_to_execute"}'),
+            'p: tells no decoding, dialect, length, nesting, task: evaluate again',
+        ),
         (
             _damage(tmp_path / 'e', 'run.json', '{"unit": "words"}'),
             'run.json has no config, measure,',
