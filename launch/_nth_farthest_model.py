@@ -171,8 +171,8 @@ def loss(
 
     Returns:
       The cross entropy in nats, with its mean over every n and the mean squared errors of what the
-      head reads, in units of the variance, if it reads; and sums over the sequences: 'training_accuracy' counts right answers, `ERRORS`
-      add those errors, if the head reads any.
+      head reads, in units of the variance, if it reads; and sums over the sequences:
+      'training_accuracy' counts right answers, `ERRORS` add those errors, if there are any.
     """
     logits, readings = model.apply(params, batch.inputs)
     weights = jnp.ones(batch.answers.shape)
@@ -181,7 +181,8 @@ def loss(
     if readings is not None:
         others = losses.cross_entropy(logits[1:], batch.ranking, jnp.ones(batch.ranking.shape))
         errors = _errors(readings, batch)
-        total += others.total / len(batch.ranking) + sum(jnp.sum(error) for error in errors.values())
+        total += others.total / len(batch.ranking)
+        total += sum(jnp.sum(error) for error in errors.values())
         sums |= {name: jnp.sum(errors[name]) for name in ERRORS}
     return losses.WeightedSum(total, weight), sums
 
