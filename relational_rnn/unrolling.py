@@ -66,7 +66,8 @@ def unroll(
       state: the state before the first step.
       resets: [T, B] or [T] bool; True starts from the core's initial state before that step.
       lengths: [B] or [] whole numbers; from step lengths[b] on, row b gives zeros and its state
-        stays as it is. What the inputs hold there does not matter.
+        stays as it is. What the inputs hold there does not matter. No steps are made behind the
+        longest of them (but by a `Transformer`, which has none).
       remat: keep only the states for the backward pass and compute all else again: the least
         memory, about a third more time. A `Transformer` keeps the inputs of its blocks.
       scan_unroll: steps in one iteration of the loop; a `Transformer` has none.
@@ -264,10 +265,19 @@ def _scan_body(config: memory.MemoryConfig, params: memory.StepParams) -> Callab
     """Returns the body of a scan over (projected, flags) that gives the state after each step."""
 
     def body(state: memory.State, now: tuple) -> tuple:
-        state, _ = _advance(config, params, now[0], state, now[1])
+        projected, flags = now
+        advance = lambda state: _advance(config, params, projected, state, flags)[0]  # noqa: E731
+        state = _if_active(flags, advance, lambda state: state, state)
         return state, state
 
     return body
+
+
+def _if_active(flags: Flags, advance: Callable, hold: Callable, carry: Any) -> Any:
+    """Returns advance(carry), or hold(carry) at a step where no row is active: the same, sooner."""
+    if flags.active is None:
+        return advance(carry)
+    return jax.lax.cond(jnp.any(flags.active), advance, hold, carry)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -295,14 +305,22 @@ def _scan_forward(
     """As `_scan`, and returns the residuals: the results of all affine maps, in calling order."""
 
     def body(state: memory.State, now: tuple) -> tuple:
-        results: list[chex.Array] = []
+        def advance(state: memory.State) -> tuple:
+            results: list[chex.Array] = []
 
-        def apply(layer: memory.Linear, x: chex.Array) -> chex.Array:
-            results.append(memory.apply_linear(layer, x))
-            return results[-1]
+            def apply(layer: memory.Linear, x: chex.Array) -> chex.Array:
+                results.append(memory.apply_linear(layer, x))
+                return results[-1]
 
-        state, _ = _advance(config, params, now[0], state, now[1], apply)
-        return state, (state, tuple(results))
+            state, _ = _advance(config, params, now[0], state, now[1], apply)
+            return state, tuple(results)
+
+        def hold(state: memory.State) -> tuple:
+            results = jax.eval_shape(advance, state)[1]
+            return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), results)
+
+        state, results = _if_active(now[1], advance, hold, state)
+        return state, (state, results)
 
     sequences: tuple
     _, sequences = jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)
@@ -330,9 +348,17 @@ def _scan_backward(
             apply = lambda layer, x: _recall(layer, x, next(remembered))  # noqa: E731
             return _advance(config, params, projected, state, flags, apply)[0]
 
-        _, pull_back = jax.vjp(replay, params, projected, state)
-        d_step, d_projected, d_state = pull_back(jax.tree.map(jnp.add, d_state, d_output))
-        return (d_state, jax.tree.map(lambda a, b: a + b, d_params, d_step)), d_projected
+        def advance(carry: tuple) -> tuple:
+            d_state, d_params = carry
+            _, pull_back = jax.vjp(replay, params, projected, state)
+            d_step, d_projected, d_state = pull_back(d_state)
+            return (d_state, jax.tree.map(lambda a, b: a + b, d_params, d_step)), d_projected
+
+        def hold(carry: tuple) -> tuple:
+            return carry, jax.tree.map(jnp.zeros_like, projected)
+
+        d_state = jax.tree.map(jnp.add, d_state, d_output)
+        return _if_active(flags, advance, hold, (d_state, d_params))
 
     # In float32 at least: in bfloat16 a long sum would stop growing.
     sums = jax.tree.map(
@@ -410,7 +436,16 @@ def _unroll_any(
         stepped, output = _guard(step, core.initial_state, state, flags)
         return _silence(output, flags.active), stepped
 
-    advance_once: Callable = hk.remat(advance) if remat else advance
+    def hold(now: tuple, state: chex.ArrayTree) -> tuple:
+        output = hk.eval_shape(advance, now, state)[0]
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output), state
+
+    def advance_if_active(now: tuple, state: chex.ArrayTree) -> tuple:
+        if flags.active is None or hk.running_init():  # which has to make all parameters
+            return advance(now, state)
+        return hk.cond(jnp.any(now[1].active), advance, hold, now, state)
+
+    advance_once: Callable = hk.remat(advance_if_active) if remat else advance_if_active
     sequence = _silence(inputs, flags.active), flags
     return hk.dynamic_unroll(advance_once, sequence, state, unroll=scan_unroll)
 

@@ -127,6 +127,39 @@ def test_resets_and_lengths_are_those_of_a_float64_loop_with_its_derivative(case
     assert slope == pytest.approx(wanted, rel=1e-6)
 
 
+SHORT = np.array([2, 3, 1], np.int32)  # all shorter than T
+
+
+@some_cases
+@pytest.mark.parametrize('remat', [False, True])
+def test_behind_the_longest_length_it_is_as_if_the_inputs_ended_there(case, remat):
+    params, inputs, state = arguments(case)
+    inputs[3:] = np.nan
+    run = with_gradients(of(case, remat=remat), None, SHORT)
+    (outputs, after), (d_params, d_inputs, d_state) = jax.device_get(run(params, inputs, state))
+    cut = jax.device_get(run(params, inputs[:3], state))
+    assert_close((outputs[:3], after), cut[0], 1e-6)
+    assert_close((d_params, d_inputs[:3], d_state), cut[1], 1e-5)
+    assert not outputs[3:].any()
+    assert not d_inputs[3:].any()
+
+
+@pytest.mark.parametrize('remat', [False, True])
+def test_behind_the_longest_length_no_step_is_made(remat, monkeypatch):
+    case, step, calls = reference.CASES['unit_gates'], memory.step, []
+
+    def counted(*args):
+        jax.debug.callback(lambda: calls.append(1))
+        return step(*args)
+
+    monkeypatch.setattr(memory, 'step', counted)
+    for lengths, wanted in ((SHORT, 3), (LENGTHS, T), (None, T)):
+        calls.clear()
+        jax.block_until_ready(of(case, remat=remat)(*arguments(case), None, lengths))
+        jax.effects_barrier()
+        assert len(calls) == wanted
+
+
 @pytest.mark.parametrize(
     ('name', 'options'),
     [
@@ -275,6 +308,32 @@ LSTM_PARAMS = {
 
 def deep():
     return hk.DeepRNN([make_core(reference.CASES['unit_gates'].config), jnp.tanh, hk.GRU(6)])
+
+
+@pytest.mark.parametrize('remat', [False, True])
+def test_any_core_makes_no_step_behind_the_longest_length(remat):
+    calls = []
+
+    class Counted(hk.LSTM):
+        def __call__(self, inputs, state):
+            jax.debug.callback(lambda: calls.append(1))
+            return super().__call__(inputs, state)
+
+    inputs = np.random.default_rng(0).normal(size=(T, B, 7)).astype(np.float32)
+    inputs[3:] = np.nan
+    network = unroll_of(lambda: Counted(6, name='lstm'), remat=remat)
+    run = with_gradients(network, None, SHORT)
+    (outputs, after), (d_params, d_inputs, _) = run(LSTM_PARAMS, inputs, LSTM_STATE)
+    cut = run(LSTM_PARAMS, inputs[:3], LSTM_STATE)
+    assert_close((outputs[:3], after), cut[0], 1e-6)
+    assert_close((d_params, d_inputs[:3]), cut[1][:2], 1e-5)
+    assert not np.any(outputs[3:])
+    assert not np.any(d_inputs[3:])
+    for lengths, wanted in ((SHORT, 3), (LENGTHS, T), (None, T)):
+        calls.clear()
+        jax.block_until_ready(network(LSTM_PARAMS, inputs, LSTM_STATE, None, lengths))
+        jax.effects_barrier()
+        assert len(calls) == wanted
 
 
 @pytest.mark.parametrize(
