@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'clip_norm': 1.0,
         'head': 'distances',
         'one_hot_scale': 4.0,
-        'num_steps': 30_000,
+        'num_steps': 60_000,
         'evaluate_every': 1000,
         'save_every': 1000,
     },

@@ -5,12 +5,16 @@ them, and one logit a label: Santoro et al. 2018, appendix A.1, https://arxiv.or
 
 `--head=distances` reads the memory in three stages. Linear maps read every vector, vector m, and
 the question, n and m. Of each vector beside vector m, a layer of units that square, the same for
-all, makes a distance: squares of differences are what it can add up. Of the distances and the
-question an MLP makes the answer. Every stage learns from a loss of its own, of what can be known by
-then: the first two after every step, told the vectors, the question and the squared distances; the
-last after the last step, of what was asked and of every other n. No gradient goes from one stage
-to the one before, so the core learns to hold and to fetch, and is not disturbed by those that do
-not know yet what to make of it. In an evaluation nothing is told.
+all, makes a distance: squares of differences are what it can add up. Of every two distances a
+layer, the same for all, says what their order means; of the mean for a label and the question an
+MLP, the same for all, makes the label's logit: a relation network, Santoro et al. 2017, "A simple
+neural network module for relational reasoning", https://arxiv.org/abs/1706.01427.
+
+Every stage learns from a loss of its own, of what can be known by then: the first two after every
+step, told the vectors, the question and the squared distances; the last after the last step, of
+what was asked and of every other n. No gradient goes from one stage to the one before, so the core
+learns to hold and to fetch, and is not disturbed by those that do not know yet what to make of it.
+In an evaluation nothing is told.
 
 Glossary of shapes:
   N: vectors of a sequence, its steps; D: dimensions; B: sequences.
@@ -28,7 +32,9 @@ from launch import _cores, _nth_farthest_config
 from relational_rnn import losses, unrolling
 from tasks import nth_farthest
 
-LAYERS = (256, 256, 256, 256)
+LAYERS = (256, 256, 256, 256)  # of the paper's head
+_PAIR_UNITS = 32
+_LABEL_LAYERS = (64, 64)
 ERRORS = 'vector_error', 'distance_error'  # of readings, shown in training
 _HELD_OUT = 2018  # the seed of the sequences of evaluations, whatever the run's
 _CHUNK = 400  # sequences of an evaluation at a time
@@ -82,10 +88,9 @@ def make_model(config: _nth_farthest_config.Config) -> Model:
         state = core.initial_state(inputs.shape[1])
         outputs, _ = unrolling.unroll(core, inputs, state)
         if config.head == 'mlp':
-            return _answer(outputs[-1:], LAYERS, config.num_objects), None
+            return _answer(outputs[-1:], config.num_objects), None
         readings = _read(outputs, config.num_objects, config.num_dims)
-        asked = jax.lax.stop_gradient(_questions(readings))
-        return _answer(asked, LAYERS[1:], config.num_objects), readings
+        return _rank(*jax.lax.stop_gradient(_questions(readings))), readings
 
     network = hk.transform(forward)
     shape = config.num_objects, 1, size
@@ -96,9 +101,9 @@ def make_model(config: _nth_farthest_config.Config) -> Model:
     )
 
 
-def _answer(hidden: chex.Array, layers: tuple[int, ...], num_objects: int) -> chex.Array:
+def _answer(hidden: chex.Array, num_objects: int) -> chex.Array:
     """Returns a logit a label, of an MLP with ReLU on all layers."""
-    hidden = hk.nets.MLP(layers, activate_final=True, name='answer_mlp')(hidden)
+    hidden = hk.nets.MLP(LAYERS, activate_final=True, name='answer_mlp')(hidden)
     return hk.Linear(num_objects, name='answer')(hidden)
 
 
@@ -116,15 +121,34 @@ def _read(outputs: chex.Array, num_objects: int, num_dims: int) -> Readings:
     return Readings(vectors, reference, question, distances)
 
 
-def _questions(readings: Readings) -> chex.Array:
-    """Returns what is asked after the last step, as it is read and for every n: [1 + N, B, 3 N]."""
+def _rank(distances: chex.Array, n: chex.Array, m: chex.Array) -> chex.Array:
+    """Returns a logit a label, [..., N], of distances, n and m, [..., N] each."""
+    labels = jnp.stack([distances, m], axis=-1)  # [..., N, 2]
+    shape = (*labels.shape[:-1], *labels.shape[-2:])  # [..., N, N, 2]
+    one, other = (jnp.broadcast_to(jnp.expand_dims(labels, axis), shape) for axis in (-2, -3))
+    pairs = hk.Linear(_PAIR_UNITS, name='pairs')(jnp.concatenate([one, other], axis=-1))
+    compared = jnp.mean(jax.nn.relu(pairs), axis=-2)  # [..., N, units]
+    asked = jnp.broadcast_to(jnp.expand_dims(n, -2), (*compared.shape[:-1], n.shape[-1]))
+    hidden = jnp.concatenate([compared, asked, m[..., None]], axis=-1)
+    hidden = hk.nets.MLP(_LABEL_LAYERS, activate_final=True, name='label_mlp')(hidden)
+    return hk.Linear(1, name='rank')(hidden)[..., 0]
+
+
+def _questions(readings: Readings) -> tuple[chex.Array, chex.Array, chex.Array]:
+    """Returns what is asked after the last step, as it is read and then for every n.
+
+    Args:
+      readings: of all steps.
+
+    Returns:
+      Distances, and n and m as in `Readings.question`, [1 + N, B, N] each.
+    """
     distances, question = readings.distances[-1], readings.question[-1]
     num_objects = distances.shape[-1]
-    n = _standardize(jnp.eye(num_objects))[:, None]  # [N n, 1, N]
-    n, m = jnp.broadcast_arrays(n, question[None, :, num_objects:])
-    every = jnp.concatenate([question[None], jnp.concatenate([n, m], axis=-1)])
-    repeated = jnp.broadcast_to(distances, (len(every), *distances.shape))
-    return jnp.concatenate([repeated, every], axis=-1)
+    n, m = jnp.split(question, 2, axis=-1)
+    every = jnp.broadcast_to(_standardize(jnp.eye(num_objects))[:, None], (num_objects, *n.shape))
+    n = jnp.concatenate([n[None], every])
+    return jnp.broadcast_to(distances, n.shape), n, jnp.broadcast_to(m, n.shape)
 
 
 def _standardize(one_hots: chex.Array) -> chex.Array:

@@ -129,12 +129,41 @@ def test_every_n_is_asked_beside_the_distances_that_are_read():
     readings = _nth_farthest_model.Readings(
         batch.vectors, batch.vectors, exact[None], batch.distances.T[None]
     )
-    asked = np.asarray(_nth_farthest_model._questions(readings))
-    assert asked.shape == (1 + N, B, 3 * N)
-    np.testing.assert_array_equal(asked[0], np.concatenate([batch.distances.T, exact], axis=-1))
-    for row, n in enumerate(batch.n[0].tolist()):
-        np.testing.assert_allclose(asked[1 + n, row], asked[0, row], atol=1e-6)
-    assert len(np.unique(asked[1:, 0], axis=0)) == N
+    distances, n, m = map(np.asarray, _nth_farthest_model._questions(readings))
+    assert distances.shape == n.shape == m.shape == (1 + N, B, N)
+    np.testing.assert_array_equal(np.concatenate([n[0], m[0]], axis=-1), exact)
+    for row, asked in enumerate(batch.n[0].tolist()):
+        np.testing.assert_allclose(n[1 + asked, row], n[0, row], atol=1e-6)
+    assert len(np.unique(n[1:, 0], axis=0)) == N
+    for question in range(1 + N):
+        np.testing.assert_array_equal(distances[question], batch.distances.T)
+        np.testing.assert_array_equal(m[question], m[0])
+
+
+def test_labels_are_ranked_by_what_they_are_compared_with():
+    """Written out for one label and question after the other; and labels have no order of old."""
+    rng = np.random.default_rng(0)
+    distances, n, m = (jnp.asarray(rng.normal(size=(2, 3, N)), jnp.float32) for _ in range(3))
+    network = hk.without_apply_rng(hk.transform(_nth_farthest_model._rank))
+    params = network.init(jax.random.key(3), distances, n, m)
+    logits = np.asarray(network.apply(params, distances, n, m))
+    distances, n, m = (np.asarray(x) for x in (distances, n, m))
+    layers = {name: (np.float64(each['w']), np.float64(each['b'])) for name, each in params.items()}
+    for place in np.ndindex(2, 3):
+        for label in range(N):
+            compared = np.zeros(32)
+            for other in range(N):
+                pair = [x[place][i] for i in (label, other) for x in (distances, m)]
+                w, b = layers['pairs']
+                compared += np.maximum(np.float64(pair) @ w + b, 0) / N
+            hidden = np.concatenate([compared, n[place], m[place][[label]]])
+            for name in ('label_mlp/~/linear_0', 'label_mlp/~/linear_1'):
+                hidden = np.maximum(hidden @ layers[name][0] + layers[name][1], 0)
+            expected = hidden @ layers['rank'][0] + layers['rank'][1]
+            assert logits[place][label] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
+    order = np.array([3, 1, 4, 0, 2])
+    moved = network.apply(params, distances[..., order], n, m[..., order])
+    np.testing.assert_allclose(moved, logits[..., order], rtol=1e-5, atol=1e-6)
 
 
 def test_distances_can_be_read_without_an_error():
