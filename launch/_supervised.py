@@ -119,7 +119,7 @@ def train(
     """
     _parallel.check_batch_size(config.batch_size, config.accumulate)
     checkpointer = _checkpoint.Checkpointer(run_dir, keep=config.keep)
-    state = initial_state(config, task.init, task.initial_carry)
+    state = initial_state(config, task.init, task.initial_carry, task.curriculum is not None)
     restored = checkpointer.restore(state) if _parallel.is_first() else None
     state = _parallel.share(restored.state if restored else state)
     first = int(state.replicated.step)
@@ -138,6 +138,7 @@ def restore(
     init: Callable[[chex.PRNGKey], chex.ArrayTree],
     initial_carry: chex.ArrayTree,
     run_dir: str,
+    has_levels: bool = False,
 ) -> _update.TrainState:
     """Returns the state of the newest whole checkpoint of a run.
 
@@ -146,11 +147,12 @@ def restore(
       init: as in `Task`.
       initial_carry: as in `Task`.
       run_dir: the run's directory, owned by the caller.
+      has_levels: whether the task has a curriculum.
 
     Raises:
       RunError: there is none that is whole and fits.
     """
-    template = initial_state(config, init, initial_carry)
+    template = initial_state(config, init, initial_carry, has_levels)
     restored = _checkpoint.Checkpointer(run_dir, keep=config.keep).restore(template)
     if restored is None:
         raise _errors.RunError(_errors.BAD_DATA, f'--run_dir={run_dir}: has no checkpoint')
@@ -158,7 +160,10 @@ def restore(
 
 
 def initial_state(
-    config: Config, init: Callable[[chex.PRNGKey], chex.ArrayTree], initial_carry: chex.ArrayTree
+    config: Config,
+    init: Callable[[chex.PRNGKey], chex.ArrayTree],
+    initial_carry: chex.ArrayTree,
+    has_levels: bool = False,
 ) -> _update.TrainState:
     """Returns the state before the first update, on the host."""
     networks = []
@@ -169,7 +174,8 @@ def initial_state(
         networks.append((params, optimizer(config).init(params), key_data))
     params, opt_state, key_data = _seeds.stack(networks)
     replicated = _update.Replicated(params, opt_state, key_data, np.zeros((), np.int32))
-    return jax.tree.map(np.asarray, _update.TrainState(replicated, initial_carry))
+    level = np.zeros(2, np.int32) if has_levels else ()
+    return jax.tree.map(np.asarray, _update.TrainState(replicated, initial_carry, level))
 
 
 class _Loop:
@@ -195,6 +201,7 @@ class _Loop:
         self._meter = Meter(task)
         self._pace = _Pace()
         self._skipped = [0] * len(config.seeds())  # in a row, by each network
+        self._level: Any = ()  # of the task's curriculum, as in `_update.TrainState`
 
     def run(self, state: _update.TrainState, first: int) -> _update.TrainState:
         """Runs the steps from `first` on and returns the final state on the host."""
@@ -203,12 +210,13 @@ class _Loop:
         rows = _parallel.own_rows(config.batch_size)
         carry = jax.tree.map(lambda x: x[rows], state.carry)
         device_state = [state.replicated, _parallel.split(carry, axis=0)]
-        step = first
+        step, self._level = first, state.level
         work = self._work(step) if step < config.num_steps else None
         self._meter.restart()
         while step < config.num_steps:
             *device_state, outcome = update(*device_state, work)
-            if self._task.batch and step + 1 < config.num_steps:
+            asks = self._asks_curriculum(step + 1)
+            if self._task.batch and step + 1 < config.num_steps and not asks:
                 work = self._work(step + 1)  # while the device works
             outcomes = _seeds.split(_parallel.to_host(outcome), len(self._skipped))
             self._pace.end()
@@ -216,10 +224,12 @@ class _Loop:
             for network, each in enumerate(outcomes):
                 self._meter.add(each)
                 self._check(step, network, each, state.replicated.params)
+            if asks:
+                self._advance(step, device_state[0].params)
             self._after(step, device_state, last=step == config.num_steps)
-            if self._task.sample and step < config.num_steps:
+            if (self._task.sample or asks) and step < config.num_steps:
                 work = self._work(step)
-        return _gather(device_state)
+        return _gather(device_state, self._level)
 
     def _compile(self) -> Any:
         """Compiles what one call to the devices does."""
@@ -233,13 +243,36 @@ class _Loop:
     def _work(self, step: int) -> Any:
         """Returns what the next call works on: a batch, or how many batches to draw."""
         if self._task.batch:
-            return _parallel.split(self._task.batch(step), axis=1)
+            level = (int(self._level[0]),) if self._task.curriculum else ()
+            return _parallel.split(self._task.batch(step, *level), axis=1)
         config = self._config
         every = config.log_every, config.evaluate_every, config.save_every, config.num_steps
         due = min(-(-(step + 1) // interval) * interval for interval in every)
         count = min(due, config.num_steps) - step
         count = _parallel.share_record(self._pace.begin(count))
         return np.full(jax.local_device_count(), count, np.int32)
+
+    def _asks_curriculum(self, step: int) -> bool:
+        """Returns whether the level of the batches after `step` updates has yet to be told."""
+        curriculum = self._task.curriculum
+        return curriculum is not None and step % curriculum.every == 0
+
+    def _advance(self, step: int, params: chex.ArrayTree) -> None:
+        """Goes to the curriculum's next level if that is due; a signal waits for it."""
+        curriculum = self._task.curriculum
+        level, looks = self._level.tolist()
+        if curriculum is None or level + 1 == curriculum.num_levels:
+            return
+        with self._meter.paused():
+            passes = curriculum.passes(_parallel.to_host(params), level)
+            passes = bool(_parallel.share_record(int(passes)))  # as process 0 has it
+        due = passes or looks + 1 == curriculum.patience
+        self._level = np.asarray([level + 1, 0] if due else [level, looks + 1], np.int32)
+        if due:
+            self._metrics.write(step, {'level': level + 1})
+            reason = '' if passes else f', not learned after {curriculum.patience} looks'
+            where = f'step {step}/{self._config.num_steps}'
+            self._progress.say(f'{where}  level {level} -> {level + 1}{reason}')
 
     def _after(self, step: int, device_state: list[Any], last: bool) -> None:
         """Logs, evaluates and saves what is due after a step."""
@@ -281,7 +314,7 @@ class _Loop:
         self._progress.say(f'step {step}/{self._config.num_steps}  {_seeds.describe(values)}')
 
     def _save(self, step: int, device_state: list[Any], needed: bool) -> None:
-        state = _gather(device_state)
+        state = _gather(device_state, self._level)
         saved = not _parallel.is_first() or self._checkpointer.save(step, state, self._metadata)
         if needed and _parallel.any_process(not saved):
             message = f'the state after update {step} could not be saved; free some space and rerun'
@@ -310,9 +343,9 @@ class _Loop:
         self._progress.say(f'{what}; skipped, {skipped} in a row{others}')
 
 
-def _gather(device_state: Any) -> _update.TrainState:
+def _gather(device_state: Any, level: Any) -> _update.TrainState:
     replicated, carry = device_state
-    return _update.TrainState(_parallel.to_host(replicated), _parallel.merge(carry))
+    return _update.TrainState(_parallel.to_host(replicated), _parallel.merge(carry), level)
 
 
 class _Pace:

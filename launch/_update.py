@@ -21,6 +21,21 @@ from relational_rnn import losses
 Sums = Mapping[str, chex.Array]  # [] each, over the positions of a batch
 
 
+class Curriculum(NamedTuple):
+    """How the batches of a task get harder: by levels, which begin with 0.
+
+    After every `every`-th update `passes` tells, of what the parameters can do by then, whether a
+    level is learned, and the batches that follow are of the next one. So they are after `patience`
+    looks in vain. What is looked at has to depend on nothing else, so that a run which stops and
+    goes on takes the same way.
+    """
+
+    every: int
+    num_levels: int
+    patience: int
+    passes: Callable[[chex.ArrayTree, int], bool]  # parameters, level
+
+
 class Task(NamedTuple):
     """What a program trains, one network. `carry` is the state that goes from batch to batch or ().
 
@@ -34,12 +49,13 @@ class Task(NamedTuple):
     loss: Callable[..., tuple[losses.WeightedSum, chex.ArrayTree, Sums]]
     evaluate: Callable[[chex.ArrayTree], Mapping[str, float]]  # parameters -> metrics
     unit: str  # what a weight of 1 in the loss is, in the plural: words
-    # step -> this process's rows, host arrays [T, B / P, ...]
-    batch: Callable[[int], chex.ArrayTree] | None = None
+    # step -> this process's rows, host arrays [T, B / P, ...]; with a curriculum (step, level)
+    batch: Callable[..., chex.ArrayTree] | None = None
     # (keys [B / n], step []) -> these rows, arrays [T, B / n, ...]
     sample: Callable[[chex.PRNGKey, chex.Array], chex.ArrayTree] | None = None
     names: tuple[str, ...] = ()  # of the sums
     perplexity: bool = False  # whether it is shown beside the loss, which is in nats
+    curriculum: Curriculum | None = None  # of one whose batches come from the host
 
 
 class Replicated(NamedTuple):
@@ -59,6 +75,7 @@ class TrainState(NamedTuple):
 
     replicated: Replicated
     carry: chex.ArrayTree  # [B, ...]
+    level: chex.ArrayTree = ()  # [2] int32, of the curriculum, and looks in vain; () without one
 
 
 class Outcome(NamedTuple):

@@ -383,6 +383,87 @@ def test_one_network_that_skips_leaves_the_others_as_they_are_alone(tmp_path, ca
     assert rows[-1]['norm'] == pytest.approx(np.mean([run[-1]['norm'] for run in alone]))
 
 
+def _graded(read, passes=lambda level: True, on_step=None, on_question=None):
+    """Returns a task of four levels that are looked at after every third update."""
+
+    def batch(step, level):
+        read.append((step, level))
+        made = _batch(step, on_step)
+        return made._replace(targets=made.targets + np.float32(level))
+
+    def asked(params, level):
+        assert np.all(np.isfinite(params['b']['w']))
+        if on_question:
+            on_question(3 * level + 3)
+        read.append(('asked', level))
+        return passes(level)
+
+    curriculum = _update.Curriculum(3, 4, 2, asked)
+    return _task()._replace(batch=batch, curriculum=curriculum)
+
+
+def test_a_curriculum_is_asked_after_every_so_many_updates_and_before_the_next_batch(tmp_path):
+    read = []
+    state = _train(tmp_path, task=_graded(read, lambda level: level < 2))
+    assert read == [
+        *((0, 0), (1, 0), (2, 0), ('asked', 0)),
+        *((3, 1), (4, 1), (5, 1), ('asked', 1)),
+        *((6, 2), (7, 2), (8, 2), ('asked', 2)),
+        (9, 2),
+    ]
+    assert (state.level.tolist(), state.level.dtype) == ([2, 1], np.int32)  # one look in vain
+    rows = _report.read_metrics(tmp_path / 'metrics.jsonl')
+    assert [(row['step'], row['level']) for row in rows if 'level' in row] == [(3, 1), (6, 2)]
+
+
+def test_a_level_ends_when_patience_does_and_the_last_level_never(tmp_path, capsys):
+    read = []
+    config = dataclasses.replace(CONFIG, num_steps=22)
+    state = _train(tmp_path, config, _graded(read, lambda level: False))
+    levels = [level for step, level in read if step != 'asked']
+    assert levels == [0] * 6 + [1] * 6 + [2] * 6 + [3] * 4
+    assert [level for step, level in read if step == 'asked'] == [0, 0, 1, 1, 2, 2]
+    assert state.level.tolist() == [3, 0]
+    assert 'level 1 -> 2, not learned after 2 looks' in capsys.readouterr().out
+
+
+def test_a_run_with_a_curriculum_resumes_at_every_step_to_equal_bytes(tmp_path):
+    whole = _train(tmp_path / 'whole', task=_graded([]))
+    assert whole.level.tolist() == [3, 0]
+    assert _digest(whole) != _digest(_train(tmp_path / 'easy', task=_graded([], lambda _: False)))
+    for step in range(1, 10):  # every third while the curriculum is asked
+        where = 'on_step' if step % 3 else 'on_question'
+        with pytest.raises(_errors.RunError, match=f'stopped by SIGTERM after update {step}'):
+            _train(tmp_path / 'run', task=_graded([], **{where: _kill_at(step)}))
+    assert _digest(_train(tmp_path / 'run', task=_graded([]))) == _digest(whole)
+
+
+@pytest.mark.parametrize('last', [3, 5, 6])
+def test_a_run_with_a_curriculum_that_is_lengthened_ends_in_equal_bytes(last, tmp_path):
+    config = dataclasses.replace(CONFIG, schedule='constant')
+    whole = _train(tmp_path / 'whole', config, _graded([]))
+    _train(tmp_path / 'run', dataclasses.replace(config, num_steps=last), _graded([]))
+    assert _digest(_train(tmp_path / 'run', config, _graded([]))) == _digest(whole)
+
+
+@pytest.mark.parametrize('every', [(1, 1, 1), (3, 4, 2)])
+def test_logging_evaluation_and_saving_do_not_steer_a_curriculum(every, tmp_path):
+    log, evaluate, save = every
+    config = dataclasses.replace(CONFIG, log_every=log, evaluate_every=evaluate, save_every=save)
+    wanted = _train(tmp_path / 'whole', task=_graded([]))
+    assert _digest(_train(tmp_path / 'run', config, _graded([]))) == _digest(wanted)
+
+
+def test_a_level_is_restored_and_a_run_without_one_has_none(whole, tmp_path):
+    task = _graded([])
+    trained = _train(tmp_path, task=task)
+    state = _supervised.restore(CONFIG, task.init, task.initial_carry, str(tmp_path), True)
+    assert _digest(state) == _digest(trained)
+    assert _restored(whole[1]).level == ()
+    with pytest.raises(_errors.RunError, match='level: wanted nothing, got int32'):
+        _restored(tmp_path)
+
+
 def test_a_last_save_that_fails_ends_with_its_exit_code(tmp_path, monkeypatch, capsys):
     def full(*args):
         raise OSError(28, 'No space left on device')

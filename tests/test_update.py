@@ -189,3 +189,13 @@ def test_the_first_fault_is_named(change, wanted):
         'bad_params': np.array([0, 1]),
     }
     assert _update.first_fault(fault | change, {'a': 0, 'w': 0}) == wanted
+
+
+def test_a_state_without_a_level_is_saved_as_before_there_were_levels():
+    names = []
+    for has_levels in (False, True):
+        state = _supervised.initial_state(CONFIG, TASK.init, (), has_levels)
+        leaves = jax.tree_util.tree_leaves_with_path(state)
+        names.append([jax.tree_util.keystr(path) for path, _ in leaves])
+    assert all(name.startswith('.replicated.') for name in names[0])
+    assert names[1] == [*names[0], '.level']

@@ -1,0 +1,160 @@
+"""The flags of `learning_to_execute`, what they may be, and the settings that have a name.
+
+Santoro et al. 2018, "Relational recurrent neural networks", section 4.2 and appendix A.2,
+https://arxiv.org/abs/1806.01822, is `--preset=paper` and those whose names begin so, one a core.
+"""
+
+import dataclasses
+from typing import Any
+
+from launch import _cli, _cores, _processes, _supervised
+from relational_rnn import networks
+from tasks import learning_to_execute, programs
+
+MODES = ('train', 'evaluate')
+
+# What the paper states for all cores.
+_PAPER: dict[str, Any] = {
+    'batch_size': 128,
+    'learning_rate': 1e-3,
+    'schedule': 'constant',
+    'warmup_steps': 0,
+    'clip_norm': 0.0,
+    'curriculum': 'mix',
+    'decoding': 'non_autoregressive',
+    'num_steps': 200_000,
+    'evaluate_every': 1000,
+    'save_every': 1000,
+}
+# What a run is by name. Of the sizes that the paper tried, it says of the RMC's that 4 slots and 4
+# heads did well; which of 1024 and 2048 units (and of the LSTM's and the EntNet's 1024 and 2048)
+# gave its table is not stated, nor the depth of the MLP, where 2 is the default of the authors'
+# module. Of the DNC's controllers 128, 256 and 512 were tried.
+PRESETS: dict[str, dict[str, Any]] = {
+    'paper': {
+        'core': 'rmc',
+        'mem_slots': 4,
+        'total_units': 2048,
+        'num_heads': 4,
+        'num_blocks': 1,
+        'attention_mlp_layers': 2,
+        'gate_style': 'memory',
+        **_PAPER,
+    },
+    'paper-lstm': {'core': 'lstm', 'lstm_layers': 2, 'lstm_size': 1024, **_PAPER},
+    'paper-dnc': {
+        'core': 'dnc',
+        'dnc_memory_size': 80,
+        'dnc_word_size': 64,
+        'dnc_reads': 4,
+        'dnc_writes': 1,
+        'dnc_controller': 'lstm',
+        'dnc_controller_layers': 2,
+        'dnc_controller_size': 256,
+        **_PAPER,
+    },
+    'paper-entnet': {'core': 'entnet', 'entnet_cells': 4, 'entnet_size': 256, **_PAPER},
+    'cpu': {
+        'core': 'rmc',
+        'mem_slots': 4,
+        'total_units': 512,
+        'num_heads': 4,
+        'num_blocks': 1,
+        'attention_mlp_layers': 2,
+        'gate_style': 'memory',
+        'batch_size': 128,
+        'accumulate': 8,  # parts of programs of about one length
+        'learning_rate': 2e-3,
+        'schedule': 'cosine',
+        'warmup_steps': 200,
+        'clip_norm': 1.0,
+        'num_steps': 20_000,
+        'evaluate_every': 1000,
+        'save_every': 1000,
+    },
+}
+PRESETS['paper-dnc-memorization'] = {
+    **PRESETS['paper-dnc'],
+    'task': 'copy',
+    'nesting': 1,
+    'length': 50,
+    'dnc_controller': 'feed_forward',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_cores.Config, _supervised.Config, _processes.Config):
+    """Program evaluation; see --preset=paper for Santoro et al. 2018, appendix A.2."""
+
+    preset: str = _cli.flag(
+        'cpu', f'defaults of the other flags: {", ".join(sorted(PRESETS))}', 'free'
+    )
+    mode: str = _cli.flag('train', 'train or evaluate', 'free')
+    task: str = _cli.flag('program', f'one of {", ".join(programs.TASKS)}', 'identity')
+    nesting: int = _cli.flag(
+        2,
+        'operations in a program, one within the other; 1 for copy, reverse, double',
+        'identity',
+        1,
+    )
+    length: int = _cli.flag(5, 'digits of a number', 'identity', 1, 1000)
+    dialect: str = _cli.flag(
+        'sonnet',
+        "of the programs: sonnet, the authors' generator, or zaremba, as Zaremba & Sutskever 2014",
+        'identity',
+    )
+    curriculum: str = _cli.flag(
+        'mix',
+        'how hard the programs of a batch are: mix, all that there are; baseline, the hardest; '
+        'naive, harder and harder; combined, naive with a fifth of mix',
+        'identity',
+    )
+    curriculum_every: int = _cli.flag(
+        500, 'naive, combined: updates between looks at the accuracy', 'identity', minimum=1
+    )
+    curriculum_threshold: float = _cli.flag(
+        0.95,
+        'naive, combined: validation accuracy a character from which it gets harder',
+        'identity',
+        0,
+        1,
+    )
+    curriculum_patience: int = _cli.flag(
+        20, 'naive, combined: looks in vain after which it gets harder all the same', 'identity', 1
+    )
+    decoding: str = _cli.flag(
+        'non_autoregressive',
+        "what the decoder is fed: zeros (non_autoregressive), the model's last answer "
+        '(autoregressive), or in training the true one (teacher_forcing)',
+        'identity',
+    )
+    shared_core: bool = _cli.flag(True, 'whether one core reads and answers', 'identity')
+    evaluation_size: int = _cli.flag(
+        1280, 'validation programs of an evaluation in training', 'free', minimum=1
+    )
+    final_evaluation_size: int = _cli.flag(
+        12_800, 'test programs of the evaluation at the end and of evaluate', 'free', minimum=1
+    )
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError for the first flag that does not fit."""
+        _cores.Config.__post_init__(self)
+        _supervised.Config.__post_init__(self)
+        _processes.Config.__post_init__(self)
+        _cli.choose('mode', self.mode, MODES)
+        if self.mode == 'evaluate' and self.run_dir is None:
+            raise ValueError('--mode=evaluate: wanted --run_dir=DIR of a trained run, got none')
+        if self.mode == 'evaluate' and (self.num_processes or 1) > 1:
+            raise ValueError(f'--mode=evaluate: wanted one process, got {self.num_processes}')
+        _cli.choose('task', self.task, programs.TASKS)
+        _cli.choose('dialect', self.dialect, programs.DIALECTS)
+        _cli.choose('curriculum', self.curriculum, learning_to_execute.CURRICULA)
+        _cli.choose('decoding', self.decoding, networks.DECODINGS)
+        self.setting()
+
+    def setting(self) -> programs.Setting:
+        """Returns what the programs are; raises a ValueError if there are none such."""
+        try:
+            return programs.Setting(self.task, self.nesting, self.length, self.dialect)
+        except ValueError as error:
+            raise ValueError(f'--task={self.task}: {error}') from error

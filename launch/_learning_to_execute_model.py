@@ -1,0 +1,140 @@
+"""The network of `learning_to_execute`, its loss, and how well it does on held-out programs.
+
+Characters are one-hots, answers are read off the decoder by an MLP of 4 x 256 units, ReLU on all of
+them: Santoro et al. 2018, appendix A.2, https://arxiv.org/abs/1806.01822. Loss and accuracy are per
+character of the true answer; what the network says behind its end counts for nothing.
+
+Glossary of shapes:
+  T: characters of a program; A: characters of an answer; B: programs; D: characters that there are;
+  V: those of answers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from launch import _cores, _learning_to_execute_config
+from relational_rnn import losses, networks
+from tasks import learning_to_execute, programs
+
+NUM_CHARACTERS = len(programs.CHARACTERS)  # D
+NUM_CLASSES = programs.NUM_ANSWER_CHARACTERS  # V
+CHUNK = 256  # programs of an evaluation at a time
+_SEED = 2018  # of the programs of evaluations, whatever the run's
+
+Batch = learning_to_execute.Batch
+
+
+class Model(NamedTuple):
+    """The functions of the network; `params` are Haiku's."""
+
+    init: Callable[[chex.PRNGKey], chex.ArrayTree]
+    # params, batch, whether the decoder may be told the true answer -> [A, B, V]
+    logits: Callable[[chex.ArrayTree, Batch, bool], chex.Array]
+
+
+# Parameters, programs, and what is called between parts of them and may raise -> measures by name:
+# 'character_accuracy', 'sequence_accuracy' and 'eval_loss', the nats of a character.
+Evaluation = Callable[[chex.ArrayTree, Iterable[Batch], Callable[[], None]], dict[str, float]]
+
+
+def make_model(config: _learning_to_execute_config.Config) -> Model:
+    """Returns the network of a configuration."""
+
+    def forward(batch: Batch, teacher: bool) -> chex.Array:
+        encoder = _cores.make(config, NUM_CHARACTERS)
+        decoder = encoder if config.shared_core else _cores.make(config, NUM_CHARACTERS)
+        network = networks.SequenceToSequence(encoder, decoder, NUM_CLASSES)
+        inputs = jax.nn.one_hot(batch.inputs, NUM_CHARACTERS)
+        return network(inputs, batch.lengths[0], batch.targets, config.decoding, teacher)
+
+    network = hk.transform(forward)
+    ids, one = np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
+    smallest = Batch(ids, ids + 1, ids, one)
+    return Model(
+        jax.jit(lambda key: network.init(key, smallest, True)),
+        lambda params, batch, teacher: network.apply(params, None, batch, teacher),
+    )
+
+
+def loss(
+    model: Model, params: chex.ArrayTree, batch: Batch
+) -> tuple[losses.WeightedSum, Mapping[str, chex.Array]]:
+    """Returns the cross entropy in nats, summed over characters, and sums shown beside it.
+
+    Args:
+      model: the network.
+      params: its parameters.
+      batch: what to learn.
+
+    Returns:
+      The sum with the number of characters; and 'training_accuracy', how many of them are right.
+    """
+    logits = model.logits(params, batch, True)
+    value = losses.cross_entropy(logits, batch.targets, batch.weights)
+    right = losses.accuracy(logits, batch.targets, batch.weights).total
+    return value, {'training_accuracy': right}
+
+
+def drawn(
+    config: _learning_to_execute_config.Config, split: str, size: int, level: int | None = None
+) -> Iterator[Batch]:
+    """Yields the programs that networks are measured on, `CHUNK` at a time, always the same ones.
+
+    Args:
+      config: the flags.
+      split: of the programs.
+      size: how many; the weights of those beyond are 0.
+      level: of the curriculum 'naive'; None for the full difficulty.
+
+    Raises:
+      ValueError: there are no such programs.
+    """
+    curriculum = 'baseline' if level is None else 'naive'
+    what = config.setting(), curriculum, level or 0, split
+    for part, first in enumerate(range(0, size, CHUNK)):
+        batch = learning_to_execute.batch(*what, _SEED, part, CHUNK)
+        kept = np.arange(first, first + CHUNK) < size
+        yield batch._replace(weights=batch.weights * kept)
+
+
+def make_evaluation(model: Model) -> Evaluation:
+    """Returns what measures a network; it answers by itself, whatever it is told in training."""
+
+    def score(params: chex.ArrayTree, batch: Batch) -> chex.Array:
+        logits = model.logits(params, batch, False)
+        nats, weight = losses.cross_entropy(logits, batch.targets, batch.weights)
+        right = losses.accuracy(logits, batch.targets, batch.weights).total
+        wrong = (jnp.argmax(logits, axis=-1) != batch.targets) & (batch.weights > 0)
+        present = jnp.any(batch.weights > 0, axis=0)
+        whole = present & ~jnp.any(wrong, axis=0)
+        return jnp.stack([nats, right, weight, jnp.sum(whole), jnp.sum(present)])
+
+    run = jax.jit(score)
+
+    def evaluate(
+        params: chex.ArrayTree, batches: Iterable[Batch], check: Callable[[], None]
+    ) -> dict[str, float]:
+        sums = np.zeros(5)
+        for batch in batches:
+            check()
+            sums += np.asarray(run(params, batch), np.float64)
+        nats, right, characters, whole, count = sums.tolist()
+        return {
+            'character_accuracy': right / characters,
+            'sequence_accuracy': whole / count,
+            'eval_loss': nats / characters,
+        }
+
+    return evaluate
+
+
+def answer(model: Model, params: chex.ArrayTree, batch: Batch) -> np.ndarray:
+    """Returns what the network says by itself, logits [A, B, V]."""
+    run = jax.jit(lambda params, batch: model.logits(params, batch, False))
+    return np.asarray(run(params, batch))

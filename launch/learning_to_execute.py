@@ -1,0 +1,249 @@
+"""Learning to execute: trains a memory to read a program and to say what it prints.
+
+  python -m launch.learning_to_execute                       full programs, sizes for 2 cores
+  python -m launch.learning_to_execute --task=addition       or control, algebra
+  python -m launch.learning_to_execute --task=reverse --nesting=1 --length=20
+  python -m launch.learning_to_execute --preset=paper        as the paper trained, for a GPU
+  python -m launch.learning_to_execute --mode=evaluate --run_dir=RUN
+
+Programs are of the difficulty of `--nesting` and `--length`, easier ones among them in training as
+`--curriculum` says; evaluations are always of the full difficulty, on programs that no run is
+trained on. The same command goes on where it was stopped. Santoro et al. 2018, "Relational
+recurrent neural networks", sections 4.2 and 5.2 and appendix A.2, https://arxiv.org/abs/1806.01822;
+after Zaremba & Sutskever 2014, "Learning to Execute", https://arxiv.org/abs/1410.4615.
+
+Glossary of shapes:
+  T: characters of a program; A: characters of an answer; B: programs of a batch.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+
+from launch import (
+    _cli,
+    _cores,
+    _errors,
+    _evaluation,
+    _learning_to_execute_config,
+    _learning_to_execute_model,
+    _parallel,
+    _plots,
+    _processes,
+    _program_comparison,
+    _report,
+    _run_directory,
+    _saved_run,
+    _signals,
+    _supervised,
+    _update,
+)
+from tasks import learning_to_execute, programs
+
+Config = _learning_to_execute_config.Config
+PRESETS = _learning_to_execute_config.PRESETS
+MEASURE = 'character_accuracy'  # by which runs are compared
+NUM_SHOWN = 5  # programs that are printed with their answers
+LEVEL_SIZE = 512  # programs by which a level of a curriculum is judged
+
+
+def run(config: Config) -> dict[str, float]:
+    """Trains or evaluates.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      'character_accuracy', 'sequence_accuracy' and 'eval_loss', in nats a character, of the test
+      programs.
+    """
+    run_dir = config.run_dir or f'runs/learning_to_execute-{config.task}-{config.core}'
+    trains = config.mode == 'train'
+    with _saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
+        return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir, interrupts)
+
+
+def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+    """Trains from where the run is, evaluates, and shows what came of it."""
+    _, devices = _saved_run.resume(config, run_dir)
+    _check_programs(config)
+    model = _learning_to_execute_model.make_model(config)
+    measure = _learning_to_execute_model.make_evaluation(model)
+    task = _make_task(config, model, measure, interrupts)
+    count, core = _cores.sizes(task.init)
+    setting = config.setting()
+    sizes = f'{setting.input_steps} characters at most, answers {setting.output_steps}'
+    print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}')
+    print(f'{config.task}, nesting {config.nesting}, length {config.length}: {sizes}')
+    interrupts.check()
+    flags = dataclasses.asdict(config)
+    about = 'learning_to_execute', flags, count, 'sequences', config.batch_size, MEASURE
+    _run_directory.describe(run_dir, *about, higher_is_better=True)
+    metadata = {'config': flags, 'devices': devices}
+    state = _supervised.train(config, task, run_dir, interrupts, metadata).replicated
+    results = _measure(config, run_dir, model, measure, state, interrupts)
+    picture = _draw(config, run_dir)
+    print(f'curve        {picture}')
+    print(f'all {config.num_steps} updates are done; a larger --num_steps trains on from here')
+    return results
+
+
+def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+    """Measures the newest checkpoint."""
+    config, _ = _saved_run.as_trained(config, PRESETS, run_dir)
+    model = _learning_to_execute_model.make_model(config)
+    state = _supervised.restore(config, model.init, (), run_dir, has_levels=True).replicated
+    measure = _learning_to_execute_model.make_evaluation(model)
+    return _measure(config, run_dir, model, measure, state, interrupts)
+
+
+def _check_programs(config: Config) -> None:
+    """Raises a RunError where a split has no programs, for a run fails at its start."""
+    setting, curriculum = config.setting(), config.curriculum
+    num_levels = learning_to_execute.num_levels(setting, curriculum)
+    try:
+        for level in range(num_levels):
+            learning_to_execute.batch(setting, curriculum, level, 'train', config.seed, 0, 1)
+            if num_levels > 1:
+                next(_learning_to_execute_model.drawn(config, 'valid', 1, level))
+        for split in ('valid', 'test'):
+            next(_learning_to_execute_model.drawn(config, split, 1))
+    except ValueError as error:
+        raise _errors.RunError(_errors.USAGE, f'--task={config.task}: {error}') from error
+
+
+def _make_task(
+    config: Config,
+    model: _learning_to_execute_model.Model,
+    measure: _learning_to_execute_model.Evaluation,
+    interrupts: _signals.Interrupts,
+) -> _update.Task:
+    """Returns what the training loop needs."""
+    setting, rows = config.setting(), _parallel.own_rows(config.batch_size)
+    num_levels = learning_to_execute.num_levels(setting, config.curriculum)
+
+    def loss(
+        params: chex.ArrayTree, batch: learning_to_execute.Batch, carry: tuple, keys: chex.Array
+    ) -> tuple:
+        del keys  # nothing in the network is random
+        value, sums = _learning_to_execute_model.loss(model, params, batch)
+        return value, carry, sums
+
+    def batch(step: int, level: int) -> learning_to_execute.Batch:
+        what = setting, config.curriculum, level, 'train'
+        whole = learning_to_execute.batch(*what, config.seed, step, config.batch_size)
+        order = by_length(whole.lengths[0], jax.device_count())[rows]
+        return jax.tree.map(lambda x: x[:, order], whole)
+
+    def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
+        batches = _learning_to_execute_model.drawn(config, 'valid', config.evaluation_size)
+        return measure(params, batches, interrupts.check)
+
+    def passes(params: chex.ArrayTree, level: int) -> bool:
+        batches = _learning_to_execute_model.drawn(config, 'valid', LEVEL_SIZE, level)
+        accuracy = measure(params, batches, lambda: None)[MEASURE]
+        return accuracy >= config.curriculum_threshold
+
+    pace = config.curriculum_every, num_levels, config.curriculum_patience
+    curriculum = _update.Curriculum(*pace, passes)
+    return _update.Task(
+        model.init,
+        (),
+        loss,
+        evaluate,
+        'characters',
+        batch,
+        names=('training_accuracy',),
+        curriculum=curriculum,
+    )
+
+
+def by_length(lengths: np.ndarray, num_devices: int) -> np.ndarray:
+    """Returns an order of programs in which each device's are sorted by their lengths [B].
+
+    A device's share is dealt out evenly. In the parts that `--accumulate` makes of it programs are
+    of about one length, and a part of short ones is done sooner.
+    """
+    order = np.argsort(lengths, kind='stable')
+    return order.reshape(-1, num_devices).T.reshape(-1)
+
+
+def _measure(
+    config: Config,
+    run_dir: str,
+    model: _learning_to_execute_model.Model,
+    measure: _learning_to_execute_model.Evaluation,
+    state: _update.Replicated,
+    interrupts: _signals.Interrupts,
+) -> dict[str, float]:
+    """Evaluates on test programs, keeps what came of it in the run's directory, and prints it."""
+    params, size = jax.device_put(state.params), config.final_evaluation_size
+    batches = _learning_to_execute_model.drawn(config, 'test', size)
+    results = measure(params, batches, interrupts.check)
+    record: dict[str, Any] = {
+        'program': 'learning_to_execute',
+        **{name: getattr(config, name) for name in ('core', 'task', 'nesting', 'length')},
+        **{name: getattr(config, name) for name in ('dialect', 'decoding')},
+        'step': int(state.step),
+        'sequences': size,
+        'test': results[MEASURE],
+        **results,
+    }
+    _run_directory.write_json(pathlib.Path(run_dir, _evaluation.FILE), record)
+    print(f'\n{_describe_examples(config, model, params)}\n')
+    shares = f'{results[MEASURE]:.2%} of characters, {results["sequence_accuracy"]:.2%} of answers'
+    where = f'of {size:,} test programs right, {results["eval_loss"]:.4f} nats a character'
+    print(f'after {int(state.step):,} updates {shares} {where}')
+    return results
+
+
+def _describe_examples(
+    config: Config, model: _learning_to_execute_model.Model, params: chex.ArrayTree
+) -> str:
+    """Returns some test programs with what they print and what the network says, as a table."""
+    batch = next(_learning_to_execute_model.drawn(config, 'test', NUM_SHOWN))
+    said = _learning_to_execute_model.answer(model, params, batch).argmax(axis=-1)
+    rows = [['program', 'prints', 'the network says']]
+    for row in range(min(NUM_SHOWN, config.final_evaluation_size)):
+        text = batch.inputs[: batch.lengths[0, row], row]
+        length = int(batch.weights[:, row].sum())
+        shown = text, batch.targets[:length, row], said[:length, row]
+        rows.append([programs.decode(ids).replace('\n', ' ⏎ ') for ids in shown])
+    return _report.table(rows)
+
+
+def _draw(config: Config, run_dir: str) -> str:
+    """Draws the curve of the run and returns where it is."""
+    picture = os.path.join(run_dir, 'accuracy.png')
+    rows = _report.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    columns = {'training': 'training_accuracy', 'validation': MEASURE}
+    _plots.plot_curves(
+        {name: _report.points(rows, column) for name, column in columns.items()},
+        picture,
+        title=f'{config.core} on {config.task}, nesting {config.nesting}, length {config.length}',
+        y_label='accuracy per character',
+        baselines=_published(config),
+        log_scale=False,
+        pale=['training'],
+    )
+    return picture
+
+
+def _published(config: Config) -> dict[str, float]:
+    """Returns the accuracy of the paper's RMC on these programs, if it is known."""
+    facts = config.setting().memorizes, config.nesting, config.length, config.dialect
+    difficulty = _program_comparison.Difficulty(*facts)
+    scores = _program_comparison.PUBLISHED[_program_comparison.OURS]
+    if difficulty.memorizes or not difficulty.is_published or config.task not in scores:
+        return {}
+    return {"the paper's RMC": float(scores[config.task]) / 100}
+
+
+if __name__ == '__main__':
+    _processes.leave(_cli.main(Config, run, 'learning_to_execute', PRESETS))
