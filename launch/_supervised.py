@@ -343,7 +343,7 @@ class _Loop:
         self._progress.say(f'{what}; skipped, {skipped} in a row{others}')
 
 
-def _gather(device_state: Any, level: Any) -> _update.TrainState:
+def _gather(device_state: Any, level: Any = ()) -> _update.TrainState:
     replicated, carry = device_state
     return _update.TrainState(_parallel.to_host(replicated), _parallel.merge(carry), level)
 

@@ -1,8 +1,18 @@
 """What tests of several files share."""
 
+import gc
+
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 import pytest
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _forget_what_is_compiled():
+    """The kernel lets a process map 65,530 pieces of memory; a run's programs take some 4,000."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope='module')

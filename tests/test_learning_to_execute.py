@@ -31,8 +31,8 @@ SIZES = (
 
 
 @pytest.fixture(autouse=True)
-def _forget_what_is_compiled():
-    """The kernel lets a process map 65,530 pieces of memory; a run's programs take some 4,000."""
+def _forget_what_a_test_compiled():
+    """As after every file, see `conftest`: here every test trains."""
     yield
     jax.clear_caches()
     gc.collect()
