@@ -243,7 +243,7 @@ def test_presets_are_of_the_full_task(preset):
     assert (config.num_objects, config.num_dims) == (8, 16)
     model = nth_farthest._nth_farthest_model.make_model(config)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    assert shapes['answer']['w'].shape == (256, 8)
+    assert shapes['relational_memory']['input_w'].shape[0] == 16 + 3 * 8
 
 
 def test_the_papers_recipe_has_nothing_beside_the_task():

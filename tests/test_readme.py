@@ -14,10 +14,11 @@ from launch import _cli
 README = (pathlib.Path(__file__).parent.parent / 'README.md').read_text('utf-8')
 BLOCKS = re.findall(r'^```(\w*)\n(.*?)^```$', README, re.DOTALL | re.MULTILINE)  # language, text
 COMMANDS = [
-    line.split(' #')[0].strip()
+    part.strip()
     for language, block in BLOCKS
     for line in block.splitlines()
-    if 'python -m launch.' in line and language != 'python'
+    for part in line.split(' #')[0].split('&&')
+    if 'python -m launch.' in part and language != 'python'
 ]
 
 
