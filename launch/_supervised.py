@@ -255,14 +255,15 @@ class _Loop:
     def _asks_curriculum(self, step: int) -> bool:
         """Returns whether the level of the batches after `step` updates has yet to be told."""
         curriculum = self._task.curriculum
-        return curriculum is not None and step % curriculum.every == 0
+        if curriculum is None or self._level[0] + 1 == curriculum.num_levels:
+            return False
+        return step % curriculum.every == 0
 
     def _advance(self, step: int, params: chex.ArrayTree) -> None:
         """Goes to the curriculum's next level if that is due; a signal waits for it."""
         curriculum = self._task.curriculum
+        assert curriculum
         level, looks = self._level.tolist()
-        if curriculum is None or level + 1 == curriculum.num_levels:
-            return
         with self._meter.paused():
             passes = curriculum.passes(_parallel.to_host(params), level)
             passes = bool(_parallel.share_record(int(passes)))  # as process 0 has it
@@ -343,7 +344,7 @@ class _Loop:
         self._progress.say(f'{what}; skipped, {skipped} in a row{others}')
 
 
-def _gather(device_state: Any, level: Any = ()) -> _update.TrainState:
+def _gather(device_state: Any, level: Any) -> _update.TrainState:
     replicated, carry = device_state
     return _update.TrainState(_parallel.to_host(replicated), _parallel.merge(carry), level)
 

@@ -46,7 +46,7 @@ def write_updates(path):
         outcome = jax.device_get(outcome)
         assert outcome.fault['finite']
         means.append(outcome.total / outcome.weight)
-    final = _supervised._gather(device_state)
+    final = _supervised._gather(device_state, ())
     leaves = {
         jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(final)
     }
