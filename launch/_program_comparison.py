@@ -89,6 +89,22 @@ def facts(description: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Fact
     return {**description.get('config', {}), 'parameters': parameters, **evaluation}
 
 
+def difficulty(known: Facts) -> Difficulty:
+    """Returns how hard the programs of a run are."""
+    memorizes = known['task'] in TASKS['memorization']
+    return Difficulty(memorizes, known['nesting'], known['length'], known['dialect'])
+
+
+def level(difficulty: Difficulty, task: str) -> float | None:
+    """Returns the accuracy of the paper's own model, from 0 to 1, if it was trained on the same.
+
+    The lengths of the strings that it memorized are not known.
+    """
+    score = PUBLISHED[OURS].get(task)
+    same = difficulty.is_published and not difficulty.memorizes
+    return float(score) / 100 if score and same else None
+
+
 def lacking(known: Facts) -> list[str]:
     """Returns the names of what a run should tell and does not."""
     return sorted((SETTING | (MEASURED if 'test' in known else frozenset())) - known.keys())
@@ -98,9 +114,7 @@ def by_difficulty(runs: Runs) -> dict[Difficulty, Runs]:
     """Returns the runs whose accuracies are comparable, in groups, programs first."""
     groups: dict[Difficulty, dict[str, Facts]] = {}
     for name, known in runs.items():
-        memorizes = known['task'] in TASKS['memorization']
-        group = Difficulty(memorizes, known['nesting'], known['length'], known['dialect'])
-        groups.setdefault(group, {})[name] = known
+        groups.setdefault(difficulty(known), {})[name] = known
     return dict(sorted(groups.items()))
 
 

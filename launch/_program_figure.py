@@ -56,8 +56,9 @@ def draw(
             panel.set_title(f'{task}, {difficulty}', loc='left', fontsize=10)
             shown = {name: known for name, known in group.items() if known['task'] == task}
             _draw_runs(panel, shown, curves, colors)
-            if _has_level(difficulty, task):
-                panel.axhline(_level(task), zorder=1, **_LEVEL)
+            level = _program_comparison.level(difficulty, task)
+            if level is not None:
+                panel.axhline(level, zorder=1, **_LEVEL)
         for panel in line[len(tasks) :]:
             panel.set_visible(False)
         line[0].tick_params(labelleft=True)
@@ -115,17 +116,6 @@ def _locator() -> Any:
     return ticker.MaxNLocator(4)
 
 
-def _has_level(difficulty: _program_comparison.Difficulty, task: str) -> bool:
-    """Returns whether the paper's own model was trained on the same."""
-    scores = _program_comparison.PUBLISHED[_program_comparison.OURS]
-    return difficulty.is_published and not difficulty.memorizes and task in scores
-
-
-def _level(task: str) -> float:
-    """Returns the accuracy of the paper's own model, from 0 to 1."""
-    return float(_program_comparison.PUBLISHED[_program_comparison.OURS][task]) / 100
-
-
 def _rest(rows: Sequence[_Row]) -> dict[str, dict[str, Any]]:
     """Returns what else the legend shows, if there is such a line, and how it looks."""
     rest: dict[str, dict[str, Any]] = {}
@@ -136,7 +126,8 @@ def _rest(rows: Sequence[_Row]) -> dict[str, dict[str, Any]]:
     ]
     if len(set(models)) < len(models):
         rest['second run of a model'] = {'color': '0.2', 'linestyle': _DASHES[1]}
-    if any(_has_level(difficulty, task) for difficulty, task, _ in models):
+    levels = {_program_comparison.level(difficulty, task) for difficulty, task, _ in models}
+    if levels - {None}:
         rest[', '.join([*_program_comparison.OURS, 'Table 1'])] = _LEVEL
     return rest
 

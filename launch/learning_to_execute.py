@@ -223,26 +223,18 @@ def _draw(config: Config, run_dir: str) -> str:
     picture = os.path.join(run_dir, 'accuracy.png')
     rows = _report.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'training_accuracy', 'validation': MEASURE}
+    difficulty = _program_comparison.difficulty(dataclasses.asdict(config))
+    level = _program_comparison.level(difficulty, config.task)
     _plots.plot_curves(
         {name: _report.points(rows, column) for name, column in columns.items()},
         picture,
         title=f'{config.core} on {config.task}, nesting {config.nesting}, length {config.length}',
         y_label='accuracy per character',
-        baselines=_published(config),
+        baselines={} if level is None else {"the paper's RMC": level},
         log_scale=False,
         pale=['training'],
     )
     return picture
-
-
-def _published(config: Config) -> dict[str, float]:
-    """Returns the accuracy of the paper's RMC on these programs, if it is known."""
-    facts = config.setting().memorizes, config.nesting, config.length, config.dialect
-    difficulty = _program_comparison.Difficulty(*facts)
-    scores = _program_comparison.PUBLISHED[_program_comparison.OURS]
-    if difficulty.memorizes or not difficulty.is_published or config.task not in scores:
-        return {}
-    return {"the paper's RMC": float(scores[config.task]) / 100}
 
 
 if __name__ == '__main__':

@@ -65,6 +65,11 @@ class Run(NamedTuple):
         """What is counted, None for older runs."""
         return self.description.get('unit')
 
+    @property
+    def facts(self) -> _program_comparison.Facts | None:
+        """Returns what is known of a run of `learning_to_execute`, None for other programs."""
+        return _program_comparison.facts(self.description, self.evaluation)
+
     def column(self, asked: str | None) -> str:
         """Returns the metric to draw: the one that was asked for, or the run's own."""
         return asked or self.description.get('measure', _OLDER)
@@ -92,7 +97,7 @@ def run(config: Config) -> list[str]:
     }
     for group in _comparison.by_corpus(evaluations):
         print(f'\n{_comparison.describe(group)}')
-    programs = _programs(runs)
+    programs = {each.name: each.facts for each in runs if each.facts}
     evaluated = {name: known for name, known in programs.items() if 'test' in known}
     for difficulty, alike in _program_comparison.by_difficulty(evaluated).items():
         print(f'\n{_program_comparison.describe(difficulty, alike)}')
@@ -130,8 +135,7 @@ def _load(folder: pathlib.Path, name: str) -> Run:
     if not rows:
         raise base.DataError(f'{path}: has no metrics yet; wait for some or leave out the run')
     each = Run(name, rows, _run_directory.read_description(folder), _evaluation.load(folder))
-    known = _program_comparison.facts(each.description, each.evaluation)
-    missing = _program_comparison.lacking(known) if known else []
+    missing = _program_comparison.lacking(each.facts) if each.facts else []
     if missing:
         message = f'tells no {", ".join(missing)}: evaluate again with --mode=evaluate'
         raise base.DataError(f'{folder}: {message}')
@@ -174,12 +178,11 @@ def _columns(runs: Sequence[Run], asked: str | None) -> list[str]:
     return list(dict.fromkeys(wanted[each.name] for each in runs if each.name in drawn))
 
 
-def _programs(runs: Sequence[Run]) -> dict[str, _program_comparison.Facts]:
-    """Returns what is known of the runs of `learning_to_execute`, evaluated or not."""
-    found = {
-        each.name: _program_comparison.facts(each.description, each.evaluation) for each in runs
-    }
-    return {name: known for name, known in found.items() if known is not None}
+def _curve(each: Run, column: str, x: str) -> list[tuple[float, float]]:
+    """Returns the points of a run's curve, none if it has nothing in that column."""
+    points = _report.points(each.rows, column)
+    steps, heights = zip(*points, strict=True) if points else ((), ())
+    return list(zip(_places(each, x, steps), heights, strict=True))
 
 
 def _places(each: Run, x: str, steps: Sequence[float]) -> list[float]:
@@ -277,12 +280,11 @@ def _draw_programs(
     """Draws Figure 8, over updates unless something else was asked for; returns its path."""
     x, curves = config.x or 'steps', {}
     for each in runs if not config.output.endswith('.png') else ():
-        points = _report.points(each.rows, each.column(None))
-        if each.name in programs and points:
-            steps, heights = zip(*points, strict=True)
-            places = zip(_places(each, x, steps), heights, strict=True)
-            ranges = _seeds.ranges(each.rows, each.column(None))
-            curves[each.name] = _program_figure.Curve(list(places), ranges)
+        column = each.column(None)
+        points = _curve(each, column, x) if each.name in programs else []
+        if points:
+            ranges = _seeds.ranges(each.rows, column)
+            curves[each.name] = _program_figure.Curve(points, ranges)
     if not curves:
         return []
     picture = os.path.join(config.output, 'programs.png')
@@ -297,15 +299,10 @@ def _label(x: str) -> str:
 
 
 def _draw_curves(picture: str, runs: Sequence[Run], column: str, x: str) -> None:
-    curves = {}
-    for each in runs:
-        points = _report.points(each.rows, column)
-        steps, heights = zip(*points, strict=True) if points else ((), ())
-        curves[each.name] = list(zip(_places(each, x, steps), heights, strict=True))
     label = _label(x)
     name = column.replace('valid_', 'validation ').replace('_', ' ')
     _plots.plot_curves(
-        curves,
+        {each.name: _curve(each, column, x) for each in runs},
         picture,
         title=f'{name.capitalize()} over {label}',
         x_label=label,
