@@ -165,7 +165,7 @@ def sample(config: _nth_farthest_config.Config, keys: chex.PRNGKey) -> Batch:
     return Batch(
         scale(config, questions.inputs),
         questions.answers[None],
-        jnp.argsort(-distances, axis=1).T.astype(jnp.int32),
+        questions.ranking,
         questions.n[None],
         questions.m[None],
         nth_farthest.by_label(questions.vectors, questions.labels) * _VECTOR_VARIANCE**-0.5,

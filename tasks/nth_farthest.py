@@ -34,6 +34,7 @@ class Questions(NamedTuple):
 
     inputs: chex.Array  # [N, B, D + 3 N] float32
     answers: chex.Array  # [B] int32, labels
+    ranking: chex.Array  # [N, B] int32, the answer for every n
     vectors: chex.Array  # [N, B, D] float32, in order of presentation
     labels: chex.Array  # [N, B] int32, of the vectors
     n: chex.Array  # [B] int32, 0 for the farthest
@@ -69,9 +70,9 @@ def ask(vectors: chex.Array, labels: chex.Array, n: chex.Array, m: chex.Array) -
     asked = [jnp.broadcast_to(x, labels.shape) for x in (n, m)]
     one_hots = [jax.nn.one_hot(x, num_objects) for x in (labels, *asked)]
     inputs = jnp.concatenate([vectors, *one_hots], axis=-1)
-    order = jnp.argsort(-squared_distances(vectors, labels, m), axis=1)  # [B, N] labels
-    answers = jnp.take_along_axis(order, n[:, None], axis=1)[:, 0].astype(jnp.int32)
-    return Questions(inputs, answers, vectors, labels, n, m)
+    ranking = jnp.argsort(-squared_distances(vectors, labels, m), axis=1).T.astype(jnp.int32)
+    answers = jnp.take_along_axis(ranking, n[None], axis=0)[0]
+    return Questions(inputs, answers, ranking, vectors, labels, n, m)
 
 
 def squared_distances(vectors: chex.Array, labels: chex.Array, m: chex.Array) -> chex.Array:
