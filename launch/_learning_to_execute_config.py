@@ -142,10 +142,8 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
         _supervised.Config.__post_init__(self)
         _processes.Config.__post_init__(self)
         _cli.choose('mode', self.mode, MODES)
-        if self.mode == 'evaluate' and self.run_dir is None:
-            raise ValueError('--mode=evaluate: wanted --run_dir=DIR of a trained run, got none')
-        if self.mode == 'evaluate' and (self.num_processes or 1) > 1:
-            raise ValueError(f'--mode=evaluate: wanted one process, got {self.num_processes}')
+        if self.mode == 'evaluate':
+            _processes.check_reader(self.mode, self.run_dir, self.num_processes)
         _cli.choose('task', self.task, programs.TASKS)
         _cli.choose('dialect', self.dialect, programs.DIALECTS)
         _cli.choose('curriculum', self.curriculum, learning_to_execute.CURRICULA)

@@ -127,10 +127,8 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
             raise ValueError(f'--dataset=pydoc: wanted no --data_dir, got {self.data_dir!r}')
         if self.mode == 'benchmark' and not self.vocab_size:
             raise ValueError('--mode=benchmark: wanted --vocab_size=WORDS, for it reads no corpus')
-        if self.mode in ('evaluate', 'generate') and self.run_dir is None:
-            raise ValueError(f'--mode={self.mode}: wanted --run_dir=DIR of a trained run, got none')
-        if self.mode in ('evaluate', 'generate') and (self.num_processes or 1) > 1:
-            raise ValueError(f'--mode={self.mode}: wanted one process, got {self.num_processes}')
+        if self.mode in ('evaluate', 'generate'):
+            _processes.check_reader(self.mode, self.run_dir, self.num_processes)
         if 0 < self.vocab_size < 3:
             raise ValueError(f'--vocab_size: wanted 0 (all) or at least 3, got {self.vocab_size}')
         if self.softmax == 'adaptive' and self.embedding_size < 16:

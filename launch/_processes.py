@@ -59,6 +59,14 @@ class Config:
             raise ValueError(f'--coordinator_address: wanted HOST:PORT, got {got}')
 
 
+def check_reader(mode: str, run_dir: str | None, num_processes: int | None) -> None:
+    """Raises a ValueError unless a mode that reads a trained run has its directory and is alone."""
+    if run_dir is None:
+        raise ValueError(f'--mode={mode}: wanted --run_dir=DIR of a trained run, got none')
+    if (num_processes or 1) > 1:
+        raise ValueError(f'--mode={mode}: wanted one process, got {num_processes}')
+
+
 @contextlib.contextmanager
 def join(config: Config, run_dir: str) -> Iterator[str]:
     """Connects this process with the others while its `with` block lasts.

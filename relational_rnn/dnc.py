@@ -25,6 +25,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from relational_rnn import checks
+
 CONTROLLERS = ('lstm', 'feed_forward')
 EPSILON = 1e-6  # added to the squared norms of the cosine
 
@@ -173,13 +175,7 @@ class DNC(hk.RNNCore):
                 f'the state is a DNCState of shapes {list(self._shapes())}, with or without B in '
                 f'front, and its controller, got {type(state).__name__} of shapes {shapes}.'
             )
-        if inputs.ndim != len(batch) + 1 or inputs.shape[:-1] != batch or 0 in inputs.shape:
-            rows = f'[B, D] with B = {batch[0]}' if batch else '[D]'
-            raise ValueError(
-                f'inputs are {rows} as in the state, none of them 0, got shape {inputs.shape}.'
-            )
-        if not jnp.issubdtype(inputs.dtype, jnp.floating):
-            raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
+        checks.check_inputs(inputs, batch)
 
 
 def step(interface: Interface, state: DNCState) -> DNCState:

@@ -27,6 +27,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from relational_rnn import checks
+
 
 class EntityState(NamedTuple):
     """What the cells remember; all zeros before the first step."""
@@ -110,13 +112,7 @@ class EntityNetwork(hk.RNNCore):
                 f'the state is an EntityState of arrays [B, {cells}, {size}] or [{cells}, {size}], '
                 f'got {type(state).__name__} of shapes {shapes}.'
             )
-        if inputs.ndim != len(batch) + 1 or inputs.shape[:-1] != batch or 0 in inputs.shape:
-            rows = f'[B, D] with B = {batch[0]}' if batch else '[D]'
-            raise ValueError(
-                f'inputs are {rows} as in the state, none of them 0, got shape {inputs.shape}.'
-            )
-        if not jnp.issubdtype(inputs.dtype, jnp.floating):
-            raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
+        checks.check_inputs(inputs, batch)
 
 
 def gates(encoded: chex.Array, keys: chex.Array, hidden: chex.Array) -> chex.Array:

@@ -33,6 +33,20 @@ def _sizes(params):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+def _assert_sized(config, input_size, size_of, count):
+    """Checks that a core has as many units as fit, by its formula and by its parameters."""
+    limit = _cores.num_parameters(config, input_size)
+    size = size_of(limit, input_size, count)
+    fits, too_many = (
+        _cores.count(_params(dataclasses.replace(config, **{f'{config.core}_size': s}), input_size))
+        for s in (size, size + 1)
+    )
+    assert fits <= limit < too_many
+    assert size_of(fits, input_size, count) == size
+    assert size_of(fits - 1, input_size, count) == max(1, size - 1)
+    assert _cores.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+
+
 def test_the_rmc_has_the_parameters_that_its_flags_say():
     # 3 heads of 4 make slots of 12 units: a layer of the MLP has 12 * 12 + 12 parameters, and one
     # more number of the input is one more row of the input's projection.
@@ -92,16 +106,7 @@ def test_a_layered_lstm_has_at_most_as_many_parameters_and_one_unit_more_would_b
     layers, input_size, units
 ):
     config = dataclasses.replace(SMALL, core='lstm', total_units=units, lstm_layers=layers)
-    limit = _cores.num_parameters(config, input_size)
-    size = _cores.lstm_size(limit, input_size, layers)
-    fits, too_many = (
-        _cores.count(_params(dataclasses.replace(config, lstm_size=s), input_size))
-        for s in (size, size + 1)
-    )
-    assert fits <= limit < too_many
-    assert _cores.lstm_size(fits, input_size, layers) == size
-    assert _cores.lstm_size(fits - 1, input_size, layers) == max(1, size - 1)
-    assert _cores.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+    _assert_sized(config, input_size, _cores.lstm_size, layers)
 
 
 def test_the_layers_of_an_lstm_see_the_input_and_are_all_seen():
@@ -132,16 +137,7 @@ def test_the_entnet_has_at_most_as_many_parameters_and_one_unit_more_would_be_to
     cells, input_size, units
 ):
     config = dataclasses.replace(SMALL, core='entnet', total_units=units, entnet_cells=cells)
-    limit = _cores.num_parameters(config, input_size)
-    size = _cores.entnet_size(limit, input_size, cells)
-    fits, too_many = (
-        _cores.count(_params(dataclasses.replace(config, entnet_size=s), input_size))
-        for s in (size, size + 1)
-    )
-    assert fits <= limit < too_many
-    assert _cores.entnet_size(fits, input_size, cells) == size
-    assert _cores.entnet_size(fits - 1, input_size, cells) == max(1, size - 1)
-    assert _cores.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+    _assert_sized(config, input_size, _cores.entnet_size, cells)
 
 
 def test_the_entnet_of_the_factory_has_the_cells_of_its_flags():
