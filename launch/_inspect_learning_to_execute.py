@@ -11,6 +11,7 @@ Glossary of shapes:
 
 from collections.abc import Iterator
 
+import chex
 import jax
 import numpy as np
 
@@ -23,7 +24,7 @@ from launch import (
     _saved_run,
     _supervised,
 )
-from relational_rnn import networks
+from relational_rnn import hinted, networks
 from tasks import learning_to_execute, programs
 
 NUM_ANSWERS = 5
@@ -54,12 +55,14 @@ def inspect(request: _inspection.Request) -> _inspection.Subject:
         config, model.init, (), request.run_dir, has_levels=True
     ).replicated.params
     batch = _draw(config, request)
-    logits = _learning_to_execute_model.answer(model, params, batch)
+    logits, heard = _run(config, model, params, batch)
+    size = _learning_to_execute_model.NUM_CHARACTERS + heard.shape[-1]
+    rows = range(batch.inputs.shape[1])
     return _inspection.Subject(
         f'learning_to_execute, {config.task}, after {step:,} updates',
-        lambda: _cores.make(config, _learning_to_execute_model.NUM_CHARACTERS),
+        lambda: _cores.make(config, size),
         params,
-        tuple(_example(config, batch, logits, row) for row in range(batch.inputs.shape[1])),
+        tuple(_example(config, batch, logits, heard[:, row], row) for row in rows),
     )
 
 
@@ -68,7 +71,7 @@ def _draw(
 ) -> learning_to_execute.Batch:
     """Returns test programs of the full difficulty that are short enough with their answers."""
     what = config.setting(), 'baseline', 0, 'test', request.seed, 0, _NUM_DRAWN
-    batch = learning_to_execute.batch(*what)
+    batch = learning_to_execute.batch(*what, config.uses_hints())
     steps = batch.lengths[0] + np.sum(batch.weights > 0, axis=0)
     chosen = np.flatnonzero(steps <= request.max_steps)[: request.num_examples]
     if not len(chosen):
@@ -77,13 +80,31 @@ def _draw(
     return jax.tree.map(lambda x: x[:, chosen], batch)
 
 
+def _run(
+    config: _learning_to_execute_config.Config,
+    model: _learning_to_execute_model.Model,
+    params: chex.ArrayTree,
+    batch: learning_to_execute.Batch,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns logits [A, B, V] and what is heard, [T + 1, B, any], in the last step of the answer."""
+    run = jax.jit(lambda params, batch: model.apply(params, batch, False))
+    logits, said = run(params, batch)
+    num_steps, num_rows = batch.inputs.shape
+    heard = np.zeros((num_steps + 1, num_rows, 0), np.float32)
+    if said is not None and batch.hints is not None:
+        where = batch.hints.steps, batch.hints.present
+        heard = np.asarray(hinted.heard(said.result, *where, num_steps + 1))
+    return np.asarray(logits), heard
+
+
 def _example(
     config: _learning_to_execute_config.Config,
     batch: learning_to_execute.Batch,
     logits: np.ndarray,
+    heard: np.ndarray,
     row: int,
 ) -> _inspection.Example:
-    """Tells one program in words; logits are [A, B, V]."""
+    """Tells one program in words; logits are [A, B, V], what is heard is [T + 1, any]."""
     text = batch.inputs[: batch.lengths[0, row], row]
     true = batch.targets[batch.weights[:, row] > 0, row]
     probabilities = np.asarray(jax.nn.softmax(logits[: len(true), row]))
@@ -91,11 +112,14 @@ def _example(
     right = 'right' if np.array_equal(said, true) else f'but the network says {_show(said)}'
     title = f'{_show(text)} prints {_show(true)}, {right}'
     inputs = np.eye(_learning_to_execute_model.NUM_CHARACTERS, dtype=np.float32)[text]
+    inputs = np.concatenate([inputs, heard[: len(text)]], axis=1)
     steps = [
         _inspection.Step(_show([i]), _NOTES.get(programs.CHARACTERS[i], '')) for i in text.tolist()
     ]
     if config.shared_core:
-        inputs = np.concatenate([inputs, _fed(config, said)])
+        fed = _fed(config, said)
+        still = np.broadcast_to(heard[-1], (len(fed), heard.shape[1]))
+        inputs = np.concatenate([inputs, np.concatenate([fed, still], axis=1)])
         steps += _answering(probabilities, true)
     return _inspection.Example(title, inputs, tuple(steps))
 

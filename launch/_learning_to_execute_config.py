@@ -68,6 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'schedule': 'cosine',
         'warmup_steps': 200,
         'clip_norm': 1.0,
+        'hint_weight': 8.0,
         'num_steps': 20_000,
         'evaluate_every': 1000,
         'save_every': 1000,
@@ -128,6 +129,13 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
         '(autoregressive), or in training the true one (teacher_forcing)',
         'identity',
     )
+    hint_weight: float = _cli.flag(
+        0.0,
+        'of the loss that teaches to say what operations take in and give; 0 for none; no effect '
+        'on tasks without operations and with --dialect=zaremba',
+        'identity',
+        minimum=0,
+    )
     shared_core: bool = _cli.flag(True, 'whether one core reads and answers', 'identity')
     evaluation_size: int = _cli.flag(
         1280, 'validation programs of an evaluation in training', 'free', minimum=1
@@ -149,6 +157,10 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
         _cli.choose('curriculum', self.curriculum, learning_to_execute.CURRICULA)
         _cli.choose('decoding', self.decoding, networks.DECODINGS)
         self.setting()
+
+    def uses_hints(self) -> bool:
+        """Returns whether the network is taught to say what operations are about."""
+        return self.hint_weight > 0 and bool(self.setting().operations)
 
     def setting(self) -> programs.Setting:
         """Returns what the programs are; raises a ValueError if there are none such."""

@@ -6,7 +6,7 @@ character of the true answer; what the network says behind its end counts for no
 
 Glossary of shapes:
   T: characters of a program; A: characters of an answer; B: programs; D: characters that there are;
-  V: those of answers.
+  V: those of answers; N: operations of a program.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch import _cores, _learning_to_execute_config
-from relational_rnn import losses, networks
+from relational_rnn import hinted, losses, networks
 from tasks import learning_to_execute, programs
 
 NUM_CHARACTERS = len(programs.CHARACTERS)  # D
@@ -34,8 +34,14 @@ class Model(NamedTuple):
     """The functions of the network; `params` are Haiku's."""
 
     init: Callable[[chex.PRNGKey], chex.ArrayTree]
-    # params, batch, whether the decoder may be told the true answer -> [A, B, V]
-    logits: Callable[[chex.ArrayTree, Batch, bool], chex.Array]
+    # params, batch, whether the network may be told the true answer -> [A, B, V], and what was said
+    # where operations end, [N, B], by a network that is taught with hints
+    apply: Callable[[chex.ArrayTree, Batch, bool], tuple[chex.Array, hinted.Said | None]]
+    hint_weight: float  # of the loss of what was said
+
+    def logits(self, params: chex.ArrayTree, batch: Batch, teacher: bool) -> chex.Array:
+        """Returns the logits of answers [A, B, V]."""
+        return self.apply(params, batch, teacher)[0]
 
 
 # Parameters, programs, and what is called between parts of them and may raise -> measures by name:
@@ -46,20 +52,48 @@ Evaluation = Callable[[chex.ArrayTree, Iterable[Batch], Callable[[], None]], dic
 def make_model(config: _learning_to_execute_config.Config) -> Model:
     """Returns the network of a configuration."""
 
-    def forward(batch: Batch, teacher: bool) -> chex.Array:
-        encoder = _cores.make(config, NUM_CHARACTERS)
-        decoder = encoder if config.shared_core else _cores.make(config, NUM_CHARACTERS)
-        network = networks.SequenceToSequence(encoder, decoder, NUM_CLASSES)
+    def forward(batch: Batch, teacher: bool) -> tuple[chex.Array, hinted.Said | None]:
         inputs = jax.nn.one_hot(batch.inputs, NUM_CHARACTERS)
-        return network(inputs, batch.lengths[0], batch.targets, config.decoding, teacher)
+        if config.uses_hints():
+            return _answer_with_hints(config, batch, inputs, teacher)
+        encoder, decoder = _make_cores(config, NUM_CHARACTERS)
+        network = networks.SequenceToSequence(encoder, decoder, NUM_CLASSES)
+        sequence = inputs, batch.lengths[0], batch.targets
+        return network(*sequence, config.decoding, teacher), None
 
     network = hk.transform(forward)
-    ids, one = np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
-    smallest = Batch(ids, ids + 1, ids, one)
+    setting, what = config.setting(), ('mix', 0, 'train', 0, 0, 1)
+    smallest = learning_to_execute.batch(setting, *what, hints=config.uses_hints())
     return Model(
         jax.jit(lambda key: network.init(key, smallest, True)),
         lambda params, batch, teacher: network.apply(params, None, batch, teacher),
+        config.hint_weight,
     )
+
+
+def _make_cores(
+    config: _learning_to_execute_config.Config, size: int
+) -> tuple[hk.RNNCore, hk.RNNCore]:
+    """Returns what reads and what answers, for inputs of this size."""
+    encoder = _cores.make(config, size)
+    return encoder, encoder if config.shared_core else _cores.make(config, size)
+
+
+def _answer_with_hints(
+    config: _learning_to_execute_config.Config, batch: Batch, inputs: chex.Array, teacher: bool
+) -> tuple[chex.Array, hinted.Said]:
+    """Returns logits, and what is said where operations end, [N, B]; see `hinted`."""
+    setting, hints = config.setting(), batch.hints
+    assert hints is not None
+    num_facts = learning_to_execute.num_facts(setting)
+    reader = hinted.Reader(setting.output_steps, setting.num_operands, num_facts)
+    encoder, decoder = _make_cores(config, NUM_CHARACTERS + 2 * setting.output_steps)
+    told = hints.results if teacher else None
+    where = batch.lengths[0], hints.steps, hints.present
+    said, state = hinted.listen(encoder, reader, inputs, *where, told)
+    answering = hinted.HearingCore(decoder, setting.output_steps)
+    network = networks.SequenceToSequence(answering, answering, NUM_CLASSES)
+    return network.answer(inputs, batch.targets, state, config.decoding, teacher), said
 
 
 def loss(
@@ -73,12 +107,20 @@ def loss(
       batch: what to learn.
 
     Returns:
-      The sum with the number of characters; and 'training_accuracy', how many of them are right.
+      The sum with the number of characters, with hints that of the errors in what was said added
+      to it; and 'training_accuracy', how many of the characters are right.
     """
-    logits = model.logits(params, batch, True)
+    logits, said = model.apply(params, batch, True)
     value = losses.cross_entropy(logits, batch.targets, batch.weights)
     right = losses.accuracy(logits, batch.targets, batch.weights).total
-    return value, {'training_accuracy': right}
+    sums = {'training_accuracy': right}
+    if said is not None and batch.hints is not None:
+        hints = batch.hints
+        told = hinted.Said(hints.operands, hints.facts, hints.results)
+        error = hinted.loss(said, told, hints.taken, hints.present)
+        value = value._replace(total=value.total + model.hint_weight * error)
+        sums['hint_loss'] = error
+    return value, sums
 
 
 def drawn(
@@ -98,7 +140,7 @@ def drawn(
     curriculum = 'baseline' if level is None else 'naive'
     what = config.setting(), curriculum, level or 0, split
     for part, first in enumerate(range(0, size, CHUNK)):
-        batch = learning_to_execute.batch(*what, _SEED, part, CHUNK)
+        batch = learning_to_execute.batch(*what, _SEED, part, CHUNK, config.uses_hints())
         kept = np.arange(first, first + CHUNK) < size
         yield batch._replace(weights=batch.weights * kept)
 

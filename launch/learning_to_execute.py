@@ -137,7 +137,8 @@ def _make_task(
 
     def batch(step: int, level: int) -> learning_to_execute.Batch:
         what = setting, config.curriculum, level, 'train'
-        whole = learning_to_execute.batch(*what, config.seed, step, config.batch_size)
+        which = config.seed, step, config.batch_size, config.uses_hints()
+        whole = learning_to_execute.batch(*what, *which)
         order = by_length(whole.lengths[0], jax.device_count())[rows]
         return jax.tree.map(lambda x: x[:, order], whole)
 
@@ -159,7 +160,7 @@ def _make_task(
         evaluate,
         'characters',
         batch,
-        names=('training_accuracy',),
+        names=('training_accuracy', *(('hint_loss',) if config.uses_hints() else ())),
         curriculum=curriculum,
     )
 

@@ -11,12 +11,18 @@ Which split a sample is of depends on its text alone, so that no program of the 
 split is ever trained on. A batch holds the first samples of its split among those that are drawn:
 where a difficulty has few programs, its share follows from how many of them the split has.
 
+Hints tell what a program's operations take in and give, so that a memory can be taught in training
+to hold it. A number v is shown as A angles, 2 pi v / 10^k for k = 1 ... A, by cosine and sine:
+of two numbers' sum, every angle is the sum of theirs, without a carry.
+
 Sources: Santoro et al. 2018, "Relational recurrent neural networks", appendix A.2,
 https://arxiv.org/abs/1806.01822; Zaremba and Sutskever 2014, "Learning to Execute", section 4,
-https://arxiv.org/abs/1410.4615.
+https://arxiv.org/abs/1410.4615. What hints are: Velickovic et al. 2022, "The CLRS Algorithmic
+Reasoning Benchmark", section 2, https://arxiv.org/abs/2205.15659.
 
 Glossary of shapes:
-  T: characters of the longest program; A: characters of the longest answer; B: samples.
+  T: characters of the longest program; A: characters of the longest answer; B: samples; N:
+  operations of a program; M: operands of an operation; K: facts of an operation.
 """
 
 from typing import NamedTuple
@@ -30,8 +36,20 @@ CURRICULA = ('mix', 'baseline', 'naive', 'combined')
 
 _MIXED = 0.2  # of the samples of 'combined'
 _SHARES = (0.8, 0.1, 0.1)  # of the splits
+_MOST_TURNS = 9  # of a loop, where operations are told of
 _BLOCK = 2048  # samples drawn at once: what fits a processor's cache
 _MOST_IN_VAIN = 16_384  # samples drawn and none of them of the split
+
+
+class Hints(NamedTuple):
+    """What operations take in and give, the innermost first, and where in a text they end."""
+
+    steps: chex.Array  # [N, B] int32, of the last character of an operation
+    present: chex.Array  # [N, B] float32, 0 beyond a program's nesting
+    operands: chex.Array  # [N, B, M, A, 2] float32 cosines and sines
+    taken: chex.Array  # [N, B, M] float32, 0 for operands that a value is not made of
+    facts: chex.Array  # [N, B, K] float32: kind and turns as one-hots, truth of a condition
+    results: chex.Array  # [N, B, A, 2] float32 cosines and sines
 
 
 class Batch(NamedTuple):
@@ -41,6 +59,12 @@ class Batch(NamedTuple):
     lengths: chex.Array  # [1, B] int32, of the programs
     targets: chex.Array  # [A, B] int32 ids
     weights: chex.Array  # [A, B] float32, 1 over the answer
+    hints: Hints | None = None
+
+
+def num_facts(setting: programs.Setting) -> int:
+    """Returns K."""
+    return len(setting.operations) + _MOST_TURNS + 1
 
 
 def num_levels(setting: programs.Setting, curriculum: str) -> int:
@@ -63,6 +87,7 @@ def batch(
     seed: int,
     step: int,
     batch_size: int,
+    hints: bool = False,
 ) -> Batch:
     """Makes a batch: a pure function of its arguments.
 
@@ -74,6 +99,7 @@ def batch(
       seed: of the run, at least 0.
       step: of the run, at least 0.
       batch_size: B, at least 1.
+      hints: whether to tell of operations; only for a setting that has `operations`.
 
     Returns:
       The batch.
@@ -92,7 +118,9 @@ def batch(
         )
     part = programs.SPLITS.index(split)
     rng = np.random.default_rng(np.random.SeedSequence((seed, step, part)))
-    return _to_batch(_collect(setting, curriculum, level, part, batch_size, rng))
+    samples = _collect(setting, curriculum, level, part, batch_size, rng)
+    made = _to_batch(samples)
+    return made._replace(hints=_hints(setting, samples)) if hints else made
 
 
 def _check_choice(name: str, found: str, known: tuple[str, ...]) -> None:
@@ -151,3 +179,48 @@ def _to_batch(samples: programs.Samples) -> Batch:
         np.ascontiguousarray(samples.answers.T, np.int32),
         (steps < samples.answer_lengths).astype(np.float32),
     )
+
+
+def _hints(setting: programs.Setting, samples: programs.Samples) -> Hints:
+    """Tells what the operations of samples are about."""
+    kinds, places = samples.kinds.T, setting.output_steps
+    present = kinds >= 0
+    taken = np.array([_taken(text, setting.num_operands) for text in setting.operations])
+    turns = samples.turns.T[..., None] == np.arange(1, _MOST_TURNS + 1)
+    known = kinds[..., None] == np.arange(len(setting.operations))
+    facts = np.concatenate([known, turns, samples.truths.T[..., None]], axis=-1)
+    return Hints(
+        _ends(samples),
+        present.astype(np.float32),
+        _angles(samples.operands.transpose(1, 0, 2), places),
+        (taken[kinds] & present[..., None]).astype(np.float32),
+        facts.astype(np.float32),
+        _angles(samples.values.T, places),
+    )
+
+
+def _taken(operation: str, num_operands: int) -> list[bool]:
+    """Returns [M] which operands a value is made of; those of a condition are in its truth."""
+    text = operation.replace('if{1}{compare}{2}else', '')
+    return [f'{{{place}}}' in text for place in range(num_operands)]
+
+
+def _ends(samples: programs.Samples) -> np.ndarray:
+    """Returns the steps [N, B] of the characters that end operations, 0 beyond the nesting.
+
+    A nested operation ends with its bracket, so that the n-th bracket that closes is that of the
+    n-th operation; the outermost one ends with the text.
+    """
+    levels = np.arange(samples.kinds.shape[1])[:, None]
+    nesting = (samples.kinds >= 0).sum(axis=1)
+    closed = (samples.text == programs.CHARACTERS.index(')')).cumsum(axis=1)  # [B, T]
+    brackets = (closed[None] <= levels[..., None]).sum(axis=-1)
+    ends = np.where(levels == nesting - 1, samples.lengths - 1, brackets)
+    return np.where(levels < nesting, ends, 0).astype(np.int32)
+
+
+def _angles(values: np.ndarray, places: int) -> np.ndarray:
+    """Returns cosine and sine of 2 pi v / 10^k, k = 1 ... A, of numbers: [...] to [..., A, 2]."""
+    moduli = 10 ** np.arange(1, places + 1)
+    angles = 2 * np.pi * (values[..., None] % moduli) / moduli
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32)

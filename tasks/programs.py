@@ -72,6 +72,12 @@ class Samples(NamedTuple):
     lengths: np.ndarray  # [B] int32
     answers: np.ndarray  # [B, A] uint8 ids
     answer_lengths: np.ndarray  # [B] int32
+    # The operations, the innermost first; with memorized texts and 'zaremba' N is 0.
+    kinds: np.ndarray  # [B, N] int8, of the setting's `operations`, -1 beyond the nesting
+    operands: np.ndarray  # [B, N, M] int64, the nested value first; of a loop, all that is added
+    turns: np.ndarray  # [B, N] int8, of loops, else 0
+    truths: np.ndarray  # [B, N] int8, 1 where a condition holds, -1 where not, else 0
+    values: np.ndarray  # [B, N] int64, of operations, after the modulus
 
 
 class _Operation(NamedTuple):
@@ -156,6 +162,18 @@ class Setting:
         return self.task in _MEMORIZATION
 
     @property
+    def operations(self) -> tuple[str, ...]:
+        """The texts of the operations whose course `draw` tells; none for 'zaremba'."""
+        if self.memorizes or self.dialect != 'sonnet':
+            return ()
+        return tuple(operation.expression for operation in _operations(self))
+
+    @property
+    def num_operands(self) -> int:
+        """M: the operands of the operation that has most of them, of those in `operations`."""
+        return max(map(_count_operands, _operations(self))) if self.operations else 0
+
+    @property
     def input_steps(self) -> int:
         """T: the characters of the longest program."""
         return self.length if self.memorizes else _longest_program(self)
@@ -223,7 +241,9 @@ def draw(
         return _draw_numbers(setting, length, rng)
     choices = _draw_choices(setting, nesting, length, rng)
     text, lengths = _write(setting, nesting, choices)
-    return Samples(text, lengths, *_answer(setting, _evaluate(setting, length, choices)))
+    values = _evaluate(setting, length, choices)
+    course = _course(setting, nesting, choices, values)
+    return Samples(text, lengths, *_answer(setting, values[:, -1]), *course)
 
 
 def split_of(samples: Samples) -> np.ndarray:
@@ -259,7 +279,8 @@ def _draw_numbers(setting: Setting, length: np.ndarray, rng: np.random.Generator
     slots = [text[:, ::-1] if setting.task == 'reverse' else text]
     if setting.task == 'double':
         slots.append(text)
-    return Samples(text, length.astype(np.int32), *_end(setting, slots))
+    answers = _end(setting, slots)
+    return Samples(text, length.astype(np.int32), *answers, *_no_course(len(length)))
 
 
 def _end(setting: Setting, slots: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -298,12 +319,13 @@ def _draw_choices(
 
 
 def _evaluate(setting: Setting, length: np.ndarray, choices: _Choices) -> np.ndarray:
-    """Returns the values [B] of programs.
+    """Returns the values [B, N + 1] of the base and of what every level makes of it.
 
     Where there is a modulus it is applied at every level, so that no value is too large: there a
     nested value is added to, multiplied or chosen, but never compared.
     """
     value = choices.base
+    values = [value]
     for level in range(setting.nesting):
         inner = value
         turns, sign = choices.turns[:, level], choices.sign[:, level]
@@ -314,7 +336,36 @@ def _evaluate(setting: Setting, length: np.ndarray, choices: _Choices) -> np.nda
             value = np.where(choices.variant[:, level] == index, result, value)
         if setting.dialect == 'sonnet':
             value = value % 10 ** (length.astype(np.int64) + 1)
-    return value
+        values.append(value)
+    return np.stack(values, axis=1)
+
+
+def _course(
+    setting: Setting, nesting: np.ndarray, choices: _Choices, values: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Returns kinds, operands, turns, truths and values of the operations, see `Samples`."""
+    if not setting.operations:
+        return _no_course(len(values))
+    present = np.arange(setting.nesting) < nesting[:, None]
+    kinds = np.where(present, choices.variant, -1).astype(np.int8)
+    operands = choices.literals.copy()
+    operands[..., 0] = values[:, :-1]
+    turns, truths = np.zeros_like(kinds), np.zeros_like(kinds)
+    if _FOR.expression in setting.operations:
+        loops = kinds == setting.operations.index(_FOR.expression)
+        turns[loops] = choices.turns[loops]
+        operands[loops, 1] *= choices.turns[loops]
+    if _IF.expression in setting.operations:
+        conditions = kinds == setting.operations.index(_IF.expression)
+        holds = choices.sign * (operands[..., 2] - operands[..., 1]) > 0
+        truths[conditions] = 2 * holds[conditions] - 1
+    return kinds, operands, turns, truths, values[:, 1:]
+
+
+def _no_course(count: int) -> tuple[np.ndarray, ...]:
+    """Returns what `_course` does where there are no operations to tell of."""
+    few, many = np.zeros((count, 0), np.int8), np.zeros((count, 0), np.int64)
+    return few, np.zeros((count, 0, 0), np.int64), few, few, many
 
 
 def _answer(setting: Setting, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -162,7 +162,7 @@ def test_the_seed_chooses_programs_of_the_test_split(run, subject):
     for text in texts[0] + texts[1]:
         ids = np.zeros((1, CONFIG.setting().input_steps), np.uint8)
         ids[0, : len(text)] = [programs.CHARACTERS.index(character) for character in text]
-        samples = programs.Samples(ids, np.array([len(text)]), ids, np.array([1]))
+        samples = programs.Samples(ids, np.array([len(text)]), ids, np.array([1]), *[ids] * 5)
         assert programs.SPLITS[programs.split_of(samples)[0]] == 'test'
 
 
@@ -177,3 +177,30 @@ def test_what_cannot_be_shown_gets_one_line(change, wanted, run):
     with pytest.raises(_errors.RunError, match=wanted) as stop:
         _inspection.open_run(_request(run[0], **change))
     assert stop.value.code == _errors.USAGE
+
+
+def test_with_hints_the_core_is_shown_that_heard_them(tmp_path):
+    """What an answer is read off is the memory that is shown, and the last result beside it."""
+    run = (tmp_path, *_run(tmp_path, dialect='sonnet', task='addition', hint_weight=2.0))
+    subject = _inspection.open_run(_request(tmp_path))
+    look, example = _inspection.look_inside(subject)[0], subject.examples[0]
+    text, answering = _told(example)
+    places = subject.examples[0].inputs.shape[1] - len(programs.CHARACTERS)
+    assert places == 2 * 3
+    heard = example.inputs[:, -places:]
+    assert not heard[: text.index(')') + 1].any()
+    assert heard[text.index(')') + 1].any()
+    assert (heard[len(text) :] == heard[-1]).all()
+    assert (heard[-1] != heard[text.index(')') + 1]).any()
+    hidden = look.memory[-len(answering) :].reshape(len(answering), -1)
+    hidden = np.concatenate([hidden, heard[len(text) :]], axis=1)
+    layers = {name.split('/')[-1]: leaf for name, leaf in run[2].items() if 'sequence' in name}
+    for layer in range(4):
+        hidden = np.maximum(
+            hidden @ layers[f'linear_{layer}']['w'] + layers[f'linear_{layer}']['b'], 0
+        )
+    logits = hidden @ layers['logits']['w'] + layers['logits']['b']
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    for step, wanted in zip(answering, probabilities, strict=True):
+        found = [answer.probability for answer in step.answers[:5]]
+        np.testing.assert_allclose(found, np.sort(wanted)[::-1][:5], rtol=1e-3)

@@ -38,7 +38,8 @@ def test_a_batch_is_time_major_and_of_the_settings_shape(curriculum, dialect):
     assert (batch.lengths.shape, batch.lengths.dtype) == ((1, 9), np.int32)
     assert (batch.targets.shape, batch.targets.dtype) == ((setting.output_steps, 9), np.int32)
     assert (batch.weights.shape, batch.weights.dtype) == ((setting.output_steps, 9), np.float32)
-    assert all(array.flags.c_contiguous for array in batch)
+    assert all(array.flags.c_contiguous for array in batch[:4])
+    assert batch.hints is None
 
 
 def test_answers_stand_beside_their_programs():
@@ -59,7 +60,7 @@ def test_weights_and_lengths_leave_padding_out():
 
 def test_the_same_arguments_give_the_same_bytes():
     first, second = make(), make()
-    assert [array.tobytes() for array in first] == [array.tobytes() for array in second]
+    assert [array.tobytes() for array in first[:4]] == [array.tobytes() for array in second[:4]]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_a_batch_does_not_repeat_itself():
 def test_all_programs_are_of_the_split(split, curriculum):
     batch = make(split=split, curriculum=curriculum, level=0, batch_size=700)
     nothing = np.zeros(0)
-    samples = programs.Samples(batch.inputs.T.astype(np.uint8), nothing, nothing, nothing)
+    samples = programs.Samples(batch.inputs.T.astype(np.uint8), nothing, nothing, *[nothing] * 6)
     assert set(programs.split_of(samples)) == {programs.SPLITS.index(split)}
 
 
@@ -183,3 +184,49 @@ def test_bad_arguments_are_refused(arguments, message):
 def test_an_unknown_curriculum_has_no_levels():
     with pytest.raises(ValueError, match=r"wanted a curriculum of .*got 'blend'"):
         learning_to_execute.num_levels(SETTING, 'blend')
+
+
+def test_hints_say_where_operations_end():
+    setting = programs.Setting('program', 3, 2)
+    batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 60, hints=True)
+    for row, text in enumerate(texts_of(batch)):
+        ends = [*(place for place, character in enumerate(text) if character == ')'), len(text) - 1]
+        assert batch.hints.present[:, row].tolist() == [1] * len(ends) + [0] * (3 - len(ends))
+        assert batch.hints.steps[: len(ends), row].tolist() == ends
+        assert not batch.hints.steps[len(ends) :, row].any()
+
+
+def test_hints_show_numbers_as_angles():
+    setting = programs.Setting('addition', 1, 2)
+    batch = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 30, hints=True)
+    assert batch.hints.operands.shape == (1, 30, 2, 3, 2)
+    assert batch.hints.results.shape == (1, 30, 3, 2)
+    for row, text in enumerate(texts_of(batch)):
+        first, second = map(int, text.split('+'))
+        for place in range(3):
+            turn = 2j * np.pi / 10 ** (place + 1)
+            for value, found in (
+                (first, batch.hints.operands[0, row, 0, place]),
+                (second, batch.hints.operands[0, row, 1, place]),
+                (first + second, batch.hints.results[0, row, place]),
+            ):
+                assert complex(*found) == pytest.approx(np.exp(turn * value), abs=1e-6)
+
+
+def test_hints_tell_kinds_turns_and_conditions():
+    setting = programs.Setting('control', 1, 3)
+    batch = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 60, hints=True)
+    assert batch.hints.facts.shape == (1, 60, learning_to_execute.num_facts(setting)) == (1, 60, 12)
+    for row, text in enumerate(texts_of(batch)):
+        is_if, is_for, *turns, truth = batch.hints.facts[0, row].tolist()
+        found = re.fullmatch(r'x=\d+for\[(\d)\].*', text)
+        assert (is_if, is_for) == ((0, 1) if found else (1, 0))
+        assert turns == [float(bool(found) and int(found[1]) == k) for k in range(1, 10)]
+        compared = re.search(r'if(.*)else', text)
+        assert truth == ((1 if eval(compared[1]) else -1) if compared else 0)
+        assert batch.hints.taken[0, row].tolist() == ([1, 1, 0, 0] if found else [1, 0, 0, 1])
+
+
+def test_hints_change_nothing_else_of_a_batch():
+    with_hints = learning_to_execute.batch(SETTING, 'mix', 0, 'train', 5, 7, 50, hints=True)
+    assert [x.tobytes() for x in with_hints[:4]] == [x.tobytes() for x in make()[:4]]

@@ -228,7 +228,7 @@ def test_arrays_have_the_settings_widths_and_padding_only_at_the_ends(task, dial
     samples = programs.draw(setting, nesting, length, rng)
     assert samples.text.shape == (500, setting.input_steps)
     assert samples.answers.shape == (500, setting.output_steps)
-    for ids, lengths in (samples[:2], samples[2:]):
+    for ids, lengths in (samples[:2], samples[2:4]):
         assert ids.dtype == np.uint8
         assert (lengths.dtype, lengths.shape) == (np.int32, (500,))
         np.testing.assert_array_equal(
@@ -394,9 +394,11 @@ def test_a_split_depends_on_the_text_and_on_nothing_else():
     for row, text in enumerate(texts):
         ids[row, : len(text)] = [programs.CHARACTERS.index(character) for character in text]
     nothing = np.zeros(len(texts), np.int32)
-    alone = programs.split_of(programs.Samples(ids, nothing, ids[:, :0], nothing))
+    alone = programs.split_of(programs.Samples(ids, nothing, ids[:, :0], *[nothing] * 6))
     wide = np.pad(ids, ((0, 0), (0, 60)))
-    wider = programs.split_of(programs.Samples(wide, nothing + 5, wide, nothing + 1))
+    wider = programs.split_of(
+        programs.Samples(wide, nothing + 5, wide, nothing + 1, *[nothing] * 5)
+    )
     np.testing.assert_array_equal(alone, wider)
     assert set(alone.tolist()) == {0, 1, 2}
 
@@ -498,3 +500,66 @@ def test_the_largest_values_are_exact(arguments):
 def test_difficulties_out_of_range_are_refused(nesting, length, message):
     with pytest.raises(ValueError, match=message):
         programs.draw(programs.Setting(), nesting, length, np.random.default_rng(0))
+
+
+_EXPRESSIONS = (  # of the dialect 'sonnet', with one operand nested or not
+    (re.compile(r'(\(.*\)|\d+)if(\d+)([<>])(\d+)else(\d+)'), 'if'),
+    (re.compile(r'x=(\(.*\)|\d+)for\[(\d)\]x\+=(\d+)'), 'for'),
+    (re.compile(r'(\(.*\)|\d+)([-+*])(\d+)'), 'sign'),
+)
+
+
+def _told_by_text(text, modulus):
+    """Returns value and course of a program: (expression, operands, turns, truth, value) each."""
+    if text.isdigit():
+        return int(text), []
+    pattern, kind = next(each for each in _EXPRESSIONS if each[0].fullmatch(text))
+    nested, *others = pattern.fullmatch(text).groups()
+    first, course = _told_by_text(nested.removeprefix('(').removesuffix(')'), modulus)
+    turns = truth = 0
+    if kind == 'if':
+        a, sign, b, c = int(others[0]), others[1], int(others[2]), int(others[3])
+        holds = a < b if sign == '<' else a > b
+        expression, operands = '{0}if{1}{compare}{2}else{3}', [first, a, b, c]
+        truth, value = (1 if holds else -1), first if holds else c
+    elif kind == 'for':
+        expression, turns = 'x={0}for[{turns}]x+={1}', int(others[0])
+        operands = [first, turns * int(others[1])]
+        value = sum(operands)
+    else:
+        expression, operands = f'{{0}}{others[0]}{{1}}', [first, int(others[1])]
+        value = eval(f'first{others[0]}{operands[1]}')
+    return value % modulus, [*course, (expression, operands, turns, truth, value % modulus)]
+
+
+@pytest.mark.parametrize('task', ['addition', 'control', 'program', 'algebra'])
+def test_the_course_of_a_program_is_what_its_text_says(task):
+    setting = programs.Setting(task, 3, 4)
+    rng = np.random.default_rng(2)
+    nesting, length = rng.integers(1, 4, 400), rng.integers(1, 5, 400)
+    samples = programs.draw(setting, nesting, length, rng)
+    assert samples.operands.shape == (400, 3, setting.num_operands)
+    seen = set()
+    for row in range(400):
+        text = programs.decode(samples.text[row, : samples.lengths[row]])
+        value, course = _told_by_text(text, 10 ** (length[row] + 1))
+        answer = programs.decode(samples.answers[row, : samples.answer_lengths[row]])
+        assert answer == str(value)
+        assert len(course) == nesting[row] == (samples.kinds[row] >= 0).sum()
+        for level, (expression, operands, turns, truth, result) in enumerate(course):
+            assert setting.operations[samples.kinds[row, level]] == expression
+            assert samples.operands[row, level, : len(operands)].tolist() == operands
+            found = samples.turns[row, level], samples.truths[row, level]
+            assert found == (turns, truth)
+            assert samples.values[row, level] == result
+            seen.add((expression, truth))
+    assert len(seen) == len(setting.operations) + (task in ('control', 'program'))
+
+
+@pytest.mark.parametrize(('task', 'dialect'), [('copy', 'sonnet'), ('program', 'zaremba')])
+def test_some_programs_have_no_course_that_is_told(task, dialect):
+    setting = programs.Setting(task, 1, 4, dialect)
+    samples = programs.draw(setting, np.ones(5, int), np.full(5, 3), np.random.default_rng(0))
+    assert setting.operations == ()
+    assert setting.num_operands == 0
+    assert all(array.shape[:2] == (5, 0) for array in samples[4:])
