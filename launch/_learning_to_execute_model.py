@@ -62,13 +62,26 @@ def make_model(config: _learning_to_execute_config.Config) -> Model:
         return network(*sequence, config.decoding, teacher), None
 
     network = hk.transform(forward)
-    setting, what = config.setting(), ('mix', 0, 'train', 0, 0, 1)
-    smallest = learning_to_execute.batch(setting, *what, hints=config.uses_hints())
+    smallest = _make_smallest(config)
     return Model(
         jax.jit(lambda key: network.init(key, smallest, True)),
         lambda params, batch, teacher: network.apply(params, None, batch, teacher),
         config.hint_weight,
     )
+
+
+def _make_smallest(config: _learning_to_execute_config.Config) -> Batch:
+    """Returns a batch of one character, by which parameters are made."""
+    ids, one = np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
+    batch = Batch(ids, ids + 1, ids, one)
+    if not config.uses_hints():
+        return batch
+    setting = config.setting()
+    angles = np.zeros((1, 1, setting.num_operands, setting.output_steps, 2), np.float32)
+    facts = np.zeros((1, 1, learning_to_execute.num_facts(setting)), np.float32)
+    taken = np.ones((1, 1, setting.num_operands), np.float32)
+    hints = learning_to_execute.Hints(ids, one, angles, taken, facts, angles[:, :, 0])
+    return batch._replace(hints=hints)
 
 
 def _make_cores(

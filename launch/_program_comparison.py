@@ -91,8 +91,11 @@ def facts(description: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Fact
 
 def difficulty(known: Facts) -> Difficulty:
     """Returns how hard the programs of a run are."""
-    memorizes = known['task'] in TASKS['memorization']
-    return Difficulty(memorizes, known['nesting'], known['length'], known['dialect'])
+    return Difficulty(_memorizes(known), known['nesting'], known['length'], known['dialect'])
+
+
+def _memorizes(known: Facts) -> bool:
+    return known['task'] in TASKS['memorization']
 
 
 def level(difficulty: Difficulty, task: str) -> float | None:
@@ -125,7 +128,9 @@ def label(known: Facts) -> str:
         for name, usual in (('decoding', 'non_autoregressive'), ('curriculum', 'mix'))
         if known.get(name, usual) != usual
     ]
-    return ', '.join([known['core'], *unusual])
+    hinted = known.get('hint_weight', 0) > 0 and known['dialect'] == 'sonnet'
+    with_hints = ['hints'] if hinted and not _memorizes(known) else []
+    return ', '.join([known['core'], *with_hints, *unusual])
 
 
 def describe(difficulty: Difficulty, runs: Runs) -> str:
@@ -159,16 +164,29 @@ def _columns(difficulty: Difficulty, runs: Runs) -> list[str]:
 
 
 def _own_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
-    """Returns a row for each model; a second run of a model on the same task has its own."""
-    rows: dict[tuple[str, int | None], dict[str, str]] = {}
+    """Returns a row for each model; a second run of a model on the same task has its own.
+
+    What depends on a task's texts makes the parameters of a model differ a little between tasks.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    counts: dict[str, list[int]] = {}
     for name, known in runs.items():
-        model = label(known), known.get('parameters')
+        model = label(known)
         if known['task'] in rows.get(model, {}):
-            model = f'{model[0]}: {name}', model[1]
+            model = f'{model}: {name}'
         accuracies = (100 * known[f'{what}_accuracy'] for what in ('character', 'sequence'))
         cell = '{:.1f} ({:.1f})'.format(*accuracies)
         rows.setdefault(model, {})[known['task']] = cell
+        counts.setdefault(model, []).extend(
+            [known['parameters']] if known.get('parameters') else []
+        )
     return [
-        [model, f'{count:,}' if count else '?', *(cells.get(task, '') for task in columns)]
-        for (model, count), cells in rows.items()
+        [model, _range(counts[model]), *(cells.get(task, '') for task in columns)]
+        for model, cells in rows.items()
     ]
+
+
+def _range(counts: Sequence[int]) -> str:
+    """Returns a count, or the least and the greatest one."""
+    ends = dict.fromkeys(f'{count:,}' for count in (min(counts), max(counts))) if counts else '?'
+    return ' to '.join(ends)

@@ -122,9 +122,9 @@ def splits(monkeypatch):
     """Returns what batches are asked for from now on: curriculum, level and split, in order."""
     asked, made = [], batches.batch
 
-    def batch(setting, curriculum, level, split, seed, step, batch_size):
+    def batch(setting, curriculum, level, split, seed, step, batch_size, hints=False):
         asked.append((curriculum, level, split))
-        return made(setting, curriculum, level, split, seed, step, batch_size)
+        return made(setting, curriculum, level, split, seed, step, batch_size, hints)
 
     monkeypatch.setattr(batches, 'batch', batch)
     return asked
@@ -197,6 +197,8 @@ def test_the_accuracy_that_a_level_is_judged_by_is_that_of_its_own_programs(tmp_
         '--core=lstm --lstm_layers=2 --dialect=zaremba --task=program --nesting=2',
         '--core=dnc --dnc_memory_size=3 --dnc_word_size=4 --dnc_reads=1 --task=double',
         '--core=entnet --task=control --nesting=2 --shared_core=False',
+        '--core=lstm --task=addition --nesting=2 --hint_weight=0 --decoding=autoregressive',
+        '--task=program --nesting=2 --decoding=teacher_forcing --shared_core=False',
         '--core=transformer --transformer_layers=1 --task=reverse --curriculum=baseline',
     ],
 )

@@ -138,7 +138,7 @@ def test_algebra_has_a_column_if_there_is_a_run():
     assert lines[6] == 'RMC (Santoro et al. 2018) 99.9 99.6 79.0'
 
 
-def test_models_of_other_training_or_size_have_rows_of_their_own_and_so_have_second_runs():
+def test_models_of_other_training_have_rows_of_their_own_and_so_have_second_runs():
     other = {'curriculum': 'naive', 'decoding': 'teacher_forcing'}
     runs = {
         'a': _facts_of(),
@@ -153,7 +153,7 @@ def test_models_of_other_training_or_size_have_rows_of_their_own_and_so_have_sec
         'rmc 12,345 50.0 (25.0) 50.0 (25.0)',
         'rmc, autoregressive 12,345 50.0 (25.0)',
         'rmc, teacher forcing, naive 12,345 50.0 (25.0)',
-        'rmc 99 50.0 (25.0)',
+        'rmc: e 99 50.0 (25.0)',
         'rmc: f 12,345 12.5 (25.0)',
     ]
 
@@ -189,3 +189,28 @@ def test_every_published_model_has_all_tasks_of_table_1():
         tasks = [task for tasks in _program_comparison.TASKS.values() for task in tasks]
         assert sorted(scores) == sorted({*tasks} - {'algebra'})
         assert all(50 < float(score.split()[0]) <= 100 for score in scores.values())
+
+
+def test_parameters_that_differ_between_tasks_are_told_as_a_range():
+    runs = {
+        'a': _facts_of(task='control', parameters=1200),
+        'b': _facts_of(task='addition', parameters=1100),
+        'c': _facts_of(task='program', parameters=None),
+    }
+    (text,) = _described(runs)
+    row = ' '.join(text.splitlines()[2].split())
+    assert row == 'rmc 1,100 to 1,200 50.0 (25.0) 50.0 (25.0) 50.0 (25.0)'
+
+
+@pytest.mark.parametrize(
+    ('facts', 'wanted'),
+    [
+        ({'hint_weight': 8.0}, 'rmc, hints'),
+        ({'hint_weight': 8.0, 'curriculum': 'naive'}, 'rmc, hints, naive'),
+        ({'hint_weight': 0.0}, 'rmc'),
+        ({'hint_weight': 8.0, 'dialect': 'zaremba'}, 'rmc'),
+        ({'hint_weight': 8.0, 'task': 'copy', 'nesting': 1}, 'rmc'),
+    ],
+)
+def test_a_model_is_called_what_it_was_taught_with(facts, wanted):
+    assert _program_comparison.label(_facts_of(**facts)) == wanted
