@@ -218,15 +218,23 @@ def test_rows_are_those_of_the_batch_sorted_by_length_in_the_share_of_each_devic
     np.testing.assert_array_equal(lengths[order], [1, 3, 5, 7, 2, 4, 6, 8])
 
 
-def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_rows(tmp_path):
-    config = _config(*_flags(tmp_path, '--length=5'))
+def _rows_of(batch):
+    """Returns all that a batch tells of each of its rows, sorted."""
+    leaves = [np.moveaxis(leaf, 1, 0) for leaf in jax.tree.leaves(batch)]
+    return sorted(np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1).tolist())
+
+
+@pytest.mark.parametrize('flags', ['--length=5', '--task=addition --nesting=2 --hint_weight=2'])
+def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_rows(flags, tmp_path):
+    config = _config(*_flags(tmp_path, *flags.split()))
     model = _learning_to_execute_model.make_model(config)
     with _signals.Interrupts() as interrupts:
         measure = _learning_to_execute_model.make_evaluation(model)
         got = learning_to_execute._make_task(config, model, measure, interrupts).batch(3, 0)
-    wanted = batches.batch(config.setting(), 'mix', 0, 'train', 0, 3, 32)
-    rows = [sorted(np.concatenate(batch, axis=0).astype(int).T.tolist()) for batch in (got, wanted)]
-    assert rows[0] == rows[1]
+    hints = config.uses_hints()
+    assert (got.hints is not None) == hints
+    wanted = batches.batch(config.setting(), 'mix', 0, 'train', 0, 3, 32, hints)
+    assert _rows_of(got) == _rows_of(wanted)
     assert (np.diff(got.lengths[0]) >= 0).all()
 
 
