@@ -86,13 +86,13 @@ def _run(
     params: chex.ArrayTree,
     batch: learning_to_execute.Batch,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns logits [A, B, V] and what is heard, [T + 1, B, any], in the last step of the answer."""
+    """Returns logits [A, B, V], and what is heard, [T + 1, B, any], last while it answers."""
     run = jax.jit(lambda params, batch: model.apply(params, batch, False))
     logits, said = run(params, batch)
     num_steps, num_rows = batch.inputs.shape
     heard = np.zeros((num_steps + 1, num_rows, 0), np.float32)
     if said is not None and batch.hints is not None:
-        where = batch.hints.steps, batch.hints.present
+        where = batch.hints.steps, batch.hints.present, batch.hints.given
         heard = np.asarray(hinted.heard(said.result, *where, num_steps + 1))
     return np.asarray(logits), heard
 

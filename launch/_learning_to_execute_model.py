@@ -80,7 +80,7 @@ def _make_smallest(config: _learning_to_execute_config.Config) -> Batch:
     angles = np.zeros((1, 1, setting.num_operands, setting.output_steps, 2), np.float32)
     facts = np.zeros((1, 1, learning_to_execute.num_facts(setting)), np.float32)
     taken = np.ones((1, 1, setting.num_operands), np.float32)
-    hints = learning_to_execute.Hints(ids, one, angles, taken, facts, angles[:, :, 0])
+    hints = learning_to_execute.Hints(ids, one, angles, taken, facts, angles[:, :, 0], one)
     return batch._replace(hints=hints)
 
 
@@ -102,7 +102,7 @@ def _answer_with_hints(
     reader = hinted.Reader(setting.output_steps, setting.num_operands, num_facts)
     encoder, decoder = _make_cores(config, NUM_CHARACTERS + 2 * setting.output_steps)
     told = hints.results if teacher else None
-    where = batch.lengths[0], hints.steps, hints.present
+    where = batch.lengths[0], hints.steps, hints.present, hints.given
     said, state = hinted.listen(encoder, reader, inputs, *where, told)
     answering = hinted.HearingCore(decoder, setting.output_steps)
     network = networks.SequenceToSequence(answering, answering, NUM_CLASSES)
@@ -130,7 +130,7 @@ def loss(
     if said is not None and batch.hints is not None:
         hints = batch.hints
         told = hinted.Said(hints.operands, hints.facts, hints.results)
-        error = hinted.loss(said, told, hints.taken, hints.present)
+        error = hinted.loss(said, told, hints.taken, hints.present, hints.given)
         value = value._replace(total=value.total + model.hint_weight * error)
         sums['hint_loss'] = error
     return value, sums

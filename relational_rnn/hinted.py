@@ -130,6 +130,7 @@ def listen(
     lengths: chex.Array,
     steps: chex.Array,
     present: chex.Array,
+    given: chex.Array,
     told: chex.Array | None = None,
 ) -> tuple[Said, State]:
     """Reads sequences with a core that hears the results of operations.
@@ -141,6 +142,7 @@ def listen(
       lengths: [B] whole numbers, of the sequences.
       steps: [N, B] whole numbers, the step at which each operation ends, in growing order.
       present: [N, B], 0 where there is no operation.
+      given: [N, B], 0 for operations whose result nobody tells: zeros are heard in its place.
       told: [N, B, A, 2], what is heard of the results that others follow; None to hear what the
         reader says.
 
@@ -151,17 +153,22 @@ def listen(
     num_rows = inputs.shape[1]
     state = State(core.initial_state(num_rows), jnp.zeros((num_rows, 2 * reader.num_places)))
     if told is None:
-        said, inside = _hear_itself(core, reader, inputs, lengths, steps, present, state)
+        said, inside = _hear_itself(core, reader, inputs, lengths, steps, present, given, state)
     else:
-        results = heard(told, steps, present, inputs.shape[0])
+        results = heard(told, steps, present, given, inputs.shape[0])
         sequence = jnp.concatenate([inputs, results], axis=-1)
         outputs, inside = unrolling.unroll(core, sequence, state.core, lengths=lengths)
         said = reader(jnp.take_along_axis(outputs, steps[..., None], axis=0))
-    return said, State(inside, heard(said.result, steps, present, inputs.shape[0] + 1)[-1])
+    last = heard(said.result, steps, present, given, inputs.shape[0] + 1)[-1]
+    return said, State(inside, last)
 
 
 def heard(
-    results: chex.Array, steps: chex.Array, present: chex.Array, num_steps: int
+    results: chex.Array,
+    steps: chex.Array,
+    present: chex.Array,
+    given: chex.Array,
+    num_steps: int,
 ) -> chex.Array:
     """Returns what is heard of results in every step: that of the last operation that has ended.
 
@@ -169,6 +176,7 @@ def heard(
       results: [N, B, A, 2].
       steps: [N, B], as for `listen`.
       present: [N, B], as for `listen`.
+      given: [N, B], as for `listen`.
       num_steps: T.
 
     Returns:
@@ -176,7 +184,8 @@ def heard(
     """
     now = jnp.arange(num_steps)[:, None, None]
     found = jnp.zeros((num_steps, results.shape[1], 2 * results.shape[2]))
-    for result, step, there in zip(_flat(results), steps, present, strict=True):
+    told = _flat(results) * given[..., None]
+    for result, step, there in zip(told, steps, present, strict=True):
         found = jnp.where((now > step[:, None]) & (there[:, None] > 0), result, found)
     return found
 
@@ -188,6 +197,7 @@ def _hear_itself(
     lengths: chex.Array,
     steps: chex.Array,
     present: chex.Array,
+    given: chex.Array,
     state: State,
 ) -> tuple[Said, chex.ArrayTree]:
     """Reads sequences step by step; what was said goes into the steps that follow."""
@@ -202,8 +212,9 @@ def _hear_itself(
             stepped,
             inside,
         )
-        ends = jnp.any((steps == step) & (present > 0), axis=0)
-        result = jnp.where(ends[:, None], _flat(reader(output).result), result)
+        ends = (steps == step) & (present > 0)
+        said = _flat(reader(output).result) * jnp.sum(ends * given, axis=0)[:, None]
+        result = jnp.where(jnp.any(ends, axis=0)[:, None], said, result)
         return output, (stepped, result)
 
     sequence = inputs, jnp.arange(inputs.shape[0])
@@ -217,7 +228,9 @@ def _flat(results: chex.Array) -> chex.Array:
     return clipped.reshape(*clipped.shape[:-2], -1)
 
 
-def loss(said: Said, told: Said, taken: chex.Array, present: chex.Array) -> chex.Array:
+def loss(
+    said: Said, told: Said, taken: chex.Array, present: chex.Array, given: chex.Array
+) -> chex.Array:
     """Returns the squared error of what was said, summed over operations and rows.
 
     Args:
@@ -225,6 +238,7 @@ def loss(said: Said, told: Said, taken: chex.Array, present: chex.Array) -> chex
       told: what is true, of the same shapes.
       taken: [N, B, M], 0 for operands that an operation does not have.
       present: [N, B], 0 where there is no operation.
+      given: [N, B], 0 for operations whose result is not asked for.
 
     Returns:
       []: for every operation the mean over places of the squared distance of the angle's point,
@@ -235,5 +249,5 @@ def loss(said: Said, told: Said, taken: chex.Array, present: chex.Array) -> chex
         for ours, true in ((said.operands, told.operands), (said.result, told.result))
     ]
     facts = jnp.sum(jnp.square(said.facts - told.facts), axis=-1)
-    each = jnp.sum(distances[0] * taken, axis=-1) + distances[1] + facts
+    each = jnp.sum(distances[0] * taken, axis=-1) + distances[1] * given + facts
     return jnp.sum(each * present)

@@ -13,7 +13,8 @@ where a difficulty has few programs, its share follows from how many of them the
 
 Hints tell what a program's operations take in and give, so that a memory can be taught in training
 to hold it. A number v is shown as A angles, 2 pi v / 10^k for k = 1 ... A, by cosine and sine:
-of two numbers' sum, every angle is the sum of theirs, without a carry.
+of two numbers' sum, every angle is the sum of theirs, without a carry. Products, whose angles do
+not follow from those of their factors, are not given.
 
 Sources: Santoro et al. 2018, "Relational recurrent neural networks", appendix A.2,
 https://arxiv.org/abs/1806.01822; Zaremba and Sutskever 2014, "Learning to Execute", section 4,
@@ -50,6 +51,7 @@ class Hints(NamedTuple):
     taken: chex.Array  # [N, B, M] float32, 0 for operands that a value is not made of
     facts: chex.Array  # [N, B, K] float32: kind and turns as one-hots, truth of a condition
     results: chex.Array  # [N, B, A, 2] float32 cosines and sines
+    given: chex.Array  # [N, B] float32, 0 for products
 
 
 class Batch(NamedTuple):
@@ -196,6 +198,9 @@ def _hints(setting: programs.Setting, samples: programs.Samples) -> Hints:
         (taken[kinds] & present[..., None]).astype(np.float32),
         facts.astype(np.float32),
         _angles(samples.values.T, places),
+        (np.array(['*' not in text for text in setting.operations])[kinds] & present).astype(
+            np.float32
+        ),
     )
 
 

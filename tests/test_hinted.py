@@ -15,6 +15,7 @@ HIDDEN = (8, 6)
 LENGTHS = np.array([7, 4, 5], np.int32)
 STEPS = np.array([[2, 3, 1], [6, 0, 4]], np.int32)  # the second row has one operation
 PRESENT = np.array([[1, 1, 1], [1, 0, 1]], np.float32)
+GIVEN = np.array([[1, 1, 0], [1, 0, 1]], np.float32)  # one result of the third row is not told
 CORES = {
     'lstm': lambda: hk.LSTM(9),
     'rmc': lambda: relational_rnn.RelationalMemory(mem_slots=2, head_size=3, num_heads=2),
@@ -40,7 +41,7 @@ def _make(core, told=TOLD):
 
     def run(inputs, told):
         reader = hinted.Reader(A, M, K, HIDDEN)
-        return hinted.listen(CORES[core](), reader, inputs, LENGTHS, STEPS, PRESENT, told)
+        return hinted.listen(CORES[core](), reader, inputs, LENGTHS, STEPS, PRESENT, GIVEN, told)
 
     network = hk.without_apply_rng(hk.transform(run))
     return _perturbed(network.init(jax.random.key(0), INPUTS, told)), jax.jit(network.apply)
@@ -72,12 +73,12 @@ def test_a_reading_is_that_of_a_loop_over_places():
 
 def test_the_last_result_that_was_told_is_heard_from_the_next_step_on():
     results = np.arange(1, 1 + N * B, dtype=np.float32).reshape(N, B, 1, 1) / 10
-    heard = hinted.heard(np.broadcast_to(results, (N, B, 1, 2)), STEPS, PRESENT, T)
+    heard = hinted.heard(np.broadcast_to(results, (N, B, 1, 2)), STEPS, PRESENT, GIVEN, T)
     assert heard.shape == (T, B, 2)
     wanted = [
         [0, 0, 0, 0.1, 0.1, 0.1, 0.1],  # ends after steps 2 and 6
         [0, 0, 0, 0, 0.2, 0.2, 0.2],  # after step 3, and no other
-        [0, 0, 0.3, 0.3, 0.3, 0.6, 0.6],  # after steps 1 and 4
+        [0, 0, 0, 0, 0, 0.6, 0.6],  # after steps 1, whose result is not told, and 4
     ]
     np.testing.assert_allclose(heard[..., 0].T, wanted, rtol=1e-6)
     np.testing.assert_array_equal(heard[..., 0], heard[..., 1])
@@ -85,8 +86,8 @@ def test_the_last_result_that_was_told_is_heard_from_the_next_step_on():
 
 def test_what_is_heard_is_bounded():
     results = np.full((N, B, A, 2), 7.0, np.float32)
-    assert np.max(hinted.heard(results, STEPS, PRESENT, T)) == 1.5
-    assert np.min(hinted.heard(-results, STEPS, PRESENT, T)) == -1.5
+    assert np.max(hinted.heard(results, STEPS, PRESENT, GIVEN, T)) == 1.5
+    assert np.min(hinted.heard(-results, STEPS, PRESENT, GIVEN, T)) == -1.5
 
 
 @pytest.mark.parametrize('core', CORES)
@@ -164,14 +165,16 @@ def test_the_loss_can_be_counted_by_hand():
     facts, results = np.array([[[1.0, 0, 2], [9, 9, 9]]]), np.array([[[[2.0, 0]], [[9, 9]]]])
     told = hinted.Said(operands, facts, results)
     taken = np.array([[[1.0, 0], [1, 1]]])  # 25 + (2 is not taken) + 4 of the result + 5 of facts
-    assert float(hinted.loss(zeros, told, taken, np.array([[1.0, 0]]))) == 34
-    assert float(hinted.loss(told, told, taken, np.ones((1, 2)))) == 0
+    present, given = np.array([[1.0, 0]]), np.ones((1, 2))
+    assert float(hinted.loss(zeros, told, taken, present, given)) == 34
+    assert float(hinted.loss(zeros, told, taken, present, 0 * given)) == 30  # without the result
+    assert float(hinted.loss(told, told, taken, given, given)) == 0
 
 
 def test_the_loss_is_a_mean_over_places():
     said = hinted.Said(_random((N, B, M, A, 2), 6), _random((N, B, K), 7), _random((N, B, A, 2), 8))
     told = jax.tree.map(np.zeros_like, said)
-    found = hinted.loss(said, told, np.ones((N, B, M)), np.ones((N, B)))
+    found = hinted.loss(said, told, np.ones((N, B, M)), np.ones((N, B)), np.ones((N, B)))
     wanted = (said.operands**2).sum() / A + (said.facts**2).sum() + (said.result**2).sum() / A
     assert float(found) == pytest.approx(wanted, rel=1e-5)
 

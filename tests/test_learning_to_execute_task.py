@@ -194,6 +194,9 @@ def test_hints_say_where_operations_end():
         assert batch.hints.present[:, row].tolist() == [1] * len(ends) + [0] * (3 - len(ends))
         assert batch.hints.steps[: len(ends), row].tolist() == ends
         assert not batch.hints.steps[len(ends) :, row].any()
+        for end, begin, given in zip(ends, [0, *ends], batch.hints.given[:, row], strict=False):
+            assert given == ('*' not in text[begin:end])  # the sign is behind the nested operand
+        assert not batch.hints.given[len(ends) :, row].any()
 
 
 def test_hints_show_numbers_as_angles():
