@@ -48,7 +48,7 @@ class Hints(NamedTuple):
     steps: chex.Array  # [N, B] int32, of the last character of an operation
     present: chex.Array  # [N, B] float32, 0 beyond a program's nesting
     operands: chex.Array  # [N, B, M, A, 2] float32 cosines and sines
-    taken: chex.Array  # [N, B, M] float32, 0 for operands that a value is not made of
+    taken: chex.Array  # [N, B, M] float32, 0 for operands that an operation does not have
     facts: chex.Array  # [N, B, K] float32: kind and turns as one-hots, truth of a condition
     results: chex.Array  # [N, B, A, 2] float32 cosines and sines
     given: chex.Array  # [N, B] float32, 0 for products
@@ -187,7 +187,9 @@ def _hints(setting: programs.Setting, samples: programs.Samples) -> Hints:
     """Tells what the operations of samples are about."""
     kinds, places = samples.kinds.T, setting.output_steps
     present = kinds >= 0
-    taken = np.array([_taken(text, setting.num_operands) for text in setting.operations])
+    operands = [f'{{{place}}}' for place in range(setting.num_operands)]
+    taken = np.array([[operand in text for operand in operands] for text in setting.operations])
+    given = np.array(['*' not in text for text in setting.operations])
     turns = samples.turns.T[..., None] == np.arange(1, _MOST_TURNS + 1)
     known = kinds[..., None] == np.arange(len(setting.operations))
     facts = np.concatenate([known, turns, samples.truths.T[..., None]], axis=-1)
@@ -198,16 +200,8 @@ def _hints(setting: programs.Setting, samples: programs.Samples) -> Hints:
         (taken[kinds] & present[..., None]).astype(np.float32),
         facts.astype(np.float32),
         _angles(samples.values.T, places),
-        (np.array(['*' not in text for text in setting.operations])[kinds] & present).astype(
-            np.float32
-        ),
+        (given[kinds] & present).astype(np.float32),
     )
-
-
-def _taken(operation: str, num_operands: int) -> list[bool]:
-    """Returns [M] which operands a value is made of; those of a condition are in its truth."""
-    text = operation.replace('if{1}{compare}{2}else', '')
-    return [f'{{{place}}}' in text for place in range(num_operands)]
 
 
 def _ends(samples: programs.Samples) -> np.ndarray:

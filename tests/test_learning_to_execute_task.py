@@ -227,7 +227,7 @@ def test_hints_tell_kinds_turns_and_conditions():
         assert turns == [float(bool(found) and int(found[1]) == k) for k in range(1, 10)]
         compared = re.search(r'if(.*)else', text)
         assert truth == ((1 if eval(compared[1]) else -1) if compared else 0)
-        assert batch.hints.taken[0, row].tolist() == ([1, 1, 0, 0] if found else [1, 0, 0, 1])
+        assert batch.hints.taken[0, row].tolist() == ([1, 1, 0, 0] if found else [1, 1, 1, 1])
 
 
 def test_hints_change_nothing_else_of_a_batch():
