@@ -123,6 +123,25 @@ class HearingCore(hk.RNNCore):
         return jnp.concatenate([output, state.heard], axis=-1), State(inside, state.heard)
 
 
+class _SelfHearingCore(HearingCore):
+    """A core that hears what is read off its own output, from the end of an operation on.
+
+    Takes inputs [B, D], whether an operation ends there, [B], and whether its result is given, [B],
+    and returns the core's outputs [B, Y].
+    """
+
+    def __init__(self, core: hk.RNNCore, reader: Reader):
+        super().__init__(core, reader.num_places)
+        self._reader = reader
+
+    def __call__(self, inputs: tuple, state: State) -> tuple[chex.Array, State]:
+        new, ends, given = inputs
+        seen = jnp.concatenate([new, state.heard], axis=-1)
+        output, inside = self._core(seen, state.core)
+        said = _flat(self._reader(output).result) * given[:, None]
+        return output, State(inside, jnp.where(ends[:, None], said, state.heard))
+
+
 def listen(
     core: hk.RNNCore,
     reader: Reader,
@@ -150,15 +169,18 @@ def listen(
       What was said where operations end, leading axes [N, B], and the state after the last step of
       each row. What was said last is heard from then on; no gradient goes through it.
     """
-    num_rows = inputs.shape[1]
-    state = State(core.initial_state(num_rows), jnp.zeros((num_rows, 2 * reader.num_places)))
+    hearing = _SelfHearingCore(core, reader)
+    start = hearing.initial_state(inputs.shape[1])
     if told is None:
-        said, inside = _hear_itself(core, reader, inputs, lengths, steps, present, given, state)
+        now = jnp.arange(inputs.shape[0])[:, None, None]
+        ends = (now == steps) & (present > 0)  # [T, N, B]
+        marked = inputs, jnp.any(ends, axis=1), jnp.sum(ends * given, axis=1)
+        outputs, (inside, _) = unrolling.unroll(hearing, marked, start, lengths=lengths)
     else:
         results = heard(told, steps, present, given, inputs.shape[0])
         sequence = jnp.concatenate([inputs, results], axis=-1)
-        outputs, inside = unrolling.unroll(core, sequence, state.core, lengths=lengths)
-        said = reader(jnp.take_along_axis(outputs, steps[..., None], axis=0))
+        outputs, inside = unrolling.unroll(core, sequence, start.core, lengths=lengths)
+    said = reader(jnp.take_along_axis(outputs, steps[..., None], axis=0))
     last = heard(said.result, steps, present, given, inputs.shape[0] + 1)[-1]
     return said, State(inside, last)
 
@@ -188,38 +210,6 @@ def heard(
     for result, step, there in zip(told, steps, present, strict=True):
         found = jnp.where((now > step[:, None]) & (there[:, None] > 0), result, found)
     return found
-
-
-def _hear_itself(
-    core: hk.RNNCore,
-    reader: Reader,
-    inputs: chex.Array,
-    lengths: chex.Array,
-    steps: chex.Array,
-    present: chex.Array,
-    given: chex.Array,
-    state: State,
-) -> tuple[Said, chex.ArrayTree]:
-    """Reads sequences step by step; what was said goes into the steps that follow."""
-
-    def advance(now: tuple, before: tuple) -> tuple[chex.Array, tuple]:
-        inputs, step = now
-        inside, result = before
-        output, stepped = core(jnp.concatenate([inputs, result], axis=-1), inside)
-        active = step < lengths
-        stepped = jax.tree.map(
-            lambda new, old: jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old),
-            stepped,
-            inside,
-        )
-        ends = (steps == step) & (present > 0)
-        said = _flat(reader(output).result) * jnp.sum(ends * given, axis=0)[:, None]
-        result = jnp.where(jnp.any(ends, axis=0)[:, None], said, result)
-        return output, (stepped, result)
-
-    sequence = inputs, jnp.arange(inputs.shape[0])
-    outputs, (inside, _) = hk.dynamic_unroll(advance, sequence, (state.core, state.heard))
-    return reader(jnp.take_along_axis(outputs, steps[..., None], axis=0)), inside
 
 
 def _flat(results: chex.Array) -> chex.Array:
