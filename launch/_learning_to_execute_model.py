@@ -77,10 +77,11 @@ def _make_smallest(config: _learning_to_execute_config.Config) -> Batch:
     if not config.uses_hints():
         return batch
     setting = config.setting()
-    angles = np.zeros((1, 1, setting.num_operands, setting.output_steps, 2), np.float32)
-    facts = np.zeros((1, 1, learning_to_execute.num_facts(setting)), np.float32)
-    taken = np.ones((1, 1, setting.num_operands), np.float32)
-    hints = learning_to_execute.Hints(ids, one, angles, taken, facts, angles[:, :, 0], one)
+    num_operands = len(learning_to_execute.operands_of(setting))
+    angles = np.zeros((1, 1, num_operands, setting.output_steps, 2), np.float32)
+    facts = np.zeros((1, 1, sum(learning_to_execute.fact_sizes(setting))), np.float32)
+    taken = np.ones((1, 1, num_operands), np.float32)
+    hints = learning_to_execute.Hints(ids, one, angles, taken, facts, angles[:, :, 0])
     return batch._replace(hints=hints)
 
 
@@ -98,15 +99,20 @@ def _answer_with_hints(
     """Returns logits, and what is said where operations end, [N, B]; see `hinted`."""
     setting, hints = config.setting(), batch.hints
     assert hints is not None
-    num_facts = learning_to_execute.num_facts(setting)
-    reader = hinted.Reader(setting.output_steps, setting.num_operands, num_facts)
+    fact_sizes = learning_to_execute.fact_sizes(setting)
+    num_operands = len(learning_to_execute.operands_of(setting))
+    reader = hinted.Reader(setting.output_steps, num_operands, fact_sizes)
     encoder, decoder = _make_cores(config, NUM_CHARACTERS + 2 * setting.output_steps)
-    told = hints.results if teacher else None
-    where = batch.lengths[0], hints.steps, hints.present, hints.given
+    told = _told(hints) if teacher else None
+    where = batch.lengths[0], hints.steps, hints.present
     said, state = hinted.listen(encoder, reader, inputs, *where, told)
     answering = hinted.HearingCore(decoder, setting.output_steps)
     network = networks.SequenceToSequence(answering, answering, NUM_CLASSES)
     return network.answer(inputs, batch.targets, state, config.decoding, teacher), said
+
+
+def _told(hints: learning_to_execute.Hints) -> hinted.Said:
+    return hinted.Said(hints.operands, hints.facts, hints.results)
 
 
 def loss(
@@ -129,8 +135,7 @@ def loss(
     sums = {'training_accuracy': right}
     if said is not None and batch.hints is not None:
         hints = batch.hints
-        told = hinted.Said(hints.operands, hints.facts, hints.results)
-        error = hinted.loss(said, told, hints.taken, hints.present, hints.given)
+        error = hinted.loss(said, _told(hints), hints.taken, hints.present)
         value = value._replace(total=value.total + model.hint_weight * error)
         sums['hint_loss'] = error
     return value, sums

@@ -2,22 +2,26 @@
 
 A sum of long numbers is hard to learn from its digits alone: the last digit is a sum modulo 10 that
 no single input tells anything about, and gradients reach it through all that was read since. Hints
-teach it in parts. Where an operation ends, a linear map reads off the core's output what it takes
-in (its operands, and facts such as which operation it is), and a small network, the same for every
-place of a number, makes of these what the operation gives. What was said of the result goes into
-the core with the inputs that follow, so that operations can use results of others. In training the
-core hears the true result, but for the last one, so that the steps of a core need not wait for what
-it says; in tests it hears itself.
+teach it in parts. Where an operation ends, linear maps read off the core's output what it takes in:
+its operands, and facts such as which operation it is. What it gives, a small network makes of
+these, the same for every place of a number. The result goes into the core with the inputs that
+follow, so that operations can use results of others.
 
-Numbers are angles, one a place, as cosine and sine: in a sum angles add up, place by place. The
-cosine of a sum is made of products, so the small network has units that are squared.
+In training the small network gets the true operands and facts and the core hears the true results,
+so that the steps of a core need not wait for what it says; in tests there is nothing true to be
+had, and all is what was read. Readings are taken as the nearest number and the likeliest fact, so
+that errors do not add up from operation to operation.
+
+Numbers are angles, one a place, as cosine and sine: in a sum angles add up, place by place, and k
+times a number has k times its angles. So the small network gets the powers of the angles' points
+in the complex plane, and, as the cosine of a sum is made of products, has units that are squared.
 
 After the hints of Velickovic et al. 2022, "The CLRS Algorithmic Reasoning Benchmark", section 2,
 https://arxiv.org/abs/2205.15659. This is not in Santoro et al. 2018.
 
 Glossary of shapes:
   T: time; B: batch; D: input size; Y: output size of the core; N: operations; A: places of a
-  number; M: operands of an operation; K: facts of an operation.
+  number; M: operands of an operation; K: facts of an operation, one-hots side by side.
 """
 
 from typing import NamedTuple
@@ -26,14 +30,15 @@ import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from relational_rnn import unrolling
 
-_LIMIT = 1.5  # of what is heard: above what cosines are, so that a wild reading does no harm
+NUM_POWERS = 9  # a number may be added so many times in one operation
 
 
 class Said(NamedTuple):
-    """What is read off a core's output."""
+    """What is read off a core's output, and what is made of it."""
 
     operands: chex.Array  # [..., M, A, 2]
     facts: chex.Array  # [..., K]
@@ -48,13 +53,13 @@ class State(NamedTuple):
 
 
 class Reader(hk.Module):
-    """Reads operands and facts off outputs, linearly, and makes the result of them."""
+    """Reads operands and facts off outputs, linearly, and makes results of operands and facts."""
 
     def __init__(
         self,
         num_places: int,
         num_operands: int,
-        num_facts: int,
+        fact_sizes: tuple[int, ...],
         hidden_sizes: tuple[int, ...] = (64, 64),
         name: str | None = None,
     ):
@@ -63,39 +68,88 @@ class Reader(hk.Module):
         Args:
           num_places: A.
           num_operands: M.
-          num_facts: K.
+          fact_sizes: what each fact can be, sizes of one-hots, K in all.
           hidden_sizes: units of the layers that make the result, the same for every place. Each
             layer hands on its units, those above zero, and their squares.
           name: the module's name.
 
         Raises:
-          ValueError: for a number below 1.
+          ValueError: for a number below 1, or no fact.
         """
         super().__init__(name=name)
-        if min(num_places, num_operands, num_facts) < 1:
+        if min(num_places, num_operands, *fact_sizes, len(fact_sizes)) < 1:
             raise ValueError(
-                'num_places, num_operands and num_facts are at least 1, got '
-                f'{num_places}, {num_operands} and {num_facts}.'
+                'num_places, num_operands, fact_sizes and their number are at least 1, got '
+                f'{num_places}, {num_operands} and {fact_sizes}.'
             )
         self.num_places = num_places
+        self._fact_sizes = fact_sizes
         self._shape = num_operands, num_places, 2
         self._operands = hk.Linear(2 * num_operands * num_places, name='operands')
-        self._facts = hk.Linear(num_facts, name='facts')
+        self._facts = hk.Linear(sum(fact_sizes), name='facts')
         self._hidden = [hk.Linear(size, name=f'hidden_{i}') for i, size in enumerate(hidden_sizes)]
         self._result = hk.Linear(2, name='result')
 
-    def __call__(self, output: chex.Array) -> Said:
-        """Returns what is said of outputs [..., Y]."""
+    def read(self, output: chex.Array) -> tuple[chex.Array, chex.Array]:
+        """Returns operands [..., M, A, 2] and facts [..., K] of outputs [..., Y]."""
         operands = self._operands(output).reshape(*output.shape[:-1], *self._shape)
-        facts = self._facts(output)
-        places = jnp.moveaxis(operands, -2, -3)
-        places = places.reshape(*places.shape[:-2], -1)  # [..., A, 2 M]
+        return operands, self._facts(output)
+
+    def combine(self, operands: chex.Array, facts: chex.Array) -> chex.Array:
+        """Returns the results [..., A, 2] of operands and facts."""
+        places = jnp.moveaxis(_powers(operands), -3, -2)  # [..., A, M, any]
+        places = places.reshape(*places.shape[:-2], -1)
         everywhere = jnp.broadcast_to(facts[..., None, :], (*places.shape[:-1], facts.shape[-1]))
         units = jnp.concatenate([places, everywhere], axis=-1)
         for layer in self._hidden:
             made = layer(units)
             units = jnp.concatenate([made, jax.nn.relu(made), jnp.square(made)], axis=-1)
-        return Said(operands, facts, self._result(units))
+        return self._result(units)
+
+    def conclude(self, operands: chex.Array, facts: chex.Array) -> chex.Array:
+        """Returns the results [..., A, 2] of readings, as angles of the nearest numbers."""
+        operands, facts = jax.lax.stop_gradient((operands, facts))
+        result = self.combine(nearest(operands), self._likeliest(facts))
+        return nearest(jax.lax.stop_gradient(result))
+
+    def _likeliest(self, facts: chex.Array) -> chex.Array:
+        """Returns facts [..., K] as one-hots."""
+        ends = np.cumsum(self._fact_sizes)[:-1]
+        each = [
+            jax.nn.one_hot(jnp.argmax(fact, axis=-1), fact.shape[-1])
+            for fact in jnp.split(facts, ends, axis=-1)
+        ]
+        return jnp.concatenate(each, axis=-1)
+
+
+def _powers(points: chex.Array) -> chex.Array:
+    """Returns powers 1 ... `NUM_POWERS` of complex numbers: [..., 2] to [..., 2 NUM_POWERS]."""
+    real, imaginary = points[..., 0], points[..., 1]
+    found = [(real, imaginary)]
+    for _ in range(NUM_POWERS - 1):
+        a, b = found[-1]
+        found.append((a * real - b * imaginary, a * imaginary + b * real))
+    return jnp.stack([part for power in found for part in power], axis=-1)
+
+
+def nearest(points: chex.Array) -> chex.Array:
+    """Returns the angles of the number that given ones are closest to, from the units on.
+
+    Args:
+      points: [..., A, 2], the cosines and sines of 2 pi v / 10^k, k = 1 ... A, roughly: angles may
+        be wrong by less than a twentieth of a turn, and radii are of no account.
+
+    Returns:
+      [..., A, 2], those of a whole number v, to the rounding of float32.
+    """
+    tenths = 10 * jnp.arctan2(points[..., 1], points[..., 0]) / (2 * jnp.pi)  # of a turn
+    lower, angles = jnp.zeros(tenths.shape[:-1]), []
+    for place in range(tenths.shape[-1]):
+        digit = jnp.mod(jnp.round(tenths[..., place] - lower), 10)
+        lower = (digit + lower) / 10  # of a turn
+        angles.append(2 * jnp.pi * lower)
+    exact = jnp.stack(angles, axis=-1)
+    return jnp.stack([jnp.cos(exact), jnp.sin(exact)], axis=-1)
 
 
 class HearingCore(hk.RNNCore):
@@ -124,10 +178,10 @@ class HearingCore(hk.RNNCore):
 
 
 class _SelfHearingCore(HearingCore):
-    """A core that hears what is read off its own output, from the end of an operation on.
+    """A core that hears what is concluded from its own output, from the end of an operation on.
 
-    Takes inputs [B, D], whether an operation ends there, [B], and whether its result is given, [B],
-    and returns the core's outputs [B, Y].
+    Takes inputs [B, D] and whether an operation ends there, [B], and returns the core's outputs
+    [B, Y].
     """
 
     def __init__(self, core: hk.RNNCore, reader: Reader):
@@ -135,10 +189,10 @@ class _SelfHearingCore(HearingCore):
         self._reader = reader
 
     def __call__(self, inputs: tuple, state: State) -> tuple[chex.Array, State]:
-        new, ends, given = inputs
+        new, ends = inputs
         seen = jnp.concatenate([new, state.heard], axis=-1)
         output, inside = self._core(seen, state.core)
-        said = _flat(self._reader(output).result) * given[:, None]
+        said = _flat(self._reader.conclude(*self._reader.read(output)))
         return output, State(inside, jnp.where(ends[:, None], said, state.heard))
 
 
@@ -149,8 +203,7 @@ def listen(
     lengths: chex.Array,
     steps: chex.Array,
     present: chex.Array,
-    given: chex.Array,
-    told: chex.Array | None = None,
+    told: Said | None = None,
 ) -> tuple[Said, State]:
     """Reads sequences with a core that hears the results of operations.
 
@@ -161,36 +214,33 @@ def listen(
       lengths: [B] whole numbers, of the sequences.
       steps: [N, B] whole numbers, the step at which each operation ends, in growing order.
       present: [N, B], 0 where there is no operation.
-      given: [N, B], 0 for operations whose result nobody tells: zeros are heard in its place.
-      told: [N, B, A, 2], what is heard of the results that others follow; None to hear what the
-        reader says.
+      told: what is true, leading axes [N, B]: results that others follow are heard, and operands
+        and facts are what results are made of; None to go by what is read.
 
     Returns:
       What was said where operations end, leading axes [N, B], and the state after the last step of
-      each row. What was said last is heard from then on; no gradient goes through it.
+      each row. What is concluded from the last reading is heard from then on, whatever was told; no
+      gradient goes through it.
     """
     hearing = _SelfHearingCore(core, reader)
     start = hearing.initial_state(inputs.shape[1])
     if told is None:
         now = jnp.arange(inputs.shape[0])[:, None, None]
-        ends = (now == steps) & (present > 0)  # [T, N, B]
-        marked = inputs, jnp.any(ends, axis=1), jnp.sum(ends * given, axis=1)
-        outputs, (inside, _) = unrolling.unroll(hearing, marked, start, lengths=lengths)
+        ends = jnp.any((now == steps) & (present > 0), axis=1)  # [T, B]
+        outputs, (inside, _) = unrolling.unroll(hearing, (inputs, ends), start, lengths=lengths)
     else:
-        results = heard(told, steps, present, given, inputs.shape[0])
+        results = heard(told.result, steps, present, inputs.shape[0])
         sequence = jnp.concatenate([inputs, results], axis=-1)
         outputs, inside = unrolling.unroll(core, sequence, start.core, lengths=lengths)
-    said = reader(jnp.take_along_axis(outputs, steps[..., None], axis=0))
-    last = heard(said.result, steps, present, given, inputs.shape[0] + 1)[-1]
-    return said, State(inside, last)
+    operands, facts = reader.read(jnp.take_along_axis(outputs, steps[..., None], axis=0))
+    concluded = reader.conclude(operands, facts)
+    made = concluded if told is None else reader.combine(told.operands, told.facts)
+    last = heard(concluded, steps, present, inputs.shape[0] + 1)[-1]
+    return Said(operands, facts, made), State(inside, last)
 
 
 def heard(
-    results: chex.Array,
-    steps: chex.Array,
-    present: chex.Array,
-    given: chex.Array,
-    num_steps: int,
+    results: chex.Array, steps: chex.Array, present: chex.Array, num_steps: int
 ) -> chex.Array:
     """Returns what is heard of results in every step: that of the last operation that has ended.
 
@@ -198,7 +248,6 @@ def heard(
       results: [N, B, A, 2].
       steps: [N, B], as for `listen`.
       present: [N, B], as for `listen`.
-      given: [N, B], as for `listen`.
       num_steps: T.
 
     Returns:
@@ -206,21 +255,17 @@ def heard(
     """
     now = jnp.arange(num_steps)[:, None, None]
     found = jnp.zeros((num_steps, results.shape[1], 2 * results.shape[2]))
-    told = _flat(results) * given[..., None]
-    for result, step, there in zip(told, steps, present, strict=True):
+    for result, step, there in zip(_flat(results), steps, present, strict=True):
         found = jnp.where((now > step[:, None]) & (there[:, None] > 0), result, found)
     return found
 
 
 def _flat(results: chex.Array) -> chex.Array:
     """Returns results [..., A, 2] as they are heard, [..., 2 A]."""
-    clipped = jnp.clip(jax.lax.stop_gradient(results), -_LIMIT, _LIMIT)
-    return clipped.reshape(*clipped.shape[:-2], -1)
+    return jax.lax.stop_gradient(results).reshape(*results.shape[:-2], -1)
 
 
-def loss(
-    said: Said, told: Said, taken: chex.Array, present: chex.Array, given: chex.Array
-) -> chex.Array:
+def loss(said: Said, told: Said, taken: chex.Array, present: chex.Array) -> chex.Array:
     """Returns the squared error of what was said, summed over operations and rows.
 
     Args:
@@ -228,16 +273,14 @@ def loss(
       told: what is true, of the same shapes.
       taken: [N, B, M], 0 for operands that an operation does not have.
       present: [N, B], 0 where there is no operation.
-      given: [N, B], 0 for operations whose result is not asked for.
 
     Returns:
       []: for every operation the mean over places of the squared distance of the angle's point,
       added up over operands and result, and the squares of the facts' errors.
     """
-    distances = [
+    operands, result = (
         jnp.mean(jnp.sum(jnp.square(ours - true), axis=-1), axis=-1)
         for ours, true in ((said.operands, told.operands), (said.result, told.result))
-    ]
+    )
     facts = jnp.sum(jnp.square(said.facts - told.facts), axis=-1)
-    each = jnp.sum(distances[0] * taken, axis=-1) + distances[1] * given + facts
-    return jnp.sum(each * present)
+    return jnp.sum((jnp.sum(operands * taken, axis=-1) + result + facts) * present)

@@ -13,8 +13,10 @@ where a difficulty has few programs, its share follows from how many of them the
 
 Hints tell what a program's operations take in and give, so that a memory can be taught in training
 to hold it. A number v is shown as A angles, 2 pi v / 10^k for k = 1 ... A, by cosine and sine:
-of two numbers' sum, every angle is the sum of theirs, without a carry. Products, whose angles do
-not follow from those of their factors, are not given.
+of two numbers' sum, every angle is the sum of theirs, without a carry. A product is told as one
+operation for each digit of its second factor, as on paper: ten times what there is, and the first
+factor as often as the digit says. A condition is told as two: the difference of the numbers
+compared, above zero (below half of the modulus) if it holds, and the choice.
 
 Sources: Santoro et al. 2018, "Relational recurrent neural networks", appendix A.2,
 https://arxiv.org/abs/1806.01822; Zaremba and Sutskever 2014, "Learning to Execute", section 4,
@@ -23,7 +25,8 @@ Reasoning Benchmark", section 2, https://arxiv.org/abs/2205.15659.
 
 Glossary of shapes:
   T: characters of the longest program; A: characters of the longest answer; B: samples; N:
-  operations of a program; M: operands of an operation; K: facts of an operation.
+  operations of a program, with those that products and conditions are told as; M: operands that
+  an operation can have; K: facts of an operation.
 """
 
 from typing import NamedTuple
@@ -37,7 +40,8 @@ CURRICULA = ('mix', 'baseline', 'naive', 'combined')
 
 _MIXED = 0.2  # of the samples of 'combined'
 _SHARES = (0.8, 0.1, 0.1)  # of the splits
-_MOST_TURNS = 9  # of a loop, where operations are told of
+_MOST_TURNS = 9  # of a loop or a digit, where operations are told of
+_IF, _PRODUCT = '{0}if{1}{compare}{2}else{3}', '{0}*{1}'
 _BLOCK = 2048  # samples drawn at once: what fits a processor's cache
 _MOST_IN_VAIN = 16_384  # samples drawn and none of them of the split
 
@@ -47,11 +51,23 @@ class Hints(NamedTuple):
 
     steps: chex.Array  # [N, B] int32, of the last character of an operation
     present: chex.Array  # [N, B] float32, 0 beyond a program's nesting
-    operands: chex.Array  # [N, B, M, A, 2] float32 cosines and sines
+    operands: chex.Array  # [N, B, M, A, 2] float32 cosines and sines, see `operands_of`
     taken: chex.Array  # [N, B, M] float32, 0 for operands that an operation does not have
-    facts: chex.Array  # [N, B, K] float32: kind and turns as one-hots, truth of a condition
+    facts: chex.Array  # [N, B, K] float32, one-hots, see `fact_sizes`
     results: chex.Array  # [N, B, A, 2] float32 cosines and sines
-    given: chex.Array  # [N, B] float32, 0 for products
+
+
+class _Course(NamedTuple):
+    """The operations of samples, the innermost first."""
+
+    steps: np.ndarray  # [N, B] as in `Hints`
+    present: np.ndarray  # [N, B] bool
+    kinds: np.ndarray  # [N, B] of the setting's operations; their number for a comparison
+    operands: np.ndarray  # [N, B, M]
+    taken: np.ndarray  # [N, B, M] bool
+    turns: np.ndarray  # [N, B] of a loop, or a digit; -1 for none
+    signs: np.ndarray  # [N, B] 1 if a condition holds or is < of two numbers, -1 if not, 0 for none
+    values: np.ndarray  # [N, B]
 
 
 class Batch(NamedTuple):
@@ -64,9 +80,20 @@ class Batch(NamedTuple):
     hints: Hints | None = None
 
 
-def num_facts(setting: programs.Setting) -> int:
-    """Returns K."""
-    return len(setting.operations) + _MOST_TURNS + 1
+def operands_of(setting: programs.Setting) -> tuple[str, ...]:
+    """Returns the M operands that operations can have, in words."""
+    compared = ('compared',) if _IF in setting.operations else ()  # the first of the two numbers
+    tenfold = ('tenfold',) if _PRODUCT in setting.operations else ()  # ten times what there is
+    return 'nested', 'literal', *compared, *tenfold
+
+
+def fact_sizes(setting: programs.Setting) -> tuple[int, ...]:
+    """Returns how long the one-hots are that make up the K facts of an operation.
+
+    They are its kind, with one more for comparisons; how often a number is added, none or 0 to 9;
+    and the sign: that a condition does not hold or is >, none, that it holds or is <.
+    """
+    return len(setting.operations) + 1, _MOST_TURNS + 2, 3
 
 
 def num_levels(setting: programs.Setting, curriculum: str) -> int:
@@ -185,23 +212,122 @@ def _to_batch(samples: programs.Samples) -> Batch:
 
 def _hints(setting: programs.Setting, samples: programs.Samples) -> Hints:
     """Tells what the operations of samples are about."""
-    kinds, places = samples.kinds.T, setting.output_steps
-    present = kinds >= 0
-    operands = [f'{{{place}}}' for place in range(setting.num_operands)]
-    taken = np.array([[operand in text for operand in operands] for text in setting.operations])
-    given = np.array(['*' not in text for text in setting.operations])
-    turns = samples.turns.T[..., None] == np.arange(1, _MOST_TURNS + 1)
-    known = kinds[..., None] == np.arange(len(setting.operations))
-    facts = np.concatenate([known, turns, samples.truths.T[..., None]], axis=-1)
+    course, places = _tell(setting, samples), setting.output_steps
+    choices = course.kinds, course.turns, course.signs
+    facts = [
+        choice[..., None] == np.arange(first, first + size)
+        for choice, first, size in zip(choices, (0, -1, -1), fact_sizes(setting), strict=True)
+    ]
     return Hints(
-        _ends(samples),
-        present.astype(np.float32),
-        _angles(samples.operands.transpose(1, 0, 2), places),
-        (taken[kinds] & present[..., None]).astype(np.float32),
-        facts.astype(np.float32),
-        _angles(samples.values.T, places),
-        (given[kinds] & present).astype(np.float32),
+        np.where(course.present, course.steps, 0).astype(np.int32),
+        course.present.astype(np.float32),
+        _angles(course.operands, places),
+        (course.taken & course.present[..., None]).astype(np.float32),
+        np.concatenate(facts, axis=-1).astype(np.float32),
+        _angles(course.values, places),
     )
+
+
+def _tell(setting: programs.Setting, samples: programs.Samples) -> _Course:
+    """Tells the course of samples: of every level the parts that its operations are told as."""
+    count = max(
+        1, 2 * (_IF in setting.operations), setting.length * (_PRODUCT in setting.operations)
+    )
+    whole = _whole(setting, samples)
+    parts = [_part(setting, samples, whole, place) for place in range(count)]
+    stacked = (np.stack(arrays, axis=1) for arrays in zip(*parts, strict=True))
+    return _Course(*(array.reshape(-1, *array.shape[2:]) for array in stacked))
+
+
+def _whole(setting: programs.Setting, samples: programs.Samples) -> _Course:
+    """Returns one operation for each level; what is not taken is at random."""
+    names, kinds = operands_of(setting), samples.kinds.T
+    nested, *literals = samples.operands.transpose(2, 1, 0)
+    found = [nested, literals[0]]
+    if 'compared' in names:
+        found = [nested, np.where(_are(setting, kinds, _IF), literals[2], literals[0]), literals[0]]
+    if 'tenfold' in names:
+        found.append(np.roll(nested, 1, axis=1))  # another sample's
+    taken = np.broadcast_to(np.arange(len(names)) < 2, (*kinds.shape, len(names)))
+    turns = np.where(samples.turns.T > 0, samples.turns.T, -1)
+    signs, values = samples.truths.T, samples.values.T
+    operands = np.stack(found, axis=-1)
+    return _Course(_ends(samples), kinds >= 0, kinds, operands, taken, turns, signs, values)
+
+
+def _part(
+    setting: programs.Setting, samples: programs.Samples, whole: _Course, place: int
+) -> _Course:
+    """Returns the operations of all levels that are told at a place among a level's."""
+    is_if, is_product = (_are(setting, whole.kinds, text) for text in (_IF, _PRODUCT))
+    part = whole._replace(present=whole.present & ~is_product & (is_if == (place == 1)))
+    if place > 1:
+        part = part._replace(present=np.zeros_like(is_if))
+    if place == 0 and _IF in setting.operations:
+        part = _where(is_if, _comparison(setting, samples, whole), part)
+    if _PRODUCT in setting.operations:
+        part = _where(is_product, _digit(setting, whole, place), part)
+    return part
+
+
+def _are(setting: programs.Setting, kinds: np.ndarray, text: str) -> np.ndarray:
+    """Returns which kinds are of this operation."""
+    operations = setting.operations
+    return kinds == operations.index(text) if text in operations else np.zeros(kinds.shape, bool)
+
+
+def _where(chosen: np.ndarray, new: _Course, old: _Course) -> _Course:
+    """Returns new operations where they are chosen [N, B]."""
+    fit = [chosen.reshape(chosen.shape + (1,) * (array.ndim - 2)) for array in new]
+    return _Course(*map(np.where, fit, new, old))
+
+
+def _comparison(setting: programs.Setting, samples: programs.Samples, whole: _Course) -> _Course:
+    """Returns the comparisons of conditions, told where the second number ends."""
+    first, second = samples.operands.transpose(2, 1, 0)[1:3]
+    sign = whole.signs * np.where(first < second, 1, -1)
+    operands = whole.operands.copy()
+    operands[..., 1] = second
+    names = operands_of(setting)
+    behind = len('else') + _num_digits(setting, whole.operands[..., 1])
+    return whole._replace(
+        steps=_last_digits(whole) - behind,
+        kinds=np.full_like(whole.kinds, len(setting.operations)),
+        operands=operands,
+        taken=np.broadcast_to([name in ('literal', 'compared') for name in names], operands.shape),
+        signs=sign,
+        values=sign * (second - first),
+    )
+
+
+def _digit(setting: programs.Setting, whole: _Course, place: int) -> _Course:
+    """Returns the operations of the digit of products' second factors at a place from the left."""
+    nested, second = whole.operands[..., 0], whole.operands[..., 1]
+    length = _num_digits(setting, second)
+    behind = np.maximum(length - 1 - place, 0)  # digits
+    read, modulus = second // 10**behind, 10 ** (setting.length + 1)
+    operands = whole.operands.copy()
+    operands[..., -1] = 10 * (read // 10 * nested % modulus)
+    names = operands_of(setting)
+    return whole._replace(
+        steps=_last_digits(whole) - behind,
+        present=place < length,
+        operands=operands,
+        taken=np.broadcast_to([name in ('nested', 'tenfold') for name in names], operands.shape),
+        turns=read % 10,
+        values=read * nested,
+    )
+
+
+def _num_digits(setting: programs.Setting, values: np.ndarray) -> np.ndarray:
+    """Returns how many digits literals have."""
+    return (values[..., None] >= 10 ** np.arange(setting.length)).sum(axis=-1)
+
+
+def _last_digits(whole: _Course) -> np.ndarray:
+    """Returns the steps of operations' last digits, before the bracket of those that are nested."""
+    is_nested = np.append(whole.present[1:], np.zeros_like(whole.present[:1]), axis=0)
+    return whole.steps - is_nested
 
 
 def _ends(samples: programs.Samples) -> np.ndarray:

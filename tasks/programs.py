@@ -74,10 +74,10 @@ class Samples(NamedTuple):
     answer_lengths: np.ndarray  # [B] int32
     # The operations, the innermost first; with memorized texts and 'zaremba' N is 0.
     kinds: np.ndarray  # [B, N] int8, of the setting's `operations`, -1 beyond the nesting
-    operands: np.ndarray  # [B, N, M] int64, the nested value first; of a loop, all that is added
+    operands: np.ndarray  # [B, N, M] int64, the nested value first; at random beyond the last one
     turns: np.ndarray  # [B, N] int8, of loops, else 0
     truths: np.ndarray  # [B, N] int8, 1 where a condition holds, -1 where not, else 0
-    values: np.ndarray  # [B, N] int64, of operations, after the modulus
+    values: np.ndarray  # [B, N] int64, of operations, modulo 10^(the setting's length + 1)
 
 
 class _Operation(NamedTuple):
@@ -241,9 +241,12 @@ def draw(
         return _draw_numbers(setting, length, rng)
     choices = _draw_choices(setting, nesting, length, rng)
     text, lengths = _write(setting, nesting, choices)
-    values = _evaluate(setting, length, choices)
+    values = _evaluate(setting, choices)
     course = _course(setting, nesting, choices, values)
-    return Samples(text, lengths, *_answer(setting, values[:, -1]), *course)
+    printed = values[:, -1]
+    if setting.dialect == 'sonnet':
+        printed = printed % 10 ** (length.astype(np.int64) + 1)
+    return Samples(text, lengths, *_answer(setting, printed), *course)
 
 
 def split_of(samples: Samples) -> np.ndarray:
@@ -318,11 +321,11 @@ def _draw_choices(
     )
 
 
-def _evaluate(setting: Setting, length: np.ndarray, choices: _Choices) -> np.ndarray:
+def _evaluate(setting: Setting, choices: _Choices) -> np.ndarray:
     """Returns the values [B, N + 1] of the base and of what every level makes of it.
 
-    Where there is a modulus it is applied at every level, so that no value is too large: there a
-    nested value is added to, multiplied or chosen, but never compared.
+    Where there is a modulus, that of the longest literals is applied at every level, so that no
+    value is too large: there a nested value is added to, multiplied or chosen, but never compared.
     """
     value = choices.base
     values = [value]
@@ -335,7 +338,7 @@ def _evaluate(setting: Setting, length: np.ndarray, choices: _Choices) -> np.nda
             result = operation.value(operands, turns, sign)
             value = np.where(choices.variant[:, level] == index, result, value)
         if setting.dialect == 'sonnet':
-            value = value % 10 ** (length.astype(np.int64) + 1)
+            value = value % 10 ** (setting.length + 1)
         values.append(value)
     return np.stack(values, axis=1)
 
@@ -354,7 +357,6 @@ def _course(
     if _FOR.expression in setting.operations:
         loops = kinds == setting.operations.index(_FOR.expression)
         turns[loops] = choices.turns[loops]
-        operands[loops, 1] *= choices.turns[loops]
     if _IF.expression in setting.operations:
         conditions = kinds == setting.operations.index(_IF.expression)
         holds = choices.sign * (operands[..., 2] - operands[..., 1]) > 0

@@ -173,10 +173,8 @@ def test_an_evaluation_hears_no_true_result(hinted_batch):
     """Where operations end is to be seen in the text, all else in hints is not looked at."""
     model, params = _make(hint_weight=3.0)
     hints = hinted_batch.hints
-    others = [1 - getattr(hints, name) for name in ('operands', 'taken', 'facts', 'results')]
-    wrong = hints._replace(
-        **dict(zip(('operands', 'taken', 'facts', 'results'), others, strict=True))
-    )
+    names = 'operands', 'taken', 'facts', 'results'
+    wrong = hints._replace(**{name: 1 - getattr(hints, name) for name in names})
     found = model.logits(params, hinted_batch, False)
     other = hinted_batch._replace(hints=wrong)
     np.testing.assert_array_equal(found, model.logits(params, other, False))

@@ -187,16 +187,62 @@ def test_an_unknown_curriculum_has_no_levels():
 
 
 def test_hints_say_where_operations_end():
-    setting = programs.Setting('program', 3, 2)
+    setting = programs.Setting('control', 3, 2)
     batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 60, hints=True)
     for row, text in enumerate(texts_of(batch)):
         ends = [*(place for place, character in enumerate(text) if character == ')'), len(text) - 1]
         assert batch.hints.present[:, row].tolist() == [1] * len(ends) + [0] * (3 - len(ends))
         assert batch.hints.steps[: len(ends), row].tolist() == ends
         assert not batch.hints.steps[len(ends) :, row].any()
-        for end, begin, given in zip(ends, [0, *ends], batch.hints.given[:, row], strict=False):
-            assert given == ('*' not in text[begin:end])  # the sign is behind the nested operand
-        assert not batch.hints.given[len(ends) :, row].any()
+
+
+def _number(points):
+    """Returns the whole number of an angle's cosine and sine, of the last place [A, 2]."""
+    modulus = 10 ** len(points)
+    return round(np.arctan2(points[-1, 1], points[-1, 0]) / (2 * np.pi) * modulus) % modulus
+
+
+def _products_by_text(text):
+    """Yields last character, sign, operands, digit and result of what is done on paper."""
+    first, sign, second = re.fullmatch(r'(\(.*\)|\d+)([-+*])(\d+)', text).groups()
+    value = int(first) if first.isdigit() else 0
+    if not first.isdigit():
+        for told in _products_by_text(first[1:-1]):
+            yield told[0] + 1, *told[1:]
+            value = told[-1]
+    if sign != '*':
+        result = value + int(second) if sign == '+' else value - int(second)
+        yield len(text) - 1, sign, [value, int(second)], None, result
+        return
+    result = 0
+    for place, digit in enumerate(second):
+        ten_times = 10 * result
+        result = ten_times + int(digit) * value
+        yield len(text) - len(second) + place, sign, [ten_times, value], int(digit), result
+
+
+def test_a_product_is_told_digit_by_digit():
+    setting = programs.Setting('algebra', 3, 3)
+    batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 80, hints=True)
+    hints, products = batch.hints, 0
+    assert hints.steps.shape == (9, 80)
+    for row, text in enumerate(texts_of(batch)):
+        there = np.flatnonzero(hints.present[:, row])
+        wanted = list(_products_by_text(text))
+        assert len(there) == len(wanted)
+        for place, (step, sign, operands, digit, result) in zip(there, wanted, strict=True):
+            is_bracket = sign != '*' and step < len(text) - 1
+            is_bracket = digit is None and step < len(text) - 1
+            assert hints.steps[place, row] == step + is_bracket
+            found = [_number(points) for points in hints.operands[place, row]]
+            assert found == [operand % 10**4 for operand in operands]
+            assert _number(hints.results[place, row]) == result % 10**4
+            kind, turns = np.split(hints.facts[place, row, :14], [3])
+            assert setting.operations[kind.argmax()] == f'{{0}}{sign}{{1}}'
+            assert turns.argmax() == (0 if digit is None else digit + 1)
+            products += sign == '*'
+        assert not hints.steps[hints.present[:, row] == 0, row].any()
+    assert products > 80
 
 
 def test_hints_show_numbers_as_angles():
@@ -219,14 +265,16 @@ def test_hints_show_numbers_as_angles():
 def test_hints_tell_kinds_turns_and_conditions():
     setting = programs.Setting('control', 1, 3)
     batch = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 60, hints=True)
-    assert batch.hints.facts.shape == (1, 60, learning_to_execute.num_facts(setting)) == (1, 60, 12)
+    assert learning_to_execute.fact_sizes(setting) == (2, 11, 3)
+    assert batch.hints.facts.shape == (1, 60, 16)
     for row, text in enumerate(texts_of(batch)):
-        is_if, is_for, *turns, truth = batch.hints.facts[0, row].tolist()
+        is_if, is_for, *turns = batch.hints.facts[0, row].tolist()
+        truths = [turns.pop() for _ in range(3)]
         found = re.fullmatch(r'x=\d+for\[(\d)\].*', text)
         assert (is_if, is_for) == ((0, 1) if found else (1, 0))
-        assert turns == [float(bool(found) and int(found[1]) == k) for k in range(1, 10)]
+        assert turns == [float((int(found[1]) if found else -1) == k) for k in range(-1, 10)]
         compared = re.search(r'if(.*)else', text)
-        assert truth == ((1 if eval(compared[1]) else -1) if compared else 0)
+        assert truths == ([eval(compared[1]), 0, not eval(compared[1])] if compared else [0, 1, 0])
         assert batch.hints.taken[0, row].tolist() == ([1, 1, 0, 0] if found else [1, 1, 1, 1])
 
 

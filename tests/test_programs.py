@@ -524,8 +524,8 @@ def _told_by_text(text, modulus):
         truth, value = (1 if holds else -1), first if holds else c
     elif kind == 'for':
         expression, turns = 'x={0}for[{turns}]x+={1}', int(others[0])
-        operands = [first, turns * int(others[1])]
-        value = sum(operands)
+        operands = [first, int(others[1])]
+        value = first + turns * operands[1]
     else:
         expression, operands = f'{{0}}{others[0]}{{1}}', [first, int(others[1])]
         value = eval(f'first{others[0]}{operands[1]}')
@@ -542,9 +542,9 @@ def test_the_course_of_a_program_is_what_its_text_says(task):
     seen = set()
     for row in range(400):
         text = programs.decode(samples.text[row, : samples.lengths[row]])
-        value, course = _told_by_text(text, 10 ** (length[row] + 1))
+        value, course = _told_by_text(text, 10**5)
         answer = programs.decode(samples.answers[row, : samples.answer_lengths[row]])
-        assert answer == str(value)
+        assert answer == str(value % 10 ** (length[row] + 1))
         assert len(course) == nesting[row] == (samples.kinds[row] >= 0).sum()
         for level, (expression, operands, turns, truth, result) in enumerate(course):
             assert setting.operations[samples.kinds[row, level]] == expression
