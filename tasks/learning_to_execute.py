@@ -285,13 +285,15 @@ def _where(chosen: np.ndarray, new: _Course, old: _Course) -> _Course:
 def _comparison(setting: programs.Setting, samples: programs.Samples, whole: _Course) -> _Course:
     """Returns the comparisons of conditions, told where the second number ends."""
     first, second = samples.operands.transpose(2, 1, 0)[1:3]
-    sign = whole.signs * np.where(first < second, 1, -1)
     operands = whole.operands.copy()
     operands[..., 1] = second
     names = operands_of(setting)
-    behind = len('else') + _num_digits(setting, whole.operands[..., 1])
+    length = _num_digits(setting, second)  # of all literals of a program
+    ends = _last_digits(whole) - length - len('else')
+    signs = samples.text[np.arange(len(samples.text)), ends - length]
+    sign = np.where(signs == programs.CHARACTERS.index('<'), 1, -1)
     return whole._replace(
-        steps=_last_digits(whole) - behind,
+        steps=ends,
         kinds=np.full_like(whole.kinds, len(setting.operations)),
         operands=operands,
         taken=np.broadcast_to([name in ('literal', 'compared') for name in names], operands.shape),

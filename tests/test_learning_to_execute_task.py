@@ -187,7 +187,7 @@ def test_an_unknown_curriculum_has_no_levels():
 
 
 def test_hints_say_where_operations_end():
-    setting = programs.Setting('control', 3, 2)
+    setting = programs.Setting('addition', 3, 2)
     batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 60, hints=True)
     for row, text in enumerate(texts_of(batch)):
         ends = [*(place for place, character in enumerate(text) if character == ')'), len(text) - 1]
@@ -202,47 +202,93 @@ def _number(points):
     return round(np.arctan2(points[-1, 1], points[-1, 0]) / (2 * np.pi) * modulus) % modulus
 
 
-def _products_by_text(text):
-    """Yields last character, sign, operands, digit and result of what is done on paper."""
-    first, sign, second = re.fullmatch(r'(\(.*\)|\d+)([-+*])(\d+)', text).groups()
-    value = int(first) if first.isdigit() else 0
-    if not first.isdigit():
-        for told in _products_by_text(first[1:-1]):
-            yield told[0] + 1, *told[1:]
-            value = told[-1]
-    if sign != '*':
-        result = value + int(second) if sign == '+' else value - int(second)
-        yield len(text) - 1, sign, [value, int(second)], None, result
-        return
-    result = 0
-    for place, digit in enumerate(second):
-        ten_times = 10 * result
-        result = ten_times + int(digit) * value
-        yield len(text) - len(second) + place, sign, [ten_times, value], int(digit), result
+_NUMBER = r'(\(.*\)|\d+)'  # nested or not
+_LOOP = re.compile(rf'x={_NUMBER}for\[(\d)\]x\+=(\d+)')
+_CHOICE = re.compile(rf'{_NUMBER}if(\d+)([<>])(\d+)else(\d+)')
+_SIGN = re.compile(rf'{_NUMBER}([-+*])(\d+)')
 
 
-def test_a_product_is_told_digit_by_digit():
-    setting = programs.Setting('algebra', 3, 3)
-    batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 80, hints=True)
-    hints, products = batch.hints, 0
-    assert hints.steps.shape == (9, 80)
+def _told_by_text(text):
+    """Yields what is done on paper: the end, what it is, operands, turns, sign and result."""
+    pattern = next(each for each in (_LOOP, _CHOICE, _SIGN) if each.fullmatch(text))
+    nested, *others = pattern.fullmatch(text).groups()
+    value = int(nested) if nested.isdigit() else 0
+    before = text.index(nested) + 1
+    for end, *told in [] if nested.isdigit() else _told_by_text(nested[1:-1]):
+        is_last = end == len(nested) - 3 and told[0] != '{0}*{1}'
+        yield before + end + is_last, *told  # a bracket closes it
+        value = told[-1]
+    last, end = int(others[-1]), len(text) - 1
+    if pattern == _LOOP:
+        turns = int(others[0])
+        operands = {'nested': value, 'literal': last}
+        yield end, 'x={0}for[{turns}]x+={1}', operands, turns, 0, value + turns * last
+    elif pattern == _CHOICE:
+        first, second = int(others[0]), int(others[2])
+        sign = 1 if others[1] == '<' else -1
+        operands = {'compared': first, 'literal': second}
+        yield text.rindex('else') - 1, None, operands, -1, sign, sign * (second - first)
+        holds = first < second if sign > 0 else first > second
+        what = {'nested': value, 'literal': last}, -1, 2 * holds - 1, value if holds else last
+        yield end, '{0}if{1}{compare}{2}else{3}', *what
+    elif others[0] == '*':
+        result = 0
+        for place, digit in enumerate(others[1]):
+            operands = {'nested': value, 'tenfold': 10 * result}
+            result = 10 * result + int(digit) * value
+            where = len(text) - len(others[1]) + place
+            yield where, '{0}*{1}', operands, int(digit), 0, result
+    else:
+        result = value + last if others[0] == '+' else value - last
+        yield end, f'{{0}}{others[0]}{{1}}', {'nested': value, 'literal': last}, -1, 0, result
+
+
+@pytest.mark.parametrize(
+    ('task', 'names', 'parts'),
+    [
+        ('addition', ('nested', 'literal'), 1),
+        ('control', ('nested', 'literal', 'compared'), 2),
+        ('algebra', ('nested', 'literal', 'tenfold'), 3),
+        ('program', ('nested', 'literal', 'compared', 'tenfold'), 3),
+    ],
+)
+def test_hints_tell_what_is_done_on_paper(task, names, parts):
+    setting = programs.Setting(task, 3, 3)
+    assert learning_to_execute.operands_of(setting) == names
+    sizes = learning_to_execute.fact_sizes(setting)
+    assert sizes == (len(setting.operations) + 1, 11, 3)
+    batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 120, hints=True)
+    hints = batch.hints
+    assert hints.steps.shape == (3 * parts, 120)
     for row, text in enumerate(texts_of(batch)):
         there = np.flatnonzero(hints.present[:, row])
-        wanted = list(_products_by_text(text))
+        wanted = list(_told_by_text(text))
         assert len(there) == len(wanted)
-        for place, (step, sign, operands, digit, result) in zip(there, wanted, strict=True):
-            is_bracket = sign != '*' and step < len(text) - 1
-            is_bracket = digit is None and step < len(text) - 1
-            assert hints.steps[place, row] == step + is_bracket
-            found = [_number(points) for points in hints.operands[place, row]]
-            assert found == [operand % 10**4 for operand in operands]
+        for place, (end, kind, operands, turns, sign, result) in zip(there, wanted, strict=True):
+            assert hints.steps[place, row] == end
+            taken = [names[i] for i in np.flatnonzero(hints.taken[place, row])]
+            assert sorted(taken) == sorted(operands)
+            for name, operand in operands.items():
+                assert _number(hints.operands[place, row, names.index(name)]) == operand % 10**4
             assert _number(hints.results[place, row]) == result % 10**4
-            kind, turns = np.split(hints.facts[place, row, :14], [3])
-            assert setting.operations[kind.argmax()] == f'{{0}}{sign}{{1}}'
-            assert turns.argmax() == (0 if digit is None else digit + 1)
-            products += sign == '*'
+            facts = np.split(hints.facts[place, row], np.cumsum(sizes)[:-1])
+            assert [fact.sum() for fact in facts] == [1, 1, 1]
+            assert (*setting.operations, None)[facts[0].argmax()] == kind
+            assert [fact.argmax() - 1 for fact in facts[1:]] == [turns, sign]
         assert not hints.steps[hints.present[:, row] == 0, row].any()
-    assert products > 80
+
+
+def test_operands_that_are_not_taken_tell_nothing():
+    """What a network is told of them in training is as random as what it reads in tests."""
+    setting = programs.Setting('program', 2, 3)
+    hints = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 500, hints=True).hints
+    for slot in range(4):
+        rows = (hints.present > 0) & (hints.taken[..., slot] == 0)
+        if rows.any():
+            found = hints.operands[rows][:, slot]
+            assert len(np.unique(found[:, -1], axis=0)) > 50
+            same = np.all(np.abs(found - hints.results[rows]) < 1e-4, axis=(1, 2))
+            assert same.mean() < 0.3
 
 
 def test_hints_show_numbers_as_angles():
@@ -260,22 +306,6 @@ def test_hints_show_numbers_as_angles():
                 (first + second, batch.hints.results[0, row, place]),
             ):
                 assert complex(*found) == pytest.approx(np.exp(turn * value), abs=1e-6)
-
-
-def test_hints_tell_kinds_turns_and_conditions():
-    setting = programs.Setting('control', 1, 3)
-    batch = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 60, hints=True)
-    assert learning_to_execute.fact_sizes(setting) == (2, 11, 3)
-    assert batch.hints.facts.shape == (1, 60, 16)
-    for row, text in enumerate(texts_of(batch)):
-        is_if, is_for, *turns = batch.hints.facts[0, row].tolist()
-        truths = [turns.pop() for _ in range(3)]
-        found = re.fullmatch(r'x=\d+for\[(\d)\].*', text)
-        assert (is_if, is_for) == ((0, 1) if found else (1, 0))
-        assert turns == [float((int(found[1]) if found else -1) == k) for k in range(-1, 10)]
-        compared = re.search(r'if(.*)else', text)
-        assert truths == ([eval(compared[1]), 0, not eval(compared[1])] if compared else [0, 1, 0])
-        assert batch.hints.taken[0, row].tolist() == ([1, 1, 0, 0] if found else [1, 1, 1, 1])
 
 
 def test_hints_change_nothing_else_of_a_batch():
