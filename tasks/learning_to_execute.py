@@ -245,7 +245,9 @@ def _whole(setting: programs.Setting, samples: programs.Samples) -> _Course:
     nested, *literals = samples.operands.transpose(2, 1, 0)
     found = [nested, literals[0]]
     if 'compared' in names:
-        found = [nested, np.where(_are(setting, kinds, _IF), literals[2], literals[0]), literals[0]]
+        is_if = _are(setting, kinds, _IF)
+        last = np.where(is_if, literals[2], literals[0])
+        found = [nested, last, np.where(is_if, literals[0], literals[1])]
     if 'tenfold' in names:
         found.append(np.roll(nested, 1, axis=1))  # another sample's
     taken = np.broadcast_to(np.arange(len(names)) < 2, (*kinds.shape, len(names)))
