@@ -241,7 +241,11 @@ class SequenceToSequence(hk.Module):
 
         Returns:
           [A, B, V].
+
+        Raises:
+          ValueError: for another decoding, and if the shapes or dtypes do not fit.
         """
+        self._check(inputs, targets, decoding)
         if decoding == 'non_autoregressive':
             fed = jnp.zeros((*targets.shape, inputs.shape[-1]), inputs.dtype)
         elif decoding == 'teacher_forcing' and teacher:
