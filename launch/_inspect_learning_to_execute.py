@@ -92,7 +92,7 @@ def _run(
     num_steps, num_rows = batch.inputs.shape
     heard = np.zeros((num_steps + 1, num_rows, 0), np.float32)
     if said is not None and batch.hints is not None:
-        where = batch.hints.steps, batch.hints.present
+        where = batch.hints.steps, batch.hints.writes
         heard = np.asarray(hinted.heard(said.result, *where, num_steps + 1))
     return np.asarray(logits), heard
 

@@ -81,7 +81,8 @@ def _make_smallest(config: _learning_to_execute_config.Config) -> Batch:
     angles = np.zeros((1, 1, num_operands, setting.output_steps, 2), np.float32)
     facts = np.zeros((1, 1, sum(learning_to_execute.fact_sizes(setting))), np.float32)
     taken = np.ones((1, 1, num_operands), np.float32)
-    hints = learning_to_execute.Hints(ids, one, angles, taken, facts, angles[:, :, 0])
+    writes = np.ones((1, 1, learning_to_execute.NUM_REGISTERS), np.float32)
+    hints = learning_to_execute.Hints(ids, writes, angles, taken, facts, angles[:, :, 0])
     return batch._replace(hints=hints)
 
 
@@ -102,11 +103,12 @@ def _answer_with_hints(
     fact_sizes = learning_to_execute.fact_sizes(setting)
     num_operands = len(learning_to_execute.operands_of(setting))
     reader = hinted.Reader(setting.output_steps, num_operands, fact_sizes)
-    encoder, decoder = _make_cores(config, NUM_CHARACTERS + 2 * setting.output_steps)
+    heard_size = learning_to_execute.NUM_REGISTERS * 2 * setting.output_steps
+    encoder, decoder = _make_cores(config, NUM_CHARACTERS + heard_size)
     told = _told(hints) if teacher else None
-    where = batch.lengths[0], hints.steps, hints.present
+    where = batch.lengths[0], hints.steps, hints.writes
     said, state = hinted.listen(encoder, reader, inputs, *where, told)
-    answering = hinted.HearingCore(decoder, setting.output_steps)
+    answering = hinted.HearingCore(decoder, heard_size)
     network = networks.SequenceToSequence(answering, answering, NUM_CLASSES)
     return network.answer(inputs, batch.targets, state, config.decoding, teacher), said
 
@@ -135,7 +137,7 @@ def loss(
     sums = {'training_accuracy': right}
     if said is not None and batch.hints is not None:
         hints = batch.hints
-        error = hinted.loss(said, _told(hints), hints.taken, hints.present)
+        error = hinted.loss(said, _told(hints), hints.taken, hints.writes)
         value = value._replace(total=value.total + model.hint_weight * error)
         sums['hint_loss'] = error
     return value, sums

@@ -4,8 +4,8 @@ A sum of long numbers is hard to learn from its digits alone: the last digit is 
 no single input tells anything about, and gradients reach it through all that was read since. Hints
 teach it in parts. Where an operation ends, linear maps read off the core's output what it takes in:
 its operands, and facts such as which operation it is. What it gives, a small network makes of
-these, the same for every place of a number. The result goes into the core with the inputs that
-follow, so that operations can use results of others.
+these, the same for every place of a number. The result is written to registers, which go into the
+core with the inputs that follow, so that operations can use results of others.
 
 In training the small network gets the true operands and facts and the core hears the true results,
 so that the steps of a core need not wait for what it says; in tests there is nothing true to be
@@ -21,7 +21,8 @@ https://arxiv.org/abs/2205.15659. This is not in Santoro et al. 2018.
 
 Glossary of shapes:
   T: time; B: batch; D: input size; Y: output size of the core; N: operations; A: places of a
-  number; M: operands of an operation; K: facts of an operation, one-hots side by side.
+  number; M: operands of an operation; K: facts of an operation, one-hots side by side; R:
+  registers; H: numbers that are heard, R x 2 A.
 """
 
 from typing import NamedTuple
@@ -49,7 +50,7 @@ class State(NamedTuple):
     """The state of a core that hears itself."""
 
     core: chex.ArrayTree  # of the core inside
-    heard: chex.Array  # [B, 2 A], the last result
+    heard: chex.Array  # [B, H], the last result in each register
 
 
 class Reader(hk.Module):
@@ -153,21 +154,21 @@ def nearest(points: chex.Array) -> chex.Array:
 
 
 class HearingCore(hk.RNNCore):
-    """A core that hears a result that never changes: its state's, see `State`.
+    """A core that hears results that never change: its state's, see `State`.
 
-    Takes inputs [B, D] and returns outputs [B, Y + 2 A], the core's and what is heard.
+    Takes inputs [B, D] and returns outputs [B, Y + H], the core's and what is heard.
     """
 
-    def __init__(self, core: hk.RNNCore, num_places: int, name: str | None = None):
-        """Makes a core of one that takes inputs [B, D + 2 A]."""
+    def __init__(self, core: hk.RNNCore, heard_size: int, name: str | None = None):
+        """Makes a core of one that takes inputs [B, D + H], H being `heard_size`."""
         super().__init__(name=name)
         self._core = core
-        self._num_places = num_places
+        self._heard_size = heard_size
 
     def initial_state(self, batch_size: int | None) -> State:
         """Returns the state in which nothing was heard yet."""
         rows = () if batch_size is None else (batch_size,)
-        heard = jnp.zeros((*rows, 2 * self._num_places))
+        heard = jnp.zeros((*rows, self._heard_size))
         return State(self._core.initial_state(batch_size), heard)
 
     def __call__(self, inputs: chex.Array, state: State) -> tuple[chex.Array, State]:
@@ -180,20 +181,22 @@ class HearingCore(hk.RNNCore):
 class _SelfHearingCore(HearingCore):
     """A core that hears what is concluded from its own output, from the end of an operation on.
 
-    Takes inputs [B, D] and whether an operation ends there, [B], and returns the core's outputs
-    [B, Y].
+    Takes inputs [B, D] and the registers that are written then, [B, R], and returns the core's
+    outputs [B, Y].
     """
 
-    def __init__(self, core: hk.RNNCore, reader: Reader):
-        super().__init__(core, reader.num_places)
+    def __init__(self, core: hk.RNNCore, reader: Reader, num_registers: int):
+        super().__init__(core, num_registers * 2 * reader.num_places)
         self._reader = reader
 
     def __call__(self, inputs: tuple, state: State) -> tuple[chex.Array, State]:
-        new, ends = inputs
+        new, written = inputs
         seen = jnp.concatenate([new, state.heard], axis=-1)
         output, inside = self._core(seen, state.core)
         said = _flat(self._reader.conclude(*self._reader.read(output)))
-        return output, State(inside, jnp.where(ends[:, None], said, state.heard))
+        registers = state.heard.reshape(*written.shape, -1)
+        registers = jnp.where(written[..., None], said[:, None], registers)
+        return output, State(inside, registers.reshape(state.heard.shape))
 
 
 def listen(
@@ -202,18 +205,19 @@ def listen(
     inputs: chex.Array,
     lengths: chex.Array,
     steps: chex.Array,
-    present: chex.Array,
+    writes: chex.Array,
     told: Said | None = None,
 ) -> tuple[Said, State]:
     """Reads sequences with a core that hears the results of operations.
 
     Args:
-      core: takes inputs [B, D + 2 A].
+      core: takes inputs [B, D + H].
       reader: reads it.
       inputs: [T, B, D].
       lengths: [B] whole numbers, of the sequences.
       steps: [N, B] whole numbers, the step at which each operation ends, in growing order.
-      present: [N, B], 0 where there is no operation.
+      writes: [N, B, R], 1 for the registers that its result goes to; of an operation that there is
+        not, all 0.
       told: what is true, leading axes [N, B]: results that others follow are heard, and operands
         and facts are what results are made of; None to go by what is read.
 
@@ -222,42 +226,41 @@ def listen(
       each row. What is concluded from the last reading is heard from then on, whatever was told; no
       gradient goes through it.
     """
-    hearing = _SelfHearingCore(core, reader)
+    hearing = _SelfHearingCore(core, reader, writes.shape[-1])
     start = hearing.initial_state(inputs.shape[1])
     if told is None:
         now = jnp.arange(inputs.shape[0])[:, None, None]
-        ends = jnp.any((now == steps) & (present > 0), axis=1)  # [T, B]
-        outputs, (inside, _) = unrolling.unroll(hearing, (inputs, ends), start, lengths=lengths)
+        written = jnp.any((now == steps)[..., None] & (writes > 0), axis=1)  # [T, B, R]
+        outputs, (inside, _) = unrolling.unroll(hearing, (inputs, written), start, lengths=lengths)
     else:
-        results = heard(told.result, steps, present, inputs.shape[0])
+        results = heard(told.result, steps, writes, inputs.shape[0])
         sequence = jnp.concatenate([inputs, results], axis=-1)
         outputs, inside = unrolling.unroll(core, sequence, start.core, lengths=lengths)
     operands, facts = reader.read(jnp.take_along_axis(outputs, steps[..., None], axis=0))
     concluded = reader.conclude(operands, facts)
     made = concluded if told is None else reader.combine(told.operands, told.facts)
-    last = heard(concluded, steps, present, inputs.shape[0] + 1)[-1]
+    last = heard(concluded, steps, writes, inputs.shape[0] + 1)[-1]
     return Said(operands, facts, made), State(inside, last)
 
 
-def heard(
-    results: chex.Array, steps: chex.Array, present: chex.Array, num_steps: int
-) -> chex.Array:
-    """Returns what is heard of results in every step: that of the last operation that has ended.
+def heard(results: chex.Array, steps: chex.Array, writes: chex.Array, num_steps: int) -> chex.Array:
+    """Returns what is heard in every step: of each register the last result that was written.
 
     Args:
       results: [N, B, A, 2].
       steps: [N, B], as for `listen`.
-      present: [N, B], as for `listen`.
+      writes: [N, B, R], as for `listen`.
       num_steps: T.
 
     Returns:
-      [T, B, 2 A], zeros before the first result; no gradient goes through it.
+      [T, B, H], zeros before the first result; no gradient goes through it.
     """
-    now = jnp.arange(num_steps)[:, None, None]
-    found = jnp.zeros((num_steps, results.shape[1], 2 * results.shape[2]))
-    for result, step, there in zip(_flat(results), steps, present, strict=True):
-        found = jnp.where((now > step[:, None]) & (there[:, None] > 0), result, found)
-    return found
+    now = jnp.arange(num_steps)[:, None, None, None]
+    found = jnp.zeros((num_steps, *writes.shape[1:], 2 * results.shape[2]))
+    for result, step, written in zip(_flat(results), steps, writes, strict=True):
+        is_new = (now > step[:, None, None]) & (written[..., None] > 0)
+        found = jnp.where(is_new, result[:, None], found)
+    return found.reshape(*found.shape[:2], -1)
 
 
 def _flat(results: chex.Array) -> chex.Array:
@@ -265,14 +268,14 @@ def _flat(results: chex.Array) -> chex.Array:
     return jax.lax.stop_gradient(results).reshape(*results.shape[:-2], -1)
 
 
-def loss(said: Said, told: Said, taken: chex.Array, present: chex.Array) -> chex.Array:
+def loss(said: Said, told: Said, taken: chex.Array, writes: chex.Array) -> chex.Array:
     """Returns the squared error of what was said, summed over operations and rows.
 
     Args:
       said: what was read where operations end, leading axes [N, B].
       told: what is true, of the same shapes.
       taken: [N, B, M], 0 for operands that an operation does not have.
-      present: [N, B], 0 where there is no operation.
+      writes: [N, B, R], as for `listen`.
 
     Returns:
       []: for every operation the mean over places of the squared distance of the angle's point,
@@ -283,4 +286,5 @@ def loss(said: Said, told: Said, taken: chex.Array, present: chex.Array) -> chex
         for ours, true in ((said.operands, told.operands), (said.result, told.result))
     )
     facts = jnp.sum(jnp.square(said.facts - told.facts), axis=-1)
-    return jnp.sum((jnp.sum(operands * taken, axis=-1) + result + facts) * present)
+    each = jnp.sum(operands * taken, axis=-1) + result + facts
+    return jnp.sum(each * jnp.max(writes, axis=-1))

@@ -16,7 +16,9 @@ to hold it. A number v is shown as A angles, 2 pi v / 10^k for k = 1 ... A, by c
 of two numbers' sum, every angle is the sum of theirs, without a carry. A product is told as one
 operation for each digit of its second factor, as on paper: ten times what there is, and the first
 factor as often as the digit says. A condition is told as two: the difference of the numbers
-compared, above zero (below half of the modulus) if it holds, and the choice.
+compared, above zero (below half of the modulus) if it holds, and the choice. The number that a
+program begins with is an operation too. What all these give is written to two registers: values,
+and what lies between, differences and products so far.
 
 Sources: Santoro et al. 2018, "Relational recurrent neural networks", appendix A.2,
 https://arxiv.org/abs/1806.01822; Zaremba and Sutskever 2014, "Learning to Execute", section 4,
@@ -26,7 +28,7 @@ Reasoning Benchmark", section 2, https://arxiv.org/abs/2205.15659.
 Glossary of shapes:
   T: characters of the longest program; A: characters of the longest answer; B: samples; N:
   operations of a program, with those that products and conditions are told as; M: operands that
-  an operation can have; K: facts of an operation.
+  an operation can have; K: facts of an operation; R: registers, 2.
 """
 
 from typing import NamedTuple
@@ -36,12 +38,14 @@ import numpy as np
 
 from tasks import programs
 
+NUM_REGISTERS = 2  # R: for values, and for what lies between
 CURRICULA = ('mix', 'baseline', 'naive', 'combined')
 
 _MIXED = 0.2  # of the samples of 'combined'
 _SHARES = (0.8, 0.1, 0.1)  # of the splits
 _MOST_TURNS = 9  # of a loop or a digit, where operations are told of
 _IF, _PRODUCT = '{0}if{1}{compare}{2}else{3}', '{0}*{1}'
+_VALUE, _BETWEEN = np.array([True, False]), np.array([False, True])  # of registers
 _BLOCK = 2048  # samples drawn at once: what fits a processor's cache
 _MOST_IN_VAIN = 16_384  # samples drawn and none of them of the split
 
@@ -50,7 +54,7 @@ class Hints(NamedTuple):
     """What operations take in and give, the innermost first, and where in a text they end."""
 
     steps: chex.Array  # [N, B] int32, of the last character of an operation
-    present: chex.Array  # [N, B] float32, 0 beyond a program's nesting
+    writes: chex.Array  # [N, B, R] float32, 1 for registers written then; 0 if nothing ends
     operands: chex.Array  # [N, B, M, A, 2] float32 cosines and sines, see `operands_of`
     taken: chex.Array  # [N, B, M] float32, 0 for operands that an operation does not have
     facts: chex.Array  # [N, B, K] float32, one-hots, see `fact_sizes`
@@ -61,8 +65,8 @@ class _Course(NamedTuple):
     """The operations of samples, the innermost first."""
 
     steps: np.ndarray  # [N, B] as in `Hints`
-    present: np.ndarray  # [N, B] bool
-    kinds: np.ndarray  # [N, B] of the setting's operations; their number for a comparison
+    writes: np.ndarray  # [N, B, R] bool
+    kinds: np.ndarray  # [N, B] of the setting's operations; then a comparison, the first number
     operands: np.ndarray  # [N, B, M]
     taken: np.ndarray  # [N, B, M] bool
     turns: np.ndarray  # [N, B] of a loop, or a digit; -1 for none
@@ -90,10 +94,10 @@ def operands_of(setting: programs.Setting) -> tuple[str, ...]:
 def fact_sizes(setting: programs.Setting) -> tuple[int, ...]:
     """Returns how long the one-hots are that make up the K facts of an operation.
 
-    They are its kind, with one more for comparisons; how often a number is added, none or 0 to 9;
-    and the sign: that a condition does not hold or is >, none, that it holds or is <.
+    They are its kind, with comparisons and first numbers last; how often a number is added, none or
+    0 to 9; and the sign: that a condition does not hold or is >, none, that it holds or is <.
     """
-    return len(setting.operations) + 1, _MOST_TURNS + 2, 3
+    return len(setting.operations) + 2, _MOST_TURNS + 2, 3
 
 
 def num_levels(setting: programs.Setting, curriculum: str) -> int:
@@ -218,11 +222,12 @@ def _hints(setting: programs.Setting, samples: programs.Samples) -> Hints:
         choice[..., None] == np.arange(first, first + size)
         for choice, first, size in zip(choices, (0, -1, -1), fact_sizes(setting), strict=True)
     ]
+    present = np.any(course.writes, axis=-1, keepdims=True)
     return Hints(
-        np.where(course.present, course.steps, 0).astype(np.int32),
-        course.present.astype(np.float32),
+        np.where(present[..., 0], course.steps, 0).astype(np.int32),
+        course.writes.astype(np.float32),
         _angles(course.operands, places),
-        (course.taken & course.present[..., None]).astype(np.float32),
+        (course.taken & present).astype(np.float32),
         np.concatenate(facts, axis=-1).astype(np.float32),
         _angles(course.values, places),
     )
@@ -236,7 +241,9 @@ def _tell(setting: programs.Setting, samples: programs.Samples) -> _Course:
     whole = _whole(setting, samples)
     parts = [_part(setting, samples, whole, place) for place in range(count)]
     stacked = (np.stack(arrays, axis=1) for arrays in zip(*parts, strict=True))
-    return _Course(*(array.reshape(-1, *array.shape[2:]) for array in stacked))
+    levels = [array.reshape(-1, *array.shape[2:]) for array in stacked]
+    first = _first_number(setting, samples, whole)
+    return _Course(*(np.concatenate(each) for each in zip(first, levels, strict=True)))
 
 
 def _whole(setting: programs.Setting, samples: programs.Samples) -> _Course:
@@ -253,8 +260,27 @@ def _whole(setting: programs.Setting, samples: programs.Samples) -> _Course:
     taken = np.broadcast_to(np.arange(len(names)) < 2, (*kinds.shape, len(names)))
     turns = np.where(samples.turns.T > 0, samples.turns.T, -1)
     signs, values = samples.truths.T, samples.values.T
-    operands = np.stack(found, axis=-1)
-    return _Course(_ends(samples), kinds >= 0, kinds, operands, taken, turns, signs, values)
+    operands, writes = np.stack(found, axis=-1), (kinds >= 0)[..., None] & _VALUE
+    return _Course(_ends(samples), writes, kinds, operands, taken, turns, signs, values)
+
+
+def _first_number(setting: programs.Setting, samples: programs.Samples, whole: _Course) -> _Course:
+    """Returns the operation of the number that a program begins with, told one step behind it."""
+    number = whole.operands[:1, :, 0]
+    digits = [programs.CHARACTERS.index(digit) for digit in '0123456789']
+    begin = np.isin(samples.text, digits).argmax(axis=1)
+    operands = np.roll(whole.operands[:1], 1, axis=1)  # others' but for the literal
+    operands[..., 1] = number
+    return whole._replace(
+        steps=begin[None] + _num_digits(setting, number),
+        writes=whole.writes[:1],
+        kinds=np.full_like(whole.kinds[:1], len(setting.operations) + 1),
+        operands=operands,
+        taken=_taken(setting, operands, ('literal',)),
+        turns=np.full_like(whole.turns[:1], -1),
+        signs=np.zeros_like(whole.signs[:1]),
+        values=number,
+    )
 
 
 def _part(
@@ -262,14 +288,18 @@ def _part(
 ) -> _Course:
     """Returns the operations of all levels that are told at a place among a level's."""
     is_if, is_product = (_are(setting, whole.kinds, text) for text in (_IF, _PRODUCT))
-    part = whole._replace(present=whole.present & ~is_product & (is_if == (place == 1)))
-    if place > 1:
-        part = part._replace(present=np.zeros_like(is_if))
+    here = ~is_product & (is_if == (place == 1)) & (place < 2)
+    part = whole._replace(writes=whole.writes & here[..., None])
     if place == 0 and _IF in setting.operations:
         part = _where(is_if, _comparison(setting, samples, whole), part)
     if _PRODUCT in setting.operations:
         part = _where(is_product, _digit(setting, whole, place), part)
     return part
+
+
+def _taken(setting: programs.Setting, operands: np.ndarray, wanted: tuple[str, ...]) -> np.ndarray:
+    """Returns which operands [N, B, M] are those of these names."""
+    return np.broadcast_to([name in wanted for name in operands_of(setting)], operands.shape)
 
 
 def _are(setting: programs.Setting, kinds: np.ndarray, text: str) -> np.ndarray:
@@ -289,16 +319,16 @@ def _comparison(setting: programs.Setting, samples: programs.Samples, whole: _Co
     first, second = samples.operands.transpose(2, 1, 0)[1:3]
     operands = whole.operands.copy()
     operands[..., 1] = second
-    names = operands_of(setting)
     length = _num_digits(setting, second)  # of all literals of a program
     ends = _last_digits(whole) - length - len('else')
     signs = samples.text[np.arange(len(samples.text)), ends - length]
     sign = np.where(signs == programs.CHARACTERS.index('<'), 1, -1)
     return whole._replace(
         steps=ends,
+        writes=np.broadcast_to(_BETWEEN, whole.writes.shape),
         kinds=np.full_like(whole.kinds, len(setting.operations)),
         operands=operands,
-        taken=np.broadcast_to([name in ('literal', 'compared') for name in names], operands.shape),
+        taken=_taken(setting, operands, ('literal', 'compared')),
         signs=sign,
         values=sign * (second - first),
     )
@@ -312,12 +342,12 @@ def _digit(setting: programs.Setting, whole: _Course, place: int) -> _Course:
     read, modulus = second // 10**behind, 10 ** (setting.length + 1)
     operands = whole.operands.copy()
     operands[..., -1] = 10 * (read // 10 * nested % modulus)
-    names = operands_of(setting)
+    writes = np.stack([place == length - 1, place < length], axis=-1)
     return whole._replace(
         steps=_last_digits(whole) - behind,
-        present=place < length,
+        writes=writes,
         operands=operands,
-        taken=np.broadcast_to([name in ('nested', 'tenfold') for name in names], operands.shape),
+        taken=_taken(setting, operands, ('nested', 'tenfold')),
         turns=read % 10,
         values=read * nested,
     )
@@ -330,7 +360,7 @@ def _num_digits(setting: programs.Setting, values: np.ndarray) -> np.ndarray:
 
 def _last_digits(whole: _Course) -> np.ndarray:
     """Returns the steps of operations' last digits, before the bracket of those that are nested."""
-    is_nested = np.append(whole.present[1:], np.zeros_like(whole.present[:1]), axis=0)
+    is_nested = np.append(whole.writes[1:, :, 0], np.zeros_like(whole.writes[:1, :, 0]), axis=0)
     return whole.steps - is_nested
 
 

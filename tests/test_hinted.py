@@ -19,7 +19,8 @@ K = 6
 HIDDEN = (8, 6)
 LENGTHS = np.array([7, 4, 5], np.int32)
 STEPS = np.array([[2, 3, 1], [6, 0, 4]], np.int32)  # the second row has one operation
-PRESENT = np.array([[1, 1, 1], [1, 0, 1]], np.float32)
+R = 2  # of registers
+WRITES = np.array([[[1, 0], [1, 1], [0, 1]], [[1, 0], [0, 0], [1, 0]]], np.float32)
 CORES = {
     'lstm': lambda: hk.LSTM(9),
     'rmc': lambda: relational_rnn.RelationalMemory(mem_slots=2, head_size=3, num_heads=2),
@@ -61,7 +62,7 @@ def _make(core, told=TOLD):
 
     def run(inputs, told):
         reader = hinted.Reader(A, M, FACTS, HIDDEN)
-        return hinted.listen(CORES[core](), reader, inputs, LENGTHS, STEPS, PRESENT, told)
+        return hinted.listen(CORES[core](), reader, inputs, LENGTHS, STEPS, WRITES, told)
 
     network = hk.without_apply_rng(hk.transform(run))
     return _perturbed(network.init(jax.random.key(0), INPUTS, told)), jax.jit(network.apply)
@@ -133,17 +134,19 @@ def test_angles_of_a_number_wrong_by_less_than_half_a_digit_are_mended():
     np.testing.assert_allclose(hinted.nearest(points), angles, atol=1e-5)
 
 
-def test_the_last_result_is_heard_from_the_next_step_on():
+def test_of_each_register_the_last_result_is_heard_from_the_next_step_on():
     results = np.arange(1, 1 + N * B, dtype=np.float32).reshape(N, B, 1, 1) / 10
-    heard = hinted.heard(np.broadcast_to(results, (N, B, 1, 2)), STEPS, PRESENT, T)
-    assert heard.shape == (T, B, 2)
-    wanted = [
+    heard = hinted.heard(np.broadcast_to(results, (N, B, 1, 2)), STEPS, WRITES, T)
+    assert heard.shape == (T, B, 2 * R)
+    first = [
         [0, 0, 0, 0.1, 0.1, 0.1, 0.1],  # ends after steps 2 and 6
         [0, 0, 0, 0, 0.2, 0.2, 0.2],  # after step 3, and no other
-        [0, 0, 0.3, 0.3, 0.3, 0.6, 0.6],  # after steps 1 and 4
+        [0, 0, 0, 0, 0, 0.6, 0.6],  # after step 4
     ]
-    np.testing.assert_allclose(heard[..., 0].T, wanted, rtol=1e-6)
-    np.testing.assert_array_equal(heard[..., 0], heard[..., 1])
+    second = [[0] * 7, first[1], [0, 0, 0.3, 0.3, 0.3, 0.3, 0.3]]
+    np.testing.assert_allclose(heard[..., 0].T, first, rtol=1e-6)
+    np.testing.assert_allclose(heard[..., 2].T, second, rtol=1e-6)
+    np.testing.assert_array_equal(heard[..., [0, 2]], heard[..., [1, 3]])
 
 
 @pytest.mark.parametrize('core', CORES)
@@ -177,8 +180,11 @@ def test_results_are_made_of_what_is_told_if_anything_is():
 def test_the_state_is_that_behind_each_sequence_with_its_last_result(core):
     params, listen = _make(core)
     said, state = listen(params, INPUTS, None)
-    for row, last in enumerate([1, 0, 1]):
-        np.testing.assert_array_equal(state.heard[row].reshape(A, 2), said.result[last, row])
+    registers = state.heard.reshape(B, R, A, 2)
+    for row, written in enumerate([[1, None], [0, 0], [1, 0]]):
+        for register, last in enumerate(written):
+            wanted = 0 * said.result[0, 0] if last is None else said.result[last, row]
+            np.testing.assert_array_equal(registers[row, register], wanted)
     longer = INPUTS.copy()
     longer[4:, 1] += 1  # behind its end
     _, same = listen(params, longer, None)
@@ -213,7 +219,7 @@ def test_a_core_that_answers_hears_one_result_all_the_time():
 
     def run(inputs, heard):
         core = hk.LSTM(9)
-        hearing = hinted.HearingCore(core, A)
+        hearing = hinted.HearingCore(core, 2 * A)
         start = hearing.initial_state(B)
         state = start._replace(heard=heard)
         inside = core(jnp.concatenate([inputs, heard], axis=-1), start.core)
@@ -235,14 +241,15 @@ def test_the_loss_can_be_counted_by_hand():
     facts, results = np.array([[[1.0, 0, 2], [9, 9, 9]]]), np.array([[[[2.0, 0]], [[9, 9]]]])
     told = hinted.Said(operands, facts, results)
     taken = np.array([[[1.0, 0], [1, 1]]])  # 25 + (2 is not taken) + 4 of the result + 5 of facts
-    assert float(hinted.loss(zeros, told, taken, np.array([[1.0, 0]]))) == 34
-    assert float(hinted.loss(told, told, taken, np.ones((1, 2)))) == 0
+    assert float(hinted.loss(zeros, told, taken, np.array([[[0, 1.0], [0, 0]]]))) == 34
+    assert float(hinted.loss(zeros, told, taken, np.array([[[1.0, 1], [0, 0]]]))) == 34
+    assert float(hinted.loss(told, told, taken, np.ones((1, 2, 2)))) == 0
 
 
 def test_the_loss_is_a_mean_over_places():
     said = hinted.Said(_random((N, B, M, A, 2), 6), _random((N, B, K), 7), _random((N, B, A, 2), 8))
     told = jax.tree.map(np.zeros_like, said)
-    found = hinted.loss(said, told, np.ones((N, B, M)), np.ones((N, B)))
+    found = hinted.loss(said, told, np.ones((N, B, M)), np.ones((N, B, R)))
     wanted = (said.operands**2).sum() / A + (said.facts**2).sum() + (said.result**2).sum() / A
     assert float(found) == pytest.approx(wanted, rel=1e-5)
 

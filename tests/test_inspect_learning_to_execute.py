@@ -186,10 +186,12 @@ def test_with_hints_the_core_is_shown_that_heard_them(tmp_path):
     look, example = _inspection.look_inside(subject)[0], subject.examples[0]
     text, answering = _told(example)
     places = subject.examples[0].inputs.shape[1] - len(programs.CHARACTERS)
-    assert places == 2 * 3
+    assert places == 2 * 2 * 3
     heard = example.inputs[:, -places:]
-    assert not heard[: text.index(')') + 1].any()
-    assert heard[text.index(')') + 1].any()
+    assert not heard[: text.index('+') + 1].any()
+    assert heard[text.index('+') + 1, :6].any()  # the first number
+    assert (heard[text.index(')') + 1] != heard[text.index(')')]).any()
+    assert not heard[:, 6:].any()  # a sum has nothing in between
     assert (heard[len(text) :] == heard[-1]).all()
     assert (heard[-1] != heard[text.index(')') + 1]).any()
     hidden = look.memory[-len(answering) :].reshape(len(answering), -1)

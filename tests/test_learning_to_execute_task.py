@@ -192,7 +192,10 @@ def test_hints_say_where_operations_end():
     batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 60, hints=True)
     for row, text in enumerate(texts_of(batch)):
         ends = [*(place for place, character in enumerate(text) if character == ')'), len(text) - 1]
-        assert batch.hints.present[:, row].tolist() == [1] * len(ends) + [0] * (3 - len(ends))
+        ends = [text.index('+'), *ends]  # the first number's is told behind it
+        values, between = batch.hints.writes[:, row].T
+        assert values.tolist() == [1] * len(ends) + [0] * (4 - len(ends))
+        assert not between.any()
         assert batch.hints.steps[: len(ends), row].tolist() == ends
         assert not batch.hints.steps[len(ends) :, row].any()
 
@@ -210,10 +213,13 @@ _SIGN = re.compile(rf'{_NUMBER}([-+*])(\d+)')
 
 
 def _told_by_text(text):
-    """Yields what is done on paper: the end, what it is, operands, turns, sign and result."""
+    """Yields what is done on paper: end, kind, operands, turns, sign, registers and result."""
     pattern = next(each for each in (_LOOP, _CHOICE, _SIGN) if each.fullmatch(text))
     nested, *others = pattern.fullmatch(text).groups()
     value = int(nested) if nested.isdigit() else 0
+    if nested.isdigit():
+        what = {'literal': value}, -1, 0, [1, 0], value
+        yield text.index(nested) + len(nested), 'first', *what
     before = text.index(nested) + 1
     for end, *told in [] if nested.isdigit() else _told_by_text(nested[1:-1]):
         is_last = end == len(nested) - 3 and told[0] != '{0}*{1}'
@@ -223,14 +229,16 @@ def _told_by_text(text):
     if pattern == _LOOP:
         turns = int(others[0])
         operands = {'nested': value, 'literal': last}
-        yield end, 'x={0}for[{turns}]x+={1}', operands, turns, 0, value + turns * last
+        yield end, 'x={0}for[{turns}]x+={1}', operands, turns, 0, [1, 0], value + turns * last
     elif pattern == _CHOICE:
         first, second = int(others[0]), int(others[2])
         sign = 1 if others[1] == '<' else -1
         operands = {'compared': first, 'literal': second}
-        yield text.rindex('else') - 1, None, operands, -1, sign, sign * (second - first)
+        what = operands, -1, sign, [0, 1], sign * (second - first)
+        yield text.rindex('else') - 1, 'comparison', *what
         holds = first < second if sign > 0 else first > second
-        what = {'nested': value, 'literal': last}, -1, 2 * holds - 1, value if holds else last
+        chosen = value if holds else last
+        what = {'nested': value, 'literal': last}, -1, 2 * holds - 1, [1, 0], chosen
         yield end, '{0}if{1}{compare}{2}else{3}', *what
     elif others[0] == '*':
         result = 0
@@ -238,10 +246,12 @@ def _told_by_text(text):
             operands = {'nested': value, 'tenfold': 10 * result}
             result = 10 * result + int(digit) * value
             where = len(text) - len(others[1]) + place
-            yield where, '{0}*{1}', operands, int(digit), 0, result
+            is_last = place == len(others[1]) - 1
+            yield where, '{0}*{1}', operands, int(digit), 0, [is_last, 1], result
     else:
         result = value + last if others[0] == '+' else value - last
-        yield end, f'{{0}}{others[0]}{{1}}', {'nested': value, 'literal': last}, -1, 0, result
+        operands = {'nested': value, 'literal': last}
+        yield end, f'{{0}}{others[0]}{{1}}', operands, -1, 0, [1, 0], result
 
 
 @pytest.mark.parametrize(
@@ -257,15 +267,18 @@ def test_hints_tell_what_is_done_on_paper(task, names, parts):
     setting = programs.Setting(task, 3, 3)
     assert learning_to_execute.operands_of(setting) == names
     sizes = learning_to_execute.fact_sizes(setting)
-    assert sizes == (len(setting.operations) + 1, 11, 3)
+    assert sizes == (len(setting.operations) + 2, 11, 3)
+    kinds = (*setting.operations, 'comparison', 'first')
     batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 120, hints=True)
     hints = batch.hints
-    assert hints.steps.shape == (3 * parts, 120)
+    assert hints.steps.shape == (1 + 3 * parts, 120)
     for row, text in enumerate(texts_of(batch)):
-        there = np.flatnonzero(hints.present[:, row])
+        there = np.flatnonzero(hints.writes[:, row].any(axis=-1))
         wanted = list(_told_by_text(text))
         assert len(there) == len(wanted)
-        for place, (end, kind, operands, turns, sign, result) in zip(there, wanted, strict=True):
+        for place, told in zip(there, wanted, strict=True):
+            end, kind, operands, turns, sign, registers, result = told
+            assert hints.writes[place, row].tolist() == registers
             assert hints.steps[place, row] == end
             taken = [names[i] for i in np.flatnonzero(hints.taken[place, row])]
             assert sorted(taken) == sorted(operands)
@@ -274,9 +287,9 @@ def test_hints_tell_what_is_done_on_paper(task, names, parts):
             assert _number(hints.results[place, row]) == result % 10**4
             facts = np.split(hints.facts[place, row], np.cumsum(sizes)[:-1])
             assert [fact.sum() for fact in facts] == [1, 1, 1]
-            assert (*setting.operations, None)[facts[0].argmax()] == kind
+            assert kinds[facts[0].argmax()] == kind
             assert [fact.argmax() - 1 for fact in facts[1:]] == [turns, sign]
-        assert not hints.steps[hints.present[:, row] == 0, row].any()
+        assert not hints.steps[~hints.writes[:, row].any(axis=-1), row].any()
 
 
 def test_operands_that_are_not_taken_tell_nothing():
@@ -284,7 +297,7 @@ def test_operands_that_are_not_taken_tell_nothing():
     setting = programs.Setting('program', 2, 3)
     hints = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 500, hints=True).hints
     for one, other in itertools.permutations(range(4), 2):
-        rows = (hints.present > 0) & (hints.taken[..., one] == 0) & (hints.taken[..., other] > 0)
+        rows = (hints.taken[..., one] == 0) & (hints.taken[..., other] > 0)
         if rows.any():
             found = hints.operands[rows][:, one]
             assert len(np.unique(found[:, -1], axis=0)) > 50
@@ -296,16 +309,16 @@ def test_operands_that_are_not_taken_tell_nothing():
 def test_hints_show_numbers_as_angles():
     setting = programs.Setting('addition', 1, 2)
     batch = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 30, hints=True)
-    assert batch.hints.operands.shape == (1, 30, 2, 3, 2)
-    assert batch.hints.results.shape == (1, 30, 3, 2)
+    assert batch.hints.operands.shape == (2, 30, 2, 3, 2)
+    assert batch.hints.results.shape == (2, 30, 3, 2)
     for row, text in enumerate(texts_of(batch)):
         first, second = map(int, text.split('+'))
         for place in range(3):
             turn = 2j * np.pi / 10 ** (place + 1)
             for value, found in (
-                (first, batch.hints.operands[0, row, 0, place]),
-                (second, batch.hints.operands[0, row, 1, place]),
-                (first + second, batch.hints.results[0, row, place]),
+                (first, batch.hints.operands[1, row, 0, place]),
+                (second, batch.hints.operands[1, row, 1, place]),
+                (first + second, batch.hints.results[1, row, place]),
             ):
                 assert complex(*found) == pytest.approx(np.exp(turn * value), abs=1e-6)
 
