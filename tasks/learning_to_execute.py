@@ -85,10 +85,12 @@ class Batch(NamedTuple):
 
 
 def operands_of(setting: programs.Setting) -> tuple[str, ...]:
-    """Returns the M operands that operations can have, in words."""
-    compared = ('compared',) if _IF in setting.operations else ()  # the first of the two numbers
-    tenfold = ('tenfold',) if _PRODUCT in setting.operations else ()  # ten times what there is
-    return 'nested', 'literal', *compared, *tenfold
+    """Returns the M operands that operations can have, in words.
+
+    They are what is added to (in a product ten times what there is so far), what is added (in a
+    product its first factor), and the first of two numbers that are compared.
+    """
+    return 'augend', 'addend', *(('compared',) if _IF in setting.operations else ())
 
 
 def fact_sizes(setting: programs.Setting) -> tuple[int, ...]:
@@ -255,8 +257,6 @@ def _whole(setting: programs.Setting, samples: programs.Samples) -> _Course:
         is_if = _are(setting, kinds, _IF)
         last = np.where(is_if, literals[2], literals[0])
         found = [nested, last, np.where(is_if, literals[0], literals[1])]
-    if 'tenfold' in names:
-        found.append(np.roll(nested, 1, axis=1))  # another sample's
     taken = np.broadcast_to(np.arange(len(names)) < 2, (*kinds.shape, len(names)))
     turns = np.where(samples.turns.T > 0, samples.turns.T, -1)
     signs, values = samples.truths.T, samples.values.T
@@ -276,7 +276,7 @@ def _first_number(setting: programs.Setting, samples: programs.Samples, whole: _
         writes=whole.writes[:1],
         kinds=np.full_like(whole.kinds[:1], len(setting.operations) + 1),
         operands=operands,
-        taken=_taken(setting, operands, ('literal',)),
+        taken=_taken(setting, operands, ('addend',)),
         turns=np.full_like(whole.turns[:1], -1),
         signs=np.zeros_like(whole.signs[:1]),
         values=number,
@@ -328,7 +328,7 @@ def _comparison(setting: programs.Setting, samples: programs.Samples, whole: _Co
         writes=np.broadcast_to(_BETWEEN, whole.writes.shape),
         kinds=np.full_like(whole.kinds, len(setting.operations)),
         operands=operands,
-        taken=_taken(setting, operands, ('literal', 'compared')),
+        taken=_taken(setting, operands, ('addend', 'compared')),
         signs=sign,
         values=sign * (second - first),
     )
@@ -341,13 +341,14 @@ def _digit(setting: programs.Setting, whole: _Course, place: int) -> _Course:
     behind = np.maximum(length - 1 - place, 0)  # digits
     read, modulus = second // 10**behind, 10 ** (setting.length + 1)
     operands = whole.operands.copy()
-    operands[..., -1] = 10 * (read // 10 * nested % modulus)
+    operands[..., 0] = 10 * (read // 10 * nested % modulus)
+    operands[..., 1] = nested
     writes = np.stack([place == length - 1, place < length], axis=-1)
     return whole._replace(
         steps=_last_digits(whole) - behind,
         writes=writes,
         operands=operands,
-        taken=_taken(setting, operands, ('nested', 'tenfold')),
+        taken=_taken(setting, operands, ('augend', 'addend')),
         turns=read % 10,
         values=read * nested,
     )

@@ -218,7 +218,7 @@ def _told_by_text(text):
     nested, *others = pattern.fullmatch(text).groups()
     value = int(nested) if nested.isdigit() else 0
     if nested.isdigit():
-        what = {'literal': value}, -1, 0, [1, 0], value
+        what = {'addend': value}, -1, 0, [1, 0], value
         yield text.index(nested) + len(nested), 'first', *what
     before = text.index(nested) + 1
     for end, *told in [] if nested.isdigit() else _told_by_text(nested[1:-1]):
@@ -228,39 +228,39 @@ def _told_by_text(text):
     last, end = int(others[-1]), len(text) - 1
     if pattern == _LOOP:
         turns = int(others[0])
-        operands = {'nested': value, 'literal': last}
+        operands = {'augend': value, 'addend': last}
         yield end, 'x={0}for[{turns}]x+={1}', operands, turns, 0, [1, 0], value + turns * last
     elif pattern == _CHOICE:
         first, second = int(others[0]), int(others[2])
         sign = 1 if others[1] == '<' else -1
-        operands = {'compared': first, 'literal': second}
+        operands = {'compared': first, 'addend': second}
         what = operands, -1, sign, [0, 1], sign * (second - first)
         yield text.rindex('else') - 1, 'comparison', *what
         holds = first < second if sign > 0 else first > second
         chosen = value if holds else last
-        what = {'nested': value, 'literal': last}, -1, 2 * holds - 1, [1, 0], chosen
+        what = {'augend': value, 'addend': last}, -1, 2 * holds - 1, [1, 0], chosen
         yield end, '{0}if{1}{compare}{2}else{3}', *what
     elif others[0] == '*':
         result = 0
         for place, digit in enumerate(others[1]):
-            operands = {'nested': value, 'tenfold': 10 * result}
+            operands = {'augend': 10 * result, 'addend': value}
             result = 10 * result + int(digit) * value
             where = len(text) - len(others[1]) + place
             is_last = place == len(others[1]) - 1
             yield where, '{0}*{1}', operands, int(digit), 0, [is_last, 1], result
     else:
         result = value + last if others[0] == '+' else value - last
-        operands = {'nested': value, 'literal': last}
+        operands = {'augend': value, 'addend': last}
         yield end, f'{{0}}{others[0]}{{1}}', operands, -1, 0, [1, 0], result
 
 
 @pytest.mark.parametrize(
     ('task', 'names', 'parts'),
     [
-        ('addition', ('nested', 'literal'), 1),
-        ('control', ('nested', 'literal', 'compared'), 2),
-        ('algebra', ('nested', 'literal', 'tenfold'), 3),
-        ('program', ('nested', 'literal', 'compared', 'tenfold'), 3),
+        ('addition', ('augend', 'addend'), 1),
+        ('control', ('augend', 'addend', 'compared'), 2),
+        ('algebra', ('augend', 'addend'), 3),
+        ('program', ('augend', 'addend', 'compared'), 3),
     ],
 )
 def test_hints_tell_what_is_done_on_paper(task, names, parts):
@@ -296,7 +296,7 @@ def test_operands_that_are_not_taken_tell_nothing():
     """What a network is told of them in training is as random as what it reads in tests."""
     setting = programs.Setting('program', 2, 3)
     hints = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 500, hints=True).hints
-    for one, other in itertools.permutations(range(4), 2):
+    for one, other in itertools.permutations(range(3), 2):
         rows = (hints.taken[..., one] == 0) & (hints.taken[..., other] > 0)
         if rows.any():
             found = hints.operands[rows][:, one]
