@@ -4,9 +4,10 @@ Glossary of shapes:
   T: time steps (or words of a window); B: batch size.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import chex
+import numpy as np
 
 
 class Batch(NamedTuple):
@@ -16,6 +17,40 @@ class Batch(NamedTuple):
     targets: chex.Array  # [T, B] or [B], class or word ids
     weights: chex.Array  # like targets; 0 where there is nothing to predict
     resets: chex.Array | None = None  # [T, B] bool, True at the first step of an episode
+
+
+class TimeStep(NamedTuple):
+    """What an environment shows after a reset or a step; with a first axis [B] under `jax.vmap`."""
+
+    observation: chex.ArrayTree
+    reward: chex.Array  # [] float32, of the step; 0 after a reset
+    discount: chex.Array  # [] float32, 0 where the episode has come to its end, else 1
+    last: chex.Array  # [] bool: the episode is over, by its end or because its time is up
+
+
+class Environment(Protocol):
+    """A world of pure functions of one state, to be used under `jax.jit` and `jax.vmap`.
+
+    A state is a `NamedTuple` of arrays and holds the key of all randomness to come, so `step` is a
+    function of state and action alone. After a step that is `last` a state may not be stepped on:
+    `tasks.gridworld.AutoReset` begins the next episode by itself.
+    """
+
+    num_actions: int  # actions are int32 in [0, num_actions)
+    action_names: tuple[str, ...]
+
+    @property
+    def observation_spec(self) -> Any:
+        """The shapes and dtypes of an observation, a tree of `jax.ShapeDtypeStruct`."""
+
+    def reset(self, key: chex.PRNGKey) -> tuple[Any, TimeStep]:
+        """Returns the state at the begin of an episode, and what is seen of it."""
+
+    def step(self, state: Any, action: chex.Array) -> tuple[Any, TimeStep]:
+        """Returns the state after an action [] int32, and what is seen of it."""
+
+    def render(self, state: Any) -> np.ndarray:
+        """Returns a picture of a state, uint8 [height, width, 3]."""
 
 
 class DataError(Exception):
