@@ -1,0 +1,220 @@
+"""What happens in a step of Mini PacMan; the rules are told in `tasks.mini_pacman`.
+
+Squares, directions and random words are as in `tasks.mini_pacman_levels`. All here is a function of
+one game, and of the random words of the step.
+
+Glossary of shapes:
+  G: ghosts a state has room for; H, W: rows and columns of the maze.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+
+from tasks import mini_pacman_ghosts
+from tasks import mini_pacman_levels as levels
+
+POWER = {'paper': 19, 'released': 20}  # that a pill gives
+
+
+class Mode(NamedTuple):
+    """What is rewarded, and what clears a level."""
+
+    step: float
+    food: float
+    pill: float
+    ghost: float  # eaten
+    death: float
+    cleared_by: str  # eating all 'food', 'pills' or 'ghosts'; '' if only time does
+    limit: int  # steps after which a level is cleared anyway; 0 for none
+
+
+_PAPER = {
+    'regular': Mode(0, 1, 2, 5, 0, 'food', 0),
+    'avoid': Mode(0.1, -0.1, -5, -10, -20, '', 128),
+    'hunt': Mode(0, 0, 1, 10, -20, 'ghosts', 80),
+    'ambush': Mode(0, -0.1, 0, 10, -20, 'ghosts', 80),
+    'rush': Mode(0, -0.1, 10, 0, 0, 'pills', 0),
+}
+_CHANGED = {
+    'avoid': _PAPER['avoid']._replace(cleared_by='food'),
+    'hunt': _PAPER['hunt']._replace(limit=0),
+    'ambush': _PAPER['ambush']._replace(limit=0),
+}
+MODES = {'paper': _PAPER, 'released': {**_PAPER, **_CHANGED}}
+
+
+class State(NamedTuple):
+    """Where an episode is."""
+
+    food: chex.Array  # [H, W] bool
+    num_food: chex.Array  # [] int32, how much of it there is
+    pills: chex.Array  # [2] int32, squares; NOWHERE once eaten
+    pacman: chex.Array  # [] int32, a square
+    ghosts: chex.Array  # [G] int32, squares; NOWHERE where there is none, or none any more
+    directions: chex.Array  # [G] int32, of the ghosts
+    power: chex.Array  # [] int32, counts the steps down
+    level: chex.Array  # [] int32, from 1
+    timer: chex.Array  # [] int32, steps of the level
+    steps: chex.Array  # [] int32, of the episode
+    score: chex.Array  # [] float32, the rewards of the episode
+    key: chex.PRNGKey  # [], of all that is random in the episode
+
+
+class Eaten(NamedTuple):
+    """What Pacman ate in a step, [] int32 each."""
+
+    food: chex.Array
+    pills: chex.Array
+    ghosts: chex.Array
+
+
+def num_words(rules: str) -> int:
+    """Returns how many random words a step takes: those of a level, then any of the ghosts."""
+    return levels.NUM_WORDS + (levels.MAX_GHOSTS if rules == 'released' else 0)
+
+
+def begin(rules: str, key: chex.PRNGKey, words: chex.Array) -> State:
+    """Returns the begin of an episode.
+
+    Args:
+      rules: one of `levels.RULES`.
+      key: of the episode.
+      words: [levels.NUM_WORDS] uint32, random.
+    """
+    zero = jnp.int32(0)
+    fresh = _fresh(rules, zero, words)
+    return State(**fresh, steps=zero, score=jnp.float32(0), key=key)
+
+
+def advance(
+    rules: str, mode: str, state: State, action: chex.Array, words: chex.Array
+) -> tuple[State, chex.Array, chex.Array]:
+    """Plays a step.
+
+    Args:
+      rules: one of `levels.RULES`.
+      mode: one of `MODES[rules]`.
+      state: before the step.
+      action: [] int32.
+      words: [`num_words`] uint32, random.
+
+    Returns:
+      state: after the step.
+      reward: [] float32.
+      dead: [] bool, whether Pacman was eaten.
+    """
+    goal = MODES[rules][mode]
+    path = walk(rules, state, action)
+    fed, eaten = eat(rules, state, path)
+    powered = fed.power > 0
+    if rules == 'paper':
+        powered |= state.power > 0
+    ghosts, met = move_ghosts(rules, fed, path, powered, words)
+    met &= ~is_cleared(goal, fed)
+    dead = jnp.any(met) & ~powered
+    caught = met & powered
+    reward = worth(goal, eaten._replace(ghosts=jnp.sum(caught, dtype=jnp.int32)), dead)
+    after = fed._replace(
+        ghosts=jnp.where(caught, levels.NOWHERE, ghosts.squares),
+        directions=ghosts.directions,
+        steps=state.steps + 1,
+        score=state.score + reward,
+    )
+    cleared = is_cleared(goal, after)
+    if goal.limit:
+        cleared |= after.timer >= goal.limit
+    return _climb(rules, after, cleared & ~dead, words), reward, dead
+
+
+def walk(rules: str, state: State, action: chex.Array) -> mini_pacman_ghosts.Path:
+    """Returns where Pacman goes with an action [] int32."""
+    steps = jnp.asarray(levels.steps())
+    end = middle = steps[state.pacman, action]
+    if rules == 'paper':
+        end = jnp.where(state.power > 0, steps[middle, action], middle)
+    return mini_pacman_ghosts.Path(state.pacman, middle, end)
+
+
+def eat(rules: str, state: State, path: mini_pacman_ghosts.Path) -> tuple[State, Eaten]:
+    """Moves Pacman, who eats food and pills, and lets time pass.
+
+    Returns:
+      state: with Pacman at the path's end; the ghosts have not moved.
+      eaten: no ghosts yet.
+    """
+    food = state.food.reshape(-1)
+    num_food = food[path.middle].astype(jnp.int32)
+    if rules == 'paper':
+        num_food += food[path.end] & (path.end != path.middle)
+        pills = (state.pills == path.middle) | (state.pills == path.end)
+    else:  # one pill a step
+        pills = state.pills == path.end
+        pills &= jnp.stack([jnp.array(True), ~pills[0]])
+    num_pills = jnp.sum(pills, dtype=jnp.int32)
+    squares = np.arange(levels.NUM_SQUARES, dtype=np.int32)
+    food &= (squares != path.middle) & (squares != path.end)
+    fed = state._replace(
+        food=food.reshape(state.food.shape),
+        num_food=state.num_food - num_food,
+        pills=jnp.where(pills, levels.NOWHERE, state.pills),
+        pacman=path.end,
+        power=jnp.where(num_pills > 0, POWER[rules], jnp.maximum(state.power - 1, 0)),
+        timer=state.timer + 1,
+    )
+    return fed, Eaten(num_food, num_pills, jnp.int32(0))
+
+
+def move_ghosts(
+    rules: str,
+    state: State,
+    path: mini_pacman_ghosts.Path,
+    powered: chex.Array,
+    words: chex.Array,
+) -> tuple[mini_pacman_ghosts.Ghosts, chex.Array]:
+    """Returns the ghosts after their move, and [G] bool, which Pacman met; see there."""
+    ghosts = mini_pacman_ghosts.Ghosts(state.ghosts, state.directions)
+    if rules == 'paper':
+        return mini_pacman_ghosts.chase(ghosts, path, powered)
+    words = words[levels.NUM_WORDS :]
+    return mini_pacman_ghosts.wander(ghosts, path.end, state.level, powered, words)
+
+
+def is_cleared(goal: Mode, state: State) -> chex.Array:
+    """Returns whether all that clears a level is eaten, [] bool."""
+    if goal.cleared_by == 'food':
+        return state.num_food == 0
+    if goal.cleared_by in ('pills', 'ghosts'):
+        return jnp.all(getattr(state, goal.cleared_by) == levels.NOWHERE)
+    return jnp.array(False)
+
+
+def worth(goal: Mode, eaten: Eaten, dead: chex.Array) -> chex.Array:
+    """Returns the reward of a step, [] float32, in which Pacman ate, and died if `dead` [] bool."""
+    reward = jnp.float32(goal.step)
+    for count, one in zip(eaten, (goal.food, goal.pill, goal.ghost), strict=True):
+        reward += count * jnp.float32(one)
+    return jnp.where(dead, reward + goal.death, reward)
+
+
+def _climb(rules: str, state: State, cleared: chex.Array, words: chex.Array) -> State:
+    """Returns the begin of the next level if `cleared` [] bool, else the state."""
+    fresh = _fresh(rules, state.level, words)
+    chosen = {name: jnp.where(cleared, new, getattr(state, name)) for name, new in fresh.items()}
+    return state._replace(**chosen)
+
+
+def _fresh(rules: str, level: chex.Array, words: chex.Array) -> dict[str, chex.Array]:
+    """Returns the fields of a state that the next level after a level sets anew."""
+    drawn = levels.new_level(rules, level + 1, words[: levels.NUM_WORDS])
+    zero = jnp.int32(0)
+    return {
+        **drawn._asdict(),
+        'food': jnp.asarray(~levels.WALLS),
+        'num_food': jnp.int32(len(levels.CORRIDORS)),
+        'power': zero,
+        'level': level + 1,
+        'timer': zero,
+    }
