@@ -1,9 +1,9 @@
 """The training loop of every supervised program.
 
 A program says what its task is (`_update.Task`: parameters, loss, batches, evaluation) and
-this loop does the rest: Adam with clipping and a schedule on all devices of all processes,
-truncated backpropagation through a carried state, progress, metrics, checkpoints, signals, and
-what happens when a number is not finite.
+this loop does the rest: Adam or RMSProp with clipping and a schedule on all devices of all
+processes, truncated backpropagation through a carried state, progress, metrics, checkpoints,
+signals, and what happens when a number is not finite.
 
 Everything that steers training is a function of (configuration, seed, step), so a run that was
 stopped at any moment and started again ends in the same bytes as one that never stopped, however
@@ -45,7 +45,11 @@ class Config:
     accumulate: int = _cli.flag(
         1, "parts of a device's batch, one after the other, to save memory", 'schedule', minimum=1
     )
-    learning_rate: float = _cli.flag(1e-3, "Adam's step size", 'schedule', minimum=0)
+    optimizer: str = _cli.flag('adam', 'adam or rmsprop, with a decay of 0.99', 'identity')
+    rmsprop_epsilon: float = _cli.flag(
+        1e-8, 'rmsprop: added to the mean square, under the root', 'schedule', minimum=0
+    )
+    learning_rate: float = _cli.flag(1e-3, "the optimizer's step size", 'schedule', minimum=0)
     schedule: str = _cli.flag('constant', 'of the step size: constant or cosine', 'schedule')
     warmup_steps: int = _cli.flag(0, 'updates until the full step size', 'schedule', minimum=0)
     clip_norm: float = _cli.flag(
@@ -60,6 +64,7 @@ class Config:
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         _cli.check_ranges(self)
+        _cli.choose('optimizer', self.optimizer, ('adam', 'rmsprop'))
         _cli.choose('schedule', self.schedule, ('constant', 'cosine'))
         _cli.choose('on_nonfinite', self.on_nonfinite, ('stop', 'skip'))
 
@@ -72,9 +77,9 @@ class Config:
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Returns Adam with the configuration's schedule, after clipping by global norm.
+    """Returns Adam or RMSProp with the configuration's schedule, after clipping by global norm.
 
-    Its state has the same structure whatever the configuration.
+    Its state has the same structure whatever the rest of the configuration.
     """
     if config.schedule == 'cosine':
         rate = optax.warmup_cosine_decay_schedule(
@@ -91,6 +96,8 @@ def optimizer(config: Config) -> optax.GradientTransformation:
             max(1, config.warmup_steps),
         )
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    if config.optimizer == 'rmsprop':
+        return optax.chain(clip, optax.rmsprop(rate, decay=0.99, eps=config.rmsprop_epsilon))
     return optax.chain(clip, optax.adam(rate))
 
 
@@ -283,8 +290,11 @@ class _Loop:
             values = self._meter.read()
             self._metrics.write(step, values)
         perplexity = ('perplexity',) if self._task.perplexity else ()
-        shown = ('loss', *perplexity, *self._task.names, f'{self._task.unit}_per_second')
-        self._progress.update(step, values and {name: values[name] for name in shown})
+        means = *self._task.names, *self._task.ratios
+        shown = ('loss', *perplexity, *means, f'{self._task.unit}_per_second')
+        self._progress.update(
+            step, values and {name: values[name] for name in shown if name in values}
+        )
         with self._meter.paused():
             if (step % config.evaluate_every == 0 or last) and not self._interrupts.received:
                 self._evaluate(step, device_state[0].params)
@@ -380,7 +390,8 @@ class Meter:
     def restart(self) -> None:
         """Forgets everything and starts the clock."""
         self.steps, self._total, self._weight, self._grad_norm = 0, 0.0, 0.0, 0.0
-        self._sums = dict.fromkeys(self._task.names, 0.0)
+        members = [name for ratio in self._task.ratios.values() for name in ratio]
+        self._sums = dict.fromkeys((*self._task.names, *members), 0.0)
         self._start = time.monotonic()
 
     def add(self, outcome: _update.Outcome) -> None:
@@ -393,13 +404,18 @@ class Meter:
             self._sums[name] += float(value)
 
     def read(self) -> dict[str, float]:
-        """Returns the means since the last reading and starts anew."""
+        """Returns the means since the last reading, without ratios to 0, and starts anew."""
         seconds = max(time.monotonic() - self._start, 1e-9)
-        loss = self._total / self._weight
+        loss, sums = self._total / self._weight, self._sums
         values = {
             'loss': loss,
             **({'perplexity': _report.perplexity(loss)} if self._task.perplexity else {}),
-            **{name: value / self._weight for name, value in self._sums.items()},
+            **{name: sums[name] / self._weight for name in self._task.names},
+            **{
+                name: sums[part] / sums[whole]
+                for name, (part, whole) in self._task.ratios.items()
+                if sums[whole]
+            },
             f'{self._task.unit}_per_second': self._weight / seconds,
             'grad_norm': self._grad_norm / self.steps,
             'seconds': seconds,

@@ -7,6 +7,7 @@ Glossary of shapes:
 
 from collections.abc import Callable, Mapping
 import math
+import types
 from typing import Any, NamedTuple
 
 import chex
@@ -41,7 +42,7 @@ class Task(NamedTuple):
 
     Batches come from the host (`batch`) or are drawn on the device (`sample`): one of both. A
     `loss` sees (params, batch, carry, keys [B / n]) and returns of these rows a weighted sum, the
-    carry, and sums by name whose means are shown beside the loss.
+    carry, and sums by name whose means, or ratios, are shown beside the loss.
     """
 
     init: Callable[[chex.PRNGKey], chex.ArrayTree]  # key -> parameters
@@ -53,7 +54,9 @@ class Task(NamedTuple):
     batch: Callable[..., chex.ArrayTree] | None = None
     # (keys [B / n], step []) -> these rows, arrays [T, B / n, ...]
     sample: Callable[[chex.PRNGKey, chex.Array], chex.ArrayTree] | None = None
-    names: tuple[str, ...] = ()  # of the sums
+    names: tuple[str, ...] = ()  # of the sums that are shown as means
+    # name -> of which sum what is shown is a mean, and the sum that counts: returns, episodes
+    ratios: Mapping[str, tuple[str, str]] = types.MappingProxyType({})
     perplexity: bool = False  # whether it is shown beside the loss, which is in nats
     curriculum: Curriculum | None = None  # of one whose batches come from the host
 

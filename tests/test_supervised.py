@@ -547,6 +547,22 @@ def test_updates_are_those_of_adam_after_clipping(clip_norm):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-7)
 
 
+def test_updates_are_those_of_rmsprop_after_clipping():
+    config = _supervised.Config(
+        learning_rate=0.03, clip_norm=0.7, optimizer='rmsprop', rmsprop_epsilon=0.01
+    )
+    optimiser = _supervised.optimizer(config)
+    rng = np.random.default_rng(0)
+    state = optimiser.init(jnp.zeros(5))
+    square = np.zeros(5)
+    for t in range(1, 6):
+        grad = rng.normal(size=5) * (0.1 if t == 3 else 2)  # the third is below the limit
+        updates, state = optimiser.update(jnp.float32(grad), state)
+        grad *= min(1, 0.7 / np.sqrt((grad**2).sum()))
+        square = 0.99 * square + 0.01 * grad**2
+        np.testing.assert_allclose(updates, -0.03 * grad / np.sqrt(square + 0.01), rtol=1e-4)
+
+
 def test_the_optimizer_state_has_one_structure_whatever_the_flags():
     params = _init(jax.random.key(0))
     changes = [{}, {'clip_norm': 0.0}, {'schedule': 'constant'}, {'warmup_steps': 0}]
@@ -585,6 +601,19 @@ def test_the_log_holds_the_means_since_its_last_line(whole):
     for row in rows:
         assert row['perplexity'] == pytest.approx(math.exp(row['loss']))
         assert row['words_per_second'] > 0
+
+
+def test_a_meter_divides_sums_by_sums_and_leaves_out_what_nothing_was_counted_of():
+    ratios = {'return': ('returns', 'episodes'), 'length': ('lengths', 'episodes')}
+    meter = _supervised.Meter(_task()._replace(names=('right',), ratios=ratios))
+    for returns, lengths, episodes in ((3.0, 10.0, 1.0), (5.0, 6.0, 3.0)):
+        sums = {'right': 4.0, 'returns': returns, 'lengths': lengths, 'episodes': episodes}
+        meter.add(_update.Outcome(1, 6.0, 2.0, 3.0, sums, {}))
+    values = meter.read()
+    assert (values['return'], values['length'], values['right']) == (2.0, 4.0, 2.0)
+    assert not {'returns', 'lengths', 'episodes'} & values.keys()
+    meter.add(_update.Outcome(1, 6.0, 2.0, 3.0, {'right': 4.0, 'episodes': 0.0}, {}))
+    assert not {'return', 'length'} & meter.read().keys()
 
 
 def test_a_meter_weighs_its_updates_and_stops_its_clock():

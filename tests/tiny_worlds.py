@@ -1,0 +1,103 @@
+"""Small worlds to learn in, whose best scores are known."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from launch import _reinforcement
+from tasks import base, gridworld
+
+
+class State(NamedTuple):
+    """Where an episode is."""
+
+    key: Any  # [], of what is random from now on
+    cue: Any  # [] int32
+    steps: Any  # [] int32
+    place: Any  # [] int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Recall:
+    """A cue is seen at the first step, answered at the last; without memory half of it is luck.
+
+    All steps but the first look alike; the answer earns 1, whatever else is done nothing.
+    """
+
+    num_steps: int = 3
+    num_actions = 2
+    action_names = 'left', 'right'
+
+    @property
+    def observation_spec(self):
+        return jax.ShapeDtypeStruct((2, 3, 2), jnp.float32)
+
+    def reset(self, key):
+        key, own = jax.random.split(key)
+        state = State(key, jax.random.randint(own, (), 0, 2), jnp.int32(0), jnp.int32(0))
+        return state, self._see(state, jnp.float32(0))
+
+    def step(self, state, action):
+        state = state._replace(steps=state.steps + 1)
+        right = (state.steps == self.num_steps) & (action == state.cue)
+        return state, self._see(state, right.astype(jnp.float32))
+
+    def render(self, state):
+        return np.zeros((2, 3, 3), np.uint8)
+
+    def _see(self, state, reward):
+        shown = jax.nn.one_hot(state.cue, 2) * (state.steps == 0)
+        over = state.steps == self.num_steps
+        picture = jnp.broadcast_to(shown, (2, 3, 2))
+        return base.TimeStep(picture, reward, 1 - over.astype(jnp.float32), over)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corridor:
+    """Places 0 to 4; right of 4 is the goal, which earns 2, and left of 0 a pit, which costs 1.
+
+    It begins at a random place, staying earns 0.125, and after `max_steps` the time is up.
+    """
+
+    max_steps: int = 7
+    num_actions = 3
+    action_names = 'stay', 'right', 'left'
+
+    @property
+    def observation_spec(self):
+        return jax.ShapeDtypeStruct((2, 5, 1), jnp.float32)
+
+    def reset(self, key):
+        key, own = jax.random.split(key)
+        state = State(key, jnp.int32(0), jnp.int32(0), jax.random.randint(own, (), 0, 5))
+        return state, self._see(state, jnp.float32(0))
+
+    def step(self, state, action):
+        place = state.place + jnp.array([0, 1, -1])[action]
+        state = state._replace(place=place, steps=state.steps + 1)
+        reward = 2.0 * (place == 5) - 1.0 * (place == -1) + 0.125 * (action == 0)
+        return state, self._see(state, reward.astype(jnp.float32))
+
+    def render(self, state):
+        return np.zeros((2, 5, 3), np.uint8)
+
+    def _see(self, state, reward):
+        picture = jnp.broadcast_to(jax.nn.one_hot(state.place, 5)[:, None], (2, 5, 1))
+        ends = (state.place < 0) | (state.place > 4)
+        over = ends | (state.steps >= self.max_steps)
+        return base.TimeStep(picture, reward, 1 - ends.astype(jnp.float32), over)
+
+
+def world(environment, solves=False):
+    """Returns it as the loop wants it, with nothing drawn ahead."""
+    endless = functools.partial(_endless, environment)
+    return _reinforcement.World(environment, lambda key: (), endless, solves)
+
+
+def _endless(environment, drawn):
+    del drawn
+    return gridworld.AutoReset(environment)
