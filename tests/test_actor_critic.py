@@ -133,6 +133,11 @@ def _convolve(picture, layer):
     return np.maximum(out, 0)
 
 
+def test_cells_enter_the_memory_as_rows_or_as_one_vector():
+    for name, width in (('rmc rows', 24 + 2), ('rmc flat', H * W * (24 + 2))):
+        assert _network(name)[0]['relational_memory']['input_w'].shape == (width, 8)
+
+
 def test_neighbours_times_a_matrix_are_haikus_convolution():
     pictures = np.random.default_rng(0).normal(size=(B, H, W, C)).astype(np.float32)
     network = hk.without_apply_rng(hk.transform(lambda x: hk.Conv2D(5, 2)(x)))
