@@ -4,7 +4,11 @@ import pathlib
 
 import setuptools
 
+GYMNASIUM = ['gymnasium>=1.0']
+DM_ENV = ['dm-env>=1.6']
 DEV_REQUIREMENTS = [
+    *GYMNASIUM,
+    *DM_ENV,
     'mypy>=1.13',
     'playwright>=1.49',
     'pytest>=8',
@@ -38,13 +42,14 @@ setuptools.setup(
         'numpy>=1.26',
         'optax>=0.2.8',
         'orbax-checkpoint>=0.11',
+        'pillow>=10',
         'protobuf>=3.20',
         'tensorboardX>=2.6',
         'tensorflow-datasets>=4.9.10',
         'tqdm>=4.66',
         'tyro>=1.0.17',
     ],
-    extras_require={'dev': DEV_REQUIREMENTS},
+    extras_require={'dev': DEV_REQUIREMENTS, 'gymnasium': GYMNASIUM, 'dm_env': DM_ENV},
     classifiers=[
         'Private :: Do Not Upload',
         'Programming Language :: Python :: 3.11',

@@ -59,10 +59,15 @@ def test_the_extra_for_developers_holds_the_tools_that_the_checks_call(arguments
 
 
 def test_all_that_is_imported_is_required(arguments):
-    names = {re.match(r'[A-Za-z_-]+', line)[0] for line in arguments['install_requires']}
+    lines = arguments['install_requires'] + [
+        line for extra in ('gymnasium', 'dm_env') for line in arguments['extras_require'][extra]
+    ]
+    names = {re.match(r'[A-Za-z_-]+', line)[0] for line in lines}
     distributions = {
         'absl': 'absl-py',
+        'dm_env': 'dm-env',
         'google': 'protobuf',
+        'PIL': 'pillow',
         'haiku': 'dm-haiku',
         'orbax': 'orbax-checkpoint',
         'tensorflow_datasets': 'tensorflow-datasets',
@@ -77,6 +82,22 @@ def test_all_that_is_imported_is_required(arguments):
                     imported.add(node.module.split('.')[0])
     imported -= sys.stdlib_module_names | set(arguments['packages'])
     assert {distributions.get(name, name) for name in imported} <= names
+
+
+def test_only_the_files_that_wrap_worlds_import_what_an_extra_brings():
+    wanted = {'gymnasium': {'gymnasium_env.py'}, 'dm_env': {'dm_environment.py'}}
+    found = {name: set() for name in wanted}
+    for package in ('launch', 'relational_rnn', 'tasks'):
+        for path in (ROOT / package).glob('*.py'):
+            for name in wanted:
+                if re.search(rf'^\s*(import|from) {name}\b', _read(path), re.MULTILINE):
+                    found[name].add(path.name)
+    assert found == wanted
+
+
+def test_the_extras_are_in_the_one_for_developers_too(arguments):
+    extras = arguments['extras_require']
+    assert set(extras['gymnasium'] + extras['dm_env']) <= set(extras['dev'])
 
 
 def test_the_version_is_the_newest_of_the_changelog(arguments):

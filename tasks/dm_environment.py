@@ -1,0 +1,111 @@
+"""Any world of `tasks` as an environment of dm_env, one episode at a time.
+
+  env = dm_environment.DmEnvironment(boxworld.BoxWorld(), seed=1)
+  timestep = env.reset()
+  timestep = env.step(env.action_spec().generate_value())
+
+dm_env is no requirement of this package: `pip install dm-env`,
+https://github.com/google-deepmind/dm_env. The episodes are those of `tasks.gridworld.AutoReset` for
+`jax.random.key(seed)`, but that the last observation of each is seen, and then the first of the
+next. An episode whose time is up ends with discount 1, any other with discount 0. Every step is a
+call into a compiled function and a copy to the host; to learn fast, use the worlds under `jax.vmap`
+as they are.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from tasks import base
+
+try:
+    import dm_env
+    from dm_env import specs
+except ModuleNotFoundError as error:
+    reason = f'tasks.dm_environment wants dm_env: pip install dm-env ({error})'
+    raise ModuleNotFoundError(reason, name=error.name) from None
+
+# Equal worlds share what is compiled.
+_reset = jax.jit(lambda environment, key: environment.reset(key), static_argnums=0)
+_step = jax.jit(lambda environment, *rest: environment.step(*rest), static_argnums=0)
+
+
+class DmEnvironment(dm_env.Environment):
+    """A world as dm_env wants it."""
+
+    def __init__(
+        self,
+        environment: base.Environment,
+        seed: int = 0,
+        bounds: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """Wraps a world.
+
+        Args:
+          environment: the world; it is hashable, as frozen dataclasses are.
+          seed: of all episodes.
+          bounds: the least and the greatest number of an observation; those of the worlds of this
+            package are 0 and 1.
+        """
+        self.environment = environment
+        self._bounds = bounds
+        self._key = jax.random.key(seed)
+        self._episodes = 0
+        self._state: Any = None
+        self._over = True
+
+    def reset(self) -> dm_env.TimeStep:
+        """Begins an episode, and returns what is seen of it, without reward and discount."""
+        key = jax.random.fold_in(self._key, self._episodes)
+        self._state, seen = _reset(self.environment, key)
+        self._episodes += 1
+        self._over = False
+        return dm_env.restart(jax.tree.map(np.array, seen.observation))
+
+    def step(self, action: Any) -> dm_env.TimeStep:
+        """Plays a step, or begins an episode if none is on.
+
+        Args:
+          action: [] an integer, as `action_spec` says; not looked at if no episode is on.
+
+        Returns:
+          What is seen after the step: NumPy arrays, as the specs say.
+
+        Raises:
+          ValueError: there is no such action.
+        """
+        if self._over:
+            return self.reset()
+        number = int(action)
+        if number != action or not 0 <= number < self.environment.num_actions:
+            wanted = f'wanted an action of {self.environment.num_actions}, from 0'
+            raise ValueError(f'{wanted}, got {action!r}')
+        self._state, seen = _step(self.environment, self._state, np.int32(number))
+        self._over = bool(seen.last)
+        return dm_env.TimeStep(
+            dm_env.StepType.LAST if self._over else dm_env.StepType.MID,
+            np.float32(seen.reward),
+            np.float32(seen.discount),
+            jax.tree.map(np.array, seen.observation),
+        )
+
+    def observation_spec(self) -> Any:
+        """Returns the shapes, dtypes and bounds of an observation."""
+
+        def bounded(part: jax.ShapeDtypeStruct) -> specs.BoundedArray:
+            return specs.BoundedArray(part.shape, part.dtype, *self._bounds, name='observation')
+
+        return jax.tree.map(bounded, self.environment.observation_spec)
+
+    def action_spec(self) -> specs.DiscreteArray:
+        """Returns how many actions there are."""
+        return specs.DiscreteArray(self.environment.num_actions, np.int32, name='action')
+
+    def reward_spec(self) -> specs.Array:
+        """Returns that a reward is one number."""
+        return specs.Array((), np.float32, name='reward')
+
+    def discount_spec(self) -> specs.BoundedArray:
+        """Returns that a discount is 0 at the end of an episode, else 1."""
+        return specs.BoundedArray((), np.float32, 0.0, 1.0, name='discount')
