@@ -1,6 +1,8 @@
-"""Times the Relational Memory Core against its plain unroll, an LSTM and bare matrix products.
+"""Times the Relational Memory Core against other ways to do its work, and the worlds of agents.
 
   python -m launch.benchmark --output=benchmark.json
+  python -m launch.benchmark --shapes=none         the worlds alone, see `_environment_benchmark`
+  python -m launch.benchmark --environments=none   the core alone
 
 Every shape is run as a forward pass (the loss) and as a training step (loss and gradient of all
 parameters), by four contenders that take turns, so that noise hits all alike:
@@ -23,7 +25,7 @@ Glossary of shapes:
   T: time; B: batch; N: memory slots; F: slot size, and the inputs' size; R: rows, B x N.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import functools
 import json
@@ -40,7 +42,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from launch import _cli, _cores, _errors
+from launch import _cli, _cores, _environment_benchmark, _errors
 import relational_rnn
 from relational_rnn import memory
 
@@ -63,13 +65,19 @@ SHAPES = {
     'four_slots': Shape(4, 64, 4, 32, 40, 2),
 }
 PASSES = ('forward', 'train')
+WORLDS = _environment_benchmark.WORLDS
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Times the Relational Memory Core against its plain unroll, an LSTM and matrix products."""
+    """Times the Relational Memory Core against other ways to do its work, and worlds of agents."""
 
-    shapes: str = _cli.flag('all', f'some of {", ".join(SHAPES)}, with commas, or all', 'free')
+    shapes: str = _cli.flag(
+        'all', f'of the core: some of {", ".join(SHAPES)}, with commas, all or none', 'free'
+    )
+    environments: str = _cli.flag(
+        'all', f'some of {", ".join(WORLDS)}, with commas, all or none', 'free'
+    )
     repeats: int = _cli.flag(7, 'timed calls of each, of which the median counts', 'free', 5)
     output: str = _cli.flag('', 'where to write the numbers as JSON; nowhere if empty', 'free')
     seed: int = _cli.flag(0, 'seed of parameters and inputs', 'free', 0)
@@ -77,7 +85,9 @@ class Config:
     def __post_init__(self) -> None:
         _cli.check_ranges(self)
         for name in self.shape_names:
-            _cli.choose('shapes', name, [*SHAPES, 'all'])
+            _cli.choose('shapes', name, SHAPES)
+        for name in self.environment_names:
+            _cli.choose('environments', name, WORLDS)
         folder = pathlib.Path(self.output or '.').parent
         if self.output and (not folder.is_dir() or pathlib.Path(self.output).is_dir()):
             raise ValueError(f'--output: wanted a file in an existing folder, got {self.output!r}')
@@ -85,7 +95,17 @@ class Config:
     @property
     def shape_names(self) -> list[str]:
         """The names of the shapes to run."""
-        return list(SHAPES) if self.shapes == 'all' else self.shapes.split(',')
+        return _names(self.shapes, SHAPES)
+
+    @property
+    def environment_names(self) -> list[str]:
+        """The names of the worlds to run."""
+        return _names(self.environments, WORLDS)
+
+
+def _names(chosen: str, known: Iterable[str]) -> list[str]:
+    """Returns what a flag chooses of names."""
+    return {'all': list(known), 'none': []}.get(chosen, chosen.split(','))
 
 
 class Contender(NamedTuple):
@@ -126,22 +146,48 @@ def run(config: Config) -> dict[str, Any]:
     Returns:
       `machine`, a description by name, and `shapes`: by name the `sizes` and by contender
       `num_parameters`, `forward` and `train`, each with `median_ms`, `min_ms` (milliseconds),
-      `memory_bytes` (scratch space and results) and `peak_bytes` (None where not known).
+      `memory_bytes` (scratch space and results) and `peak_bytes` (None where not known); and
+      `environments`, by name what `_environment_benchmark.measure` returns.
 
     Raises:
       RunError: the file cannot be written.
     """
     machine = describe_machine()
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
-    print(_HEADER, flush=True)
-    results: dict[str, Any] = {'machine': machine, 'repeats': config.repeats, 'shapes': {}}
-    for name in config.shape_names:
-        shape = SHAPES[name]
-        timings = compare(contenders(shape, config.seed), config.repeats)
-        results['shapes'][name] = {'sizes': shape._asdict(), **timings}
-        print('\n'.join([f'{name} {tuple(shape)}', *_table(timings)]), flush=True)
+    results: dict[str, Any] = {
+        'machine': machine,
+        'repeats': config.repeats,
+        'shapes': _run_shapes(config),
+        'environments': _run_environments(config),
+    }
     if config.output:
         _write(pathlib.Path(config.output), results)
+    return results
+
+
+def _run_shapes(config: Config) -> dict[str, Any]:
+    """Returns, and prints, what was measured of the core."""
+    results: dict[str, Any] = {}
+    for name in config.shape_names:
+        if not results:
+            print(_HEADER, flush=True)
+        shape = SHAPES[name]
+        timings = compare(contenders(shape, config.seed), config.repeats)
+        results[name] = {'sizes': shape._asdict(), **timings}
+        print('\n'.join([f'{name} {tuple(shape)}', *_table(timings)]), flush=True)
+    return results
+
+
+def _run_environments(config: Config) -> dict[str, Any]:
+    """Returns, and prints, what was measured of the worlds."""
+    results: dict[str, Any] = {}
+    size = _environment_benchmark.Size()
+    for name in config.environment_names:
+        if not results:
+            print(_environment_benchmark.HEADER, flush=True)
+        measured = _environment_benchmark.measure(WORLDS[name], size, config.repeats, config.seed)
+        results[name] = measured
+        print('\n'.join(_environment_benchmark.table({name: measured})), flush=True)
     return results
 
 

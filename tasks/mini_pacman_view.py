@@ -26,10 +26,8 @@ from tasks import mini_pacman_levels as levels
 from tasks import mini_pacman_rules as dynamics
 
 OBSERVATIONS = ('rgb', 'planes')
-_RED, _GREEN, _BLUE = 1, 2, 4
-_CYAN, _WHITE = 6, 7
-_GHOST = 8 + _RED  # may be yellow in part
-_BAR = 16
+# Codes of what is on a square, the higher the more it covers; to that of a ghost power is added.
+_BLACK, _FOOD, _PILL, _GHOST = range(4)
 _PINK = np.array([1, 0.4, 0.7], np.float32)
 
 
@@ -49,11 +47,8 @@ def look(state: dynamics.State, viewport: int | None) -> View:
         squares = np.arange(levels.NUM_SQUARES, dtype=np.int32).reshape(levels.WALLS.shape)
         walls, food = jnp.asarray(levels.WALLS), state.food
     else:
-        offsets = np.arange(viewport, dtype=np.int32) - viewport // 2
-        # Outside of the maze these are numbers of other squares, or of none: there are walls.
-        squares = state.pacman + (levels.WIDTH * offsets[:, None] + offsets[None])
-        walls = jnp.asarray(_windows(viewport))[state.pacman]
-        food = state.food.reshape(-1)[jnp.clip(squares, 0, levels.NUM_SQUARES - 1)]
+        squares, walls = _window(state.pacman, viewport)
+        food = state.food.reshape(-1)[squares]
     # One comparison after the other is faster than all at once and a reduction.
     ghosts = functools.reduce(jnp.logical_or, [squares == ghost for ghost in state.ghosts])
     pills = functools.reduce(jnp.logical_or, [squares == pill for pill in state.pills])
@@ -70,29 +65,33 @@ def colors(state: dynamics.State, rules: str, viewport: int | None, power_bar: b
       viewport: V, or None for the whole.
       power_bar: whether there is a bar.
     """
-    view = look(state, viewport)
-    things = (
-        (view.food, _BLUE),
-        (view.pills, _CYAN),
-        (view.ghosts, _GHOST),
-        (view.pacman, _GREEN),
-        (view.walls, _WHITE),
-    )
-    picture = jnp.zeros(view.walls.shape, jnp.int32)
-    for where, color in things:
-        picture = jnp.where(where, color, picture)
-    width = picture.shape[1]
-    if power_bar:
-        picture = jnp.concatenate([picture, jnp.full((1, width), _BAR, jnp.int32)])
+    codes = code(state, rules, viewport)
+    seen = jnp.asarray(_palette(rules))[codes]
+    if not power_bar:
+        return seen
+    width = codes.shape[1]
+    left = _share(state, rules) * width - np.arange(width, dtype=np.float32)
+    bar = jnp.clip(left, 0, 1)[None, :, None] * _PINK[None, None]
+    return jnp.concatenate([seen, bar])
 
-    share = _share(state, rules)
-    yellow = share if rules == 'released' else jnp.sign(share)
-    picture = picture[..., None]
-    channels = np.arange(3, dtype=np.int32)[None, None]
-    seen = ((picture >> channels) & 1).astype(jnp.float32)
-    seen = jnp.where((picture == _GHOST) & (channels == 1), yellow, seen)
-    bar = jnp.clip(share * width - np.arange(width, dtype=np.float32), 0, 1)
-    return jnp.where(picture == _BAR, bar[None, :, None] * _PINK[None, None], seen)
+
+def code(state: dynamics.State, rules: str, viewport: int | None) -> chex.Array:
+    """Returns what is to be seen of each square, codes [H, W] uint8; arguments as in `colors`.
+
+    All is written into one map of bytes, so that the colours cost no more than to look them up.
+    """
+    wall, pacman = (jnp.uint8(thing) for thing in (_wall(rules), _wall(rules) - 1))
+    ghost = (_GHOST + state.power).astype(jnp.uint8)
+    things = (state.pills, jnp.uint8(_PILL)), (state.ghosts, ghost), (state.pacman[None], pacman)
+    squares = jnp.concatenate([where for where, _ in things])
+    codes = jnp.concatenate([jnp.full(where.shape, thing) for where, thing in things])
+    ground = jnp.where(state.food, jnp.uint8(_FOOD), jnp.uint8(_BLACK))
+    ground = jnp.where(jnp.asarray(levels.WALLS), wall, ground)
+    whole = ground.reshape(-1).at[squares].max(codes, mode='drop')  # what is NOWHERE is not seen
+    if viewport is None:
+        return whole.reshape(levels.WALLS.shape)
+    squares, walls = _window(state.pacman, viewport)
+    return jnp.where(walls, wall, whole[squares])
 
 
 def planes(state: dynamics.State, rules: str, viewport: int | None) -> chex.Array:
@@ -112,6 +111,34 @@ def planes(state: dynamics.State, rules: str, viewport: int | None) -> chex.Arra
 def _share(state: dynamics.State, rules: str) -> chex.Array:
     """Returns which share of a pill's power is left, [] float32."""
     return state.power.astype(jnp.float32) / dynamics.POWER[rules]
+
+
+def _wall(rules: str) -> int:
+    """Returns the code of a wall; Pacman's is 1 less."""
+    return _GHOST + dynamics.POWER[rules] + 2
+
+
+@functools.cache
+def _palette(rules: str) -> np.ndarray:
+    """Returns the colours of all codes, [codes, 3] float32."""
+    most = dynamics.POWER[rules]
+    # Times the reciprocal, as XLA divides by a constant: so the planes' shares are the same bits.
+    share = np.arange(most + 1, dtype=np.float32) * (np.float32(1) / np.float32(most))
+    yellow = share if rules == 'released' else np.sign(share)
+    ghosts = [(1, green, 0) for green in yellow]
+    black, blue, green, cyan, white = (0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 1, 1)
+    return np.array([black, blue, cyan, *ghosts, green, white], np.float32)
+
+
+def _window(pacman: chex.Array, size: int) -> tuple[chex.Array, chex.Array]:
+    """Returns the squares round Pacman, [V, V] int32, and where walls are, [V, V] bool.
+
+    Outside of the maze the squares are numbers of others: there are walls.
+    """
+    offsets = np.arange(size, dtype=np.int32) - size // 2
+    squares = pacman + (levels.WIDTH * offsets[:, None] + offsets[None])
+    walls = jnp.asarray(_windows(size))[pacman]
+    return jnp.clip(squares, 0, levels.NUM_SQUARES - 1), walls
 
 
 @functools.cache

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _cli, _errors, benchmark
+from launch import _cli, _environment_benchmark, _errors, benchmark
+from tests import tiny_worlds
 
 TINY = benchmark.Shape(3, 4, 2, 5, 6, 2)  # F = 8
 NAMES = ['unroll', 'dynamic_unroll', 'lstm', 'products']
@@ -121,10 +122,12 @@ def test_no_product_of_the_floor_is_simplified_away(entries):
 
 def test_a_run_prints_a_table_and_writes_what_it_returns(tiny, tmp_path, capsys):
     path = tmp_path / 'numbers.json'
-    config = benchmark.Config(shapes='tiny', repeats=5, output=str(path))
+    config = benchmark.Config('tiny', 'none', repeats=5, output=str(path))
     results = benchmark.run(config)
     assert json.loads(path.read_text()) == results
+    assert list(results) == ['machine', 'repeats', 'shapes', 'environments']
     assert list(results['shapes']) == ['tiny']
+    assert results['environments'] == {}
     sizes = results['shapes']['tiny'].pop('sizes')
     assert tuple(sizes.values()) == TINY
     assert list(results['shapes']['tiny']) == NAMES
@@ -136,6 +139,23 @@ def test_a_run_prints_a_table_and_writes_what_it_returns(tiny, tmp_path, capsys)
     assert results['machine']['cpu'] in printed
     assert f'jax {jax.__version__}' in printed
     assert [line.split()[0] for line in printed.splitlines()[3:7]] == NAMES
+
+
+def test_worlds_alone_can_be_timed(tmp_path, monkeypatch, capsys):
+    world = _environment_benchmark.World(tiny_worlds.Corridor())
+    size = _environment_benchmark.Size(3, 5)
+    monkeypatch.setattr(_environment_benchmark, 'Size', lambda: size)
+    monkeypatch.setitem(benchmark.WORLDS, 'corridor', world)
+    path = tmp_path / 'numbers.json'
+    results = benchmark.run(benchmark.Config('none', 'corridor', 5, str(path)))
+    assert json.loads(path.read_text()) == results
+    assert results['shapes'] == {}
+    assert list(results['environments']) == ['corridor']
+    timed = results['environments']['corridor']
+    assert (timed['environments'], timed['steps']) == (3, 5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == _environment_benchmark.HEADER
+    assert lines[2].startswith('corridor ')
 
 
 def test_the_table_holds_medians_and_ratios():
@@ -173,6 +193,9 @@ def test_contenders_take_turns():
     [
         (['--shapes=narow'], 'narow'),
         (['--shapes='], '--shapes'),
+        (['--shapes=wide,none'], "wanted one of narrow, wide, one_slot, four_slots, got 'none'"),
+        (['--environments=boxwold'], 'did you mean boxworld?'),
+        (['--environments='], '--environments: wanted one of mini_pacman, '),
         (['--repeats=4'], '--repeats: wanted at least 5, got 4'),
         (['--seed=-1'], '--seed: wanted at least 0, got -1'),
         (['--output=no/such/folder/a.json'], '--output: wanted a file in an existing folder'),
@@ -193,6 +216,14 @@ def test_a_bad_flag_gets_one_line(flags, reason, capsys):
 def test_some_shapes_can_be_chosen():
     assert benchmark.Config().shape_names == ['narrow', 'wide', 'one_slot', 'four_slots']
     assert benchmark.Config(shapes='one_slot,wide').shape_names == ['one_slot', 'wide']
+    assert benchmark.Config(shapes='none').shape_names == []
+
+
+def test_some_worlds_can_be_chosen():
+    assert benchmark.Config().environment_names == list(_environment_benchmark.WORLDS)
+    assert benchmark.Config(environments='none').environment_names == []
+    some = ['boxworld_full', 'mini_pacman']
+    assert benchmark.Config(environments=','.join(some)).environment_names == some
 
 
 def test_a_file_that_cannot_be_written_is_a_run_error(tmp_path):

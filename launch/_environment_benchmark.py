@@ -1,0 +1,158 @@
+"""How many steps a second the worlds make with a policy that rolls dice.
+
+The steps of a call are one `jax.lax.scan` over a `jax.vmap` of `tasks.gridworld.AutoReset`. Every
+observation is made whole before the next dice roll, as for a policy that looks at it; none is kept.
+XLA for CPUs runs such a loop on one core, so there is a thread for every core, with environments of
+its own; for other devices there is one for each. Threads begin together, and a call is over when
+the last one is.
+
+Glossary of shapes:
+  B: environments of a thread; T: steps of a call; N: levels of a pool.
+"""
+
+from collections.abc import Sequence
+from concurrent import futures
+import dataclasses
+import functools
+import os
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from tasks import boxworld, gridworld, mini_pacman
+
+
+class World(NamedTuple):
+    """What to play."""
+
+    environment: Any
+    num_levels: int = 0  # N, drawn ahead, of which an episode takes one; 0 to begin with `reset`
+
+
+class Size(NamedTuple):
+    """How much to play."""
+
+    batch_size: int = 2048  # B; on a CPU 1,024 and 4,096 are about as fast
+    num_steps: int = 64  # T
+
+
+_RELEASED = mini_pacman.MiniPacman(rules='released', power_bar=False)
+_RELEASED_FULL = dataclasses.replace(_RELEASED, viewport=None)
+WORLDS = {
+    'mini_pacman': World(mini_pacman.MiniPacman()),
+    'mini_pacman_full': World(mini_pacman.MiniPacman(viewport=None)),
+    'mini_pacman_released': World(_RELEASED),
+    'mini_pacman_released_full': World(_RELEASED_FULL),
+    'boxworld': World(boxworld.BoxWorld(), 20_000),
+    'boxworld_full': World(boxworld.BoxWorld(viewport=None), 20_000),
+    'boxworld_fresh': World(boxworld.BoxWorld()),
+    'boxworld_fresh_full': World(boxworld.BoxWorld(viewport=None)),
+}
+HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps":>33}'
+
+
+class Carry(NamedTuple):
+    """Where the environments of a thread are."""
+
+    chains: gridworld.Chain  # with a first axis [B]
+    observation: chex.ArrayTree  # [B, ...]
+    rewards: chex.Array  # [B] float32, sums over all steps so far
+
+
+def measure(world: World, size: Size, repeats: int, seed: int) -> dict[str, Any]:
+    """Times calls on all cores or devices at once.
+
+    Args:
+      world: what to play.
+      size: how much of it a thread plays in a call.
+      repeats: timed calls of each thread, after two that are not.
+      seed: of levels, games and dice.
+
+    Returns:
+      `threads`, `environments` (B) and `steps` (T) of each; `median_steps_per_second` and
+      `best_steps_per_second` of all together; `mean_reward`, of all steps.
+    """
+    places = _places()
+    for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(places))
+    levels = jax.jit(functools.partial(_draw, world))(for_levels)
+    play = jax.jit(functools.partial(_play, world, size), donate_argnums=1)
+    begin = jax.jit(functools.partial(_begin, world, size))
+    shares = [jax.device_put((levels, key), place) for key, place in zip(keys, places, strict=True)]
+    carries = [begin(*share) for share in shares]
+
+    def turn(share: tuple, carry: Carry, number: int) -> Carry:
+        return jax.block_until_ready(play(share[0], carry, share[1], number))
+
+    carries = [turn(*one, 0) for one in zip(shares, carries, strict=True)]  # compiles
+    seconds = []
+    with futures.ThreadPoolExecutor(len(places)) as threads:
+        for number in range(1, repeats + 2):
+            start = time.perf_counter()
+            carries = list(threads.map(turn, shares, carries, [number] * len(places)))
+            seconds.append(time.perf_counter() - start)
+    steps = len(places) * size.batch_size * size.num_steps
+    rewards = sum(float(jnp.sum(carry.rewards)) for carry in carries)
+    return {
+        'threads': len(places),
+        'environments': size.batch_size,
+        'steps': size.num_steps,
+        'median_steps_per_second': steps / statistics.median(seconds[1:]),
+        'best_steps_per_second': steps / min(seconds[1:]),
+        'mean_reward': rewards / (steps * (repeats + 2)),
+    }
+
+
+def table(results: dict[str, dict[str, Any]]) -> Sequence[str]:
+    """Returns one line a world, under `HEADER`, of what `measure` returned of each."""
+    lines = []
+    for name, result in results.items():
+        rates = [result[f'{kind}_steps_per_second'] for kind in ('median', 'best')]
+        counts = [f'{result[kind]:,}' for kind in ('threads', 'environments', 'steps')]
+        cells = ''.join(f'{rate:12,.0f}' for rate in rates)
+        lines.append(f'{name:28}{cells}{" x ".join(counts):>33}')
+    return lines
+
+
+def _places() -> list[jax.Device]:
+    """Returns the device of each thread."""
+    devices = jax.local_devices()
+    cores = len(os.sched_getaffinity(0)) if devices[0].platform == 'cpu' else 0
+    return [devices[number % len(devices)] for number in range(max(cores, len(devices)))]
+
+
+def _draw(world: World, key: chex.PRNGKey) -> Any:
+    """Returns the pool, nothing if there is none."""
+    return world.environment.levels(key, world.num_levels) if world.num_levels else ()
+
+
+def _endless(world: World, levels: Any) -> gridworld.AutoReset:
+    begin = world.environment.begin(levels) if world.num_levels else None
+    return gridworld.AutoReset(world.environment, begin)
+
+
+def _begin(world: World, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:
+    """Returns environments at their begin."""
+    keys = jax.random.split(key, size.batch_size)
+    chains, seen = jax.vmap(_endless(world, levels).reset)(keys)
+    return Carry(chains, seen.observation, seen.reward)
+
+
+def _play(
+    world: World, size: Size, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
+) -> Carry:
+    """Plays T steps, with dice of a key [] and of a call's number [] int32."""
+    endless = _endless(world, levels)
+    num_actions = world.environment.num_actions
+
+    def step(carry: Carry, key: chex.PRNGKey) -> tuple[Carry, None]:
+        _, key = jax.lax.optimization_barrier((carry.observation, key))
+        actions = jax.random.randint(key, (size.batch_size,), 0, num_actions)
+        chains, seen = jax.vmap(endless.step)(carry.chains, actions)
+        return Carry(chains, seen.observation, carry.rewards + seen.reward), None
+
+    keys = jax.random.split(jax.random.fold_in(key, number), size.num_steps)
+    return jax.lax.scan(step, carry, keys)[0]
