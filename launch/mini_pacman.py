@@ -12,67 +12,10 @@ https://arxiv.org/abs/1806.01822, who do not state the agent of this game: `pape
 their BoxWorld.
 """
 
-from collections.abc import Mapping
-import dataclasses
+from launch import _cli, _mini_pacman_config, _processes, _reinforcement_run
 
-from launch import (
-    _cli,
-    _processes,
-    _reinforcement,
-    _reinforcement_config,
-    _reinforcement_run,
-)
-from tasks import gridworld, mini_pacman, mini_pacman_rules
-
-# Returns of an episode that the paper states, of curves that go on to rise.
-_THEIRS = {
-    5: {"the paper's RMC": 677, "the paper's LSTM": 550},
-    0: {"the paper's RMC": 1159, "the paper's LSTM": 598},
-}
-# The step sizes are BoxWorld's, and 2e9 environment steps are what the stated returns took.
-PRESETS = {
-    **{
-        name: {**preset, 'num_steps': 1_600_000}
-        for name, preset in _reinforcement_config.PAPER.items()
-    },
-    'cpu': {**_reinforcement_config.CPU, 'reward_scale': 0.2, 'num_steps': 20_000},
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(_reinforcement_config.Config):
-    """Mini PacMan; see --preset=paper for the agent of Santoro et al. 2018, appendix A.3."""
-
-    preset: str = _cli.flag(
-        'cpu', f'defaults of the other flags: {", ".join(sorted(PRESETS))}', 'free'
-    )
-    game: str = _cli.flag(
-        'regular', 'what is rewarded: regular, avoid, hunt, ambush or rush', 'identity'
-    )
-    rules: str = _cli.flag(
-        'paper', 'of ghosts and power: paper, or released, as in the released code', 'identity'
-    )
-    viewport: int = _cli.flag(
-        5, 'squares of a side that are seen around Pacman, odd; 0 for all', 'identity', 0
-    )
-    observation: str = _cli.flag('rgb', 'rgb, colours, or planes, one a thing', 'identity')
-    max_steps: int = _cli.flag(0, 'of an episode; 0 for what the rules say', 'identity', minimum=0)
-
-    def __post_init__(self) -> None:
-        """Raises a ValueError for the first flag that does not fit."""
-        super().__post_init__()
-        _cli.choose('game', self.game, mini_pacman_rules.MODES['paper'])
-        self.environment()
-
-    def environment(self) -> mini_pacman.MiniPacman:
-        """Returns the world; raises a ValueError if there is none such."""
-        return mini_pacman.MiniPacman(
-            mode=self.game,
-            rules=self.rules,
-            viewport=self.viewport or None,
-            observation=self.observation,
-            max_steps=self.max_steps or None,
-        )
+Config = _mini_pacman_config.Config
+PRESETS = _mini_pacman_config.PRESETS
 
 
 def run(config: Config) -> dict[str, float]:
@@ -85,29 +28,8 @@ def run(config: Config) -> dict[str, float]:
       'return' and 'length', means over games, with 'return_error' and 'length_error', their
       standard errors; and as 'random_return' and so on those of a policy that rolls dice.
     """
-    return _reinforcement_run.run(config, _PROGRAM)
+    return _reinforcement_run.run(config, _mini_pacman_config.PROGRAM)
 
-
-def make_world(config: Config) -> _reinforcement.World:
-    """Returns where the agent learns; its levels are drawn as the game goes."""
-    environment = config.environment()
-    endless = gridworld.AutoReset(environment)
-    return _reinforcement.World(environment, lambda key: (), lambda drawn: endless)
-
-
-def _title(config: Config) -> str:
-    """Returns what game it is."""
-    window = f'window of {config.viewport}' if config.viewport else 'full view'
-    return f'Mini PacMan {config.game}, rules {config.rules}, {window}'
-
-
-def _levels(config: Config) -> Mapping[str, float]:
-    """Returns what the paper's agents scored where the game is theirs; else nothing."""
-    theirs = config.game == 'regular' and config.rules == 'paper'
-    return _THEIRS.get(config.viewport, {}) if theirs else {}
-
-
-_PROGRAM = _reinforcement_run.Program('mini_pacman', PRESETS, 'return', make_world, _title, _levels)
 
 if __name__ == '__main__':
     _processes.leave(_cli.main(Config, run, 'mini_pacman', PRESETS))

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from launch import _cli, _errors, _plots, _report, boxworld
+from launch import _boxworld_config, _cli, _errors, _plots, _reinforcement_run, _report, boxworld
 from tasks import boxworld as world
 from tests import saved_bytes
 
@@ -75,8 +75,8 @@ def test_the_curve_is_drawn_over_environment_steps(whole, monkeypatch):
     monkeypatch.setattr(_plots, 'plot_curves', lambda *args, **facts: seen.append((args, facts)))
     run_dir, results = whole
     config = _cli.parse(boxworld.Config, _flags(run_dir), 'boxworld', boxworld.PRESETS)
-    program = boxworld._PROGRAM
-    boxworld._reinforcement_run._draw(config, program, str(run_dir), results)
+    program = _boxworld_config.PROGRAM
+    _reinforcement_run._draw(config, program, str(run_dir), results)
     (curves, _), facts = seen[0]
     assert [x for x, _ in curves['evaluation']] == [2 * 48, 4 * 48]
     assert facts['baselines'] == {'random policy': results['random_solved']}
@@ -84,7 +84,7 @@ def test_the_curve_is_drawn_over_environment_steps(whole, monkeypatch):
 
 def test_levels_are_drawn_anew_for_each_row_and_begun_with():
     config = _cli.parse(boxworld.Config, _flags('run'), 'boxworld', boxworld.PRESETS)
-    place = boxworld.make_world(config)
+    place = _boxworld_config.make_world(config)
     keys = jax.random.split(jax.random.key(0), 2)
     one, other = (place.draw(key) for key in keys)
     assert one.grid.shape[0] == 2
@@ -102,8 +102,8 @@ def test_the_papers_settings_are_the_papers(preset):
     assert 1e-5 <= config.learning_rate <= 2e-4
     sizes = config.mem_slots, config.total_units, config.num_heads, config.num_blocks
     assert (sizes, config.gate_style) == ((4, 1024, 4, 1), 'memory')
-    assert boxworld._levels(config)["the paper's RMC"] == 0.98
-    assert not boxworld._levels(boxworld.Config(**boxworld.PRESETS['cpu']))
+    assert _boxworld_config.levels(config)["the paper's RMC"] == 0.98
+    assert not _boxworld_config.levels(boxworld.Config(**boxworld.PRESETS['cpu']))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _cli, _errors, _reinforcement_model, _report, mini_pacman
+from launch import _cli, _errors, _mini_pacman_config, _reinforcement_model, _report, mini_pacman
 from tests import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -80,7 +80,7 @@ def test_every_core_fits_what_is_seen(core, viewport):
 
 def test_the_papers_scores_stand_where_the_game_is_theirs():
     paper = mini_pacman.PRESETS['paper']
-    levels = mini_pacman._levels
+    levels = _mini_pacman_config.levels
     assert levels(mini_pacman.Config(**paper))["the paper's RMC"] == 677
     assert levels(mini_pacman.Config(**paper, viewport=0))["the paper's LSTM"] == 598
     assert levels(mini_pacman.Config(viewport=7)) == {}

@@ -1,0 +1,70 @@
+"""The agent of a trained run, of whichever world it is."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from launch import (
+    _errors,
+    _play_game,
+    _play_worlds,
+    _reinforcement,
+    _reinforcement_model,
+    _run_directory,
+    _saved_run,
+    _supervised,
+)
+
+
+def world_of(run_dir: str, asked: str | None) -> str:
+    """Returns the name of the world that a run was trained in, without loading the run.
+
+    Args:
+      run_dir: its directory.
+      asked: the world that it has to be, None for any.
+
+    Raises:
+      RunError, DataError: it is no run, or one of another program.
+    """
+    folder, known = pathlib.Path(run_dir), _play_worlds.WORLDS
+    if not (folder / 'checkpoints').is_dir():
+        raise _bad_data(run_dir, 'wanted the directory of a trained run, it has none')
+    description = _run_directory.read_description(folder)
+    if not description:
+        raise _bad_data(run_dir, f'wanted a run with {_run_directory.DESCRIPTION}, it has none')
+    program = description['program']
+    if program not in known:
+        raise _bad_data(run_dir, f'wanted a run of {" or ".join(known)}, got one of {program}')
+    if asked not in (None, program):
+        message = f'--world={asked}: the run of --run_dir={run_dir} is one of {program}'
+        raise _errors.RunError(_errors.MISMATCH, message)
+    return program
+
+
+def load(run_dir: str, name: str, greedy: bool) -> tuple[Any, _play_game.Policy, str]:
+    """Returns the flags of a run, its agent, and a line about it.
+
+    Args:
+      run_dir: its directory, which is owned while it is read.
+      name: of its world.
+      greedy: whether the agent takes the likeliest action.
+
+    Raises:
+      RunError: there is no whole checkpoint, or another process owns the directory.
+    """
+    module = _play_worlds.WORLDS[name]
+    with _run_directory.RunDirectory(run_dir):
+        config, (_, metadata) = _saved_run.as_trained(
+            module.Config(run_dir=run_dir), module.PRESETS, run_dir
+        )
+        config = dataclasses.replace(config, seed=metadata['config']['seed'])
+        world = module.make_world(config)
+        model = _reinforcement_model.make_model(config, world.environment)
+        row = _reinforcement.initial_row(config, world, model)
+        state = _supervised.restore(config, model.init, row, run_dir).replicated
+    about = f'{config.core} after {int(state.step):,} updates'
+    return config, _play_game.agent(model, state.params, greedy), about
+
+
+def _bad_data(run_dir: str, message: str) -> _errors.RunError:
+    return _errors.RunError(_errors.BAD_DATA, f'--run_dir={run_dir}: {message}')
