@@ -201,7 +201,7 @@ def learn(
     played = _pick(jax.nn.log_softmax(rollout.logits), rollout.actions)
     # Of a step in which the time is up it is not known what came of it.
     seen = ~(rollout.last & (rollout.discounts > 0))
-    discounts = config.discount * rollout.discounts * ~rollout.last
+    discounts = config.discount * rollout.discounts
     limits = config.rho_bar, config.c_bar, config.trace_lambda
     targets = vtrace.vtrace(
         output.value,
