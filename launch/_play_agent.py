@@ -1,6 +1,5 @@
 """The agent of a trained run, of whichever world it is."""
 
-import dataclasses
 import pathlib
 from typing import Any
 
@@ -8,11 +7,8 @@ from launch import (
     _errors,
     _play_game,
     _play_worlds,
-    _reinforcement,
-    _reinforcement_model,
+    _reinforcement_run,
     _run_directory,
-    _saved_run,
-    _supervised,
 )
 
 
@@ -54,14 +50,8 @@ def load(run_dir: str, name: str, greedy: bool) -> tuple[Any, _play_game.Policy,
     """
     module = _play_worlds.WORLDS[name]
     with _run_directory.RunDirectory(run_dir):
-        config, (_, metadata) = _saved_run.as_trained(
-            module.Config(run_dir=run_dir), module.PRESETS, run_dir
-        )
-        config = dataclasses.replace(config, seed=metadata['config']['seed'])
-        world = module.make_world(config)
-        model = _reinforcement_model.make_model(config, world.environment)
-        row = _reinforcement.initial_row(config, world, model)
-        state = _supervised.restore(config, model.init, row, run_dir).replicated
+        asked = module.Config(run_dir=run_dir)
+        config, _, model, state = _reinforcement_run.load(asked, module.PROGRAM, run_dir)
     about = f'{config.core} after {int(state.step):,} updates'
     return config, _play_game.agent(model, state.params, greedy), about
 

@@ -88,14 +88,33 @@ def _evaluate(
     config: Config, program: Program, run_dir: str, interrupts: _signals.Interrupts
 ) -> dict[str, float]:
     """Measures the newest checkpoint."""
+    config, world, model, state = load(config, program, run_dir)
+    measure = _reinforcement_evaluation.make_evaluation(world, model)
+    return _measure(config, program, run_dir, measure, state, interrupts)
+
+
+def load(
+    config: Config, program: Program, run_dir: str
+) -> tuple[Any, _reinforcement.World, _reinforcement_model.Model, _update.Replicated]:
+    """Loads the newest checkpoint of a run.
+
+    Args:
+      config: the flags, of which those that a run is made of give way to the run's.
+      program: what they are of.
+      run_dir: the run's directory, which this process owns.
+
+    Returns:
+      The run's flags, its world, its network, and what was trained.
+
+    Raises:
+      RunError: there is no whole checkpoint.
+    """
     config, (_, metadata) = _saved_run.as_trained(config, program.presets, run_dir)
     config = dataclasses.replace(config, seed=metadata['config']['seed'])
     world = program.make_world(config)
     model = _reinforcement_model.make_model(config, world.environment)
     row = _reinforcement.initial_row(config, world, model)
-    state = _supervised.restore(config, model.init, row, run_dir).replicated
-    measure = _reinforcement_evaluation.make_evaluation(world, model)
-    return _measure(config, program, run_dir, measure, state, interrupts)
+    return config, world, model, _supervised.restore(config, model.init, row, run_dir).replicated
 
 
 def _measure(

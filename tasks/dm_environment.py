@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tasks import base
+from tasks import base, gridworld
 
 try:
     import dm_env
@@ -25,10 +25,6 @@ try:
 except ModuleNotFoundError as error:
     reason = f'tasks.dm_environment wants dm_env: pip install dm-env ({error})'
     raise ModuleNotFoundError(reason, name=error.name) from None
-
-# Equal worlds share what is compiled.
-_reset = jax.jit(lambda environment, key: environment.reset(key), static_argnums=0)
-_step = jax.jit(lambda environment, *rest: environment.step(*rest), static_argnums=0)
 
 
 class DmEnvironment(dm_env.Environment):
@@ -58,7 +54,7 @@ class DmEnvironment(dm_env.Environment):
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode, and returns what is seen of it, without reward and discount."""
         key = jax.random.fold_in(self._key, self._episodes)
-        self._state, seen = _reset(self.environment, key)
+        self._state, seen = gridworld.reset(self.environment, key)
         self._episodes += 1
         self._over = False
         return dm_env.restart(jax.tree.map(np.array, seen.observation))
@@ -81,7 +77,7 @@ class DmEnvironment(dm_env.Environment):
         if number != action or not 0 <= number < self.environment.num_actions:
             wanted = f'wanted an action of {self.environment.num_actions}, from 0'
             raise ValueError(f'{wanted}, got {action!r}')
-        self._state, seen = _step(self.environment, self._state, np.int32(number))
+        self._state, seen = gridworld.step(self.environment, self._state, np.int32(number))
         self._over = bool(seen.last)
         return dm_env.TimeStep(
             dm_env.StepType.LAST if self._over else dm_env.StepType.MID,

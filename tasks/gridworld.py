@@ -43,6 +43,11 @@ def viewport(
     return jnp.where(inside[..., None], window, outside)
 
 
+# One episode at a time, compiled; equal worlds, which are hashable, share what is compiled.
+reset = jax.jit(lambda environment, key: environment.reset(key), static_argnums=0)
+step = jax.jit(lambda environment, *rest: environment.step(*rest), static_argnums=0)
+
+
 class Chain(NamedTuple):
     """Where a chain of episodes is."""
 

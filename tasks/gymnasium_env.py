@@ -16,7 +16,7 @@ import chex
 import jax
 import numpy as np
 
-from tasks import base
+from tasks import base, gridworld
 
 try:
     import gymnasium
@@ -24,10 +24,6 @@ try:
 except ModuleNotFoundError as error:
     reason = f'tasks.gymnasium_env wants gymnasium: pip install gymnasium ({error})'
     raise ModuleNotFoundError(reason, name=error.name) from None
-
-# Equal worlds share what is compiled.
-_reset = jax.jit(lambda environment, key: environment.reset(key), static_argnums=0)
-_step = jax.jit(lambda environment, *rest: environment.step(*rest), static_argnums=0)
 
 
 class GymnasiumEnv(gymnasium.Env[Any, Any]):
@@ -82,7 +78,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         """
         super().reset(seed=seed)
         key = jax.random.key(int(self.np_random.integers(2**31)))
-        self._state, seen = _reset(self.environment, key)
+        self._state, seen = gridworld.reset(self.environment, key)
         self._over = False
         return jax.tree.map(np.array, seen.observation), {}
 
@@ -107,7 +103,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
             raise gymnasium.error.ResetNeeded('wanted a reset before a step, as no episode is on')
         if not self.action_space.contains(action):
             raise ValueError(f'wanted an action of {self.action_space}, got {action!r}')
-        self._state, seen = _step(self.environment, self._state, np.int32(action))
+        self._state, seen = gridworld.step(self.environment, self._state, np.int32(action))
         last, ended = bool(seen.last), float(seen.discount) == 0
         self._over = last
         observation = jax.tree.map(np.array, seen.observation)

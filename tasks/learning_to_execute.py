@@ -53,7 +53,7 @@ _MOST_IN_VAIN = 16_384  # samples drawn and none of them of the split
 class Hints(NamedTuple):
     """What operations take in and give, the innermost first, and where in a text they end."""
 
-    steps: chex.Array  # [N, B] int32, of the last character of an operation
+    steps: chex.Array  # [N, B] int32, the characters behind which results are heard
     writes: chex.Array  # [N, B, R] float32, 1 for registers written then; 0 if nothing ends
     operands: chex.Array  # [N, B, M, A, 2] float32 cosines and sines, see `operands_of`
     taken: chex.Array  # [N, B, M] float32, 0 for operands that an operation does not have

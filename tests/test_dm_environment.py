@@ -119,13 +119,7 @@ def test_an_action_that_there_is_not_is_refused(action):
 
 
 def test_equal_worlds_compile_once():
-    traced = []
-
-    class Traced(tiny_worlds.Corridor):
-        def step(self, state, action):
-            traced.append(action)
-            return super().step(state, action)
-
+    Traced, traced = tiny_worlds.traced_corridor()
     for seed in range(3):
         env = dm_environment.DmEnvironment(Traced(), seed)
         env.reset()

@@ -140,13 +140,7 @@ def test_pictures_are_the_worlds_if_asked_for():
 
 
 def test_equal_worlds_compile_once():
-    traced = []
-
-    class Traced(tiny_worlds.Corridor):
-        def step(self, state, action):
-            traced.append(action)
-            return super().step(state, action)
-
+    Traced, traced = tiny_worlds.traced_corridor()
     envs = [gymnasium_env.GymnasiumEnv(Traced()) for _ in range(3)]
     batch = gymnasium.vector.SyncVectorEnv([lambda env=env: env for env in envs])
     observation, _ = batch.reset(seed=3)

@@ -92,6 +92,18 @@ class Corridor:
         return base.TimeStep(picture, reward, 1 - ends.astype(jnp.float32), over)
 
 
+def traced_corridor():
+    """Returns a class of corridors, and the actions with which their steps were traced so far."""
+    traced = []
+
+    class Traced(Corridor):
+        def step(self, state, action):
+            traced.append(action)
+            return super().step(state, action)
+
+    return Traced, traced
+
+
 def world(environment, solves=False):
     """Returns it as the loop wants it, with nothing drawn ahead."""
     endless = functools.partial(_endless, environment)
