@@ -16,6 +16,14 @@ DEV_REQUIREMENTS = [
     'ruff>=0.9',
 ]
 
+PACKAGES = [
+    'relational_rnn',
+    'relational_rnn.baselines',
+    'relational_rnn.networks',
+    'tasks',
+    'launch',
+]
+
 setuptools.setup(
     name='relational_rnn',
     version='0.1.0',
@@ -23,7 +31,7 @@ setuptools.setup(
     long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    packages=['relational_rnn', 'tasks', 'launch'],
+    packages=PACKAGES,
     package_data={
         'launch': ['attention.css', 'attention.html', 'attention.js', 'attention_panels.js'],
         'relational_rnn': ['py.typed'],

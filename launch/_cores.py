@@ -74,7 +74,7 @@ class Config:
         _cli.check_ranges(self)
         _cli.choose('core', self.core, NAMES)
         _cli.choose('gate_style', self.gate_style, ('unit', 'memory', 'none'))
-        _cli.choose('dnc_controller', self.dnc_controller, relational_rnn.dnc.CONTROLLERS)
+        _cli.choose('dnc_controller', self.dnc_controller, relational_rnn.baselines.dnc.CONTROLLERS)
         if self.total_units % (self.mem_slots * self.num_heads):
             raise ValueError(
                 f'--total_units: wanted a multiple of --mem_slots x --num_heads = '
@@ -174,7 +174,7 @@ def dnc_controller_size(config: Config, num_params: int, input_size: int) -> int
     """
     layers, reads, word = config.dnc_controller_layers, config.dnc_reads, config.dnc_word_size
     seen = word * reads + 1
-    interface = relational_rnn.dnc.interface_size(reads, config.dnc_writes, word)
+    interface = relational_rnn.baselines.dnc.interface_size(reads, config.dnc_writes, word)
     squares, units = layers, input_size + 2 * seen + layers - 1 + interface
     if config.dnc_controller == 'lstm':
         squares = 9 * layers - 4

@@ -24,7 +24,8 @@ from launch import (
     _saved_run,
     _supervised,
 )
-from relational_rnn import hinted, networks
+from relational_rnn import hinted
+from relational_rnn.networks import sequence_networks
 from tasks import learning_to_execute, programs
 
 NUM_ANSWERS = 5
@@ -129,7 +130,7 @@ def _fed(config: _learning_to_execute_config.Config, said: np.ndarray) -> np.nda
     size = _learning_to_execute_model.NUM_CHARACTERS
     if config.decoding == 'non_autoregressive':
         return np.zeros((len(said), size), np.float32)
-    return np.asarray(networks.shifted_one_hots(said[:, None], size))[:, 0]
+    return np.asarray(sequence_networks.shifted_one_hots(said[:, None], size))[:, 0]
 
 
 def _answering(probabilities: np.ndarray, true: np.ndarray) -> Iterator[_inspection.Step]:

@@ -26,7 +26,8 @@ import numpy as np
 
 from launch import _errors, _run_directory
 import relational_rnn
-from relational_rnn import networks, unrolling
+from relational_rnn import unrolling
+from relational_rnn.networks import sequence_networks
 
 _PREFIX = '_inspect_'
 
@@ -120,7 +121,7 @@ def look_inside(subject: Subject) -> list[Look]:
 
     def run(inputs: jax.Array) -> unrolling.Inside:
         core = subject.make_core()
-        with networks.multiplying_in(jnp.dtype(subject.dtype)):
+        with sequence_networks.multiplying_in(jnp.dtype(subject.dtype)):
             return relational_rnn.unroll_inside(core, inputs, core.initial_state(None))[2]
 
     network = hk.transform(run)

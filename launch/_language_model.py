@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from relational_rnn import losses, networks, sampling, softmax
+from relational_rnn import losses
+from relational_rnn.networks import sampling, sequence_networks, softmax
 from tasks import base, language_modeling, vocabulary
 
 Score = Callable[..., np.ndarray]  # what `make_score` returns
@@ -55,7 +56,7 @@ def make_model(
 
     def build() -> tuple[Callable, Any]:
         output_layer = softmax.AdaptiveSoftmax() if adaptive else softmax.FullSoftmax()
-        model = networks.LanguageModel(
+        model = sequence_networks.LanguageModel(
             make_core(), vocab_size, embedding_size, dropout, output_dropout, output_layer, dtype
         )
 

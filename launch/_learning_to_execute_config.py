@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from launch import _cli, _cores, _processes, _supervised
-from relational_rnn import networks
+from relational_rnn.networks import sequence_networks
 from tasks import learning_to_execute, programs
 
 MODES = ('train', 'evaluate')
@@ -155,7 +155,7 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
         _cli.choose('task', self.task, programs.TASKS)
         _cli.choose('dialect', self.dialect, programs.DIALECTS)
         _cli.choose('curriculum', self.curriculum, learning_to_execute.CURRICULA)
-        _cli.choose('decoding', self.decoding, networks.DECODINGS)
+        _cli.choose('decoding', self.decoding, sequence_networks.DECODINGS)
         self.setting()
 
     def uses_hints(self) -> bool:

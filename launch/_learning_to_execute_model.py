@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch import _cores, _learning_to_execute_config
-from relational_rnn import hinted, losses, networks
+from relational_rnn import hinted, losses
+from relational_rnn.networks import sequence_networks
 from tasks import learning_to_execute, programs
 
 NUM_CHARACTERS = len(programs.CHARACTERS)  # D
@@ -57,7 +58,7 @@ def make_model(config: _learning_to_execute_config.Config) -> Model:
         if config.uses_hints():
             return _answer_with_hints(config, batch, inputs, teacher)
         encoder, decoder = _make_cores(config, NUM_CHARACTERS)
-        network = networks.SequenceToSequence(encoder, decoder, NUM_CLASSES)
+        network = sequence_networks.SequenceToSequence(encoder, decoder, NUM_CLASSES)
         sequence = inputs, batch.lengths[0], batch.targets
         return network(*sequence, config.decoding, teacher), None
 
@@ -109,7 +110,7 @@ def _answer_with_hints(
     where = batch.lengths[0], hints.steps, hints.writes
     said, state = hinted.listen(encoder, reader, inputs, *where, told)
     answering = hinted.HearingCore(decoder, heard_size)
-    network = networks.SequenceToSequence(answering, answering, NUM_CLASSES)
+    network = sequence_networks.SequenceToSequence(answering, answering, NUM_CLASSES)
     return network.answer(inputs, batch.targets, state, config.decoding, teacher), said
 
 

@@ -14,7 +14,7 @@ import dataclasses
 from typing import Any
 
 from launch import _cli, _cores, _processes, _supervised
-from relational_rnn import actor_critic
+from relational_rnn.networks import actor_critic
 
 MODES = ('train', 'evaluate')
 CORES = (*_cores.NAMES, 'conv_lstm', 'feed_forward')

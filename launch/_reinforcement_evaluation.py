@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch import _reinforcement, _reinforcement_model
-from relational_rnn import actor_critic
+from relational_rnn.networks import actor_critic
 from tasks import base
 
 _HELD_OUT = 2018  # the seed of the episodes of evaluations, whatever the run's

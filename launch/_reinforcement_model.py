@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from launch import _cores, _reinforcement_config
-from relational_rnn import actor_critic
+from relational_rnn.networks import actor_critic
 from tasks import base
 
 _NAME = 'actor_critic'

@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from relational_rnn import core as core_lib
-from relational_rnn import memory, transformer
+from relational_rnn import memory
+from relational_rnn.baselines import transformer
 
 
 class Flags(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import relational_rnn
-from relational_rnn import actor_critic
+from relational_rnn.networks import actor_critic
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, H, W, C, A = 6, 3, 4, 5, 2, 7

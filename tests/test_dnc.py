@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import relational_rnn
-from relational_rnn import dnc
+from relational_rnn.baselines import dnc
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, D, N, W, R, H, SIZE, Y = 10, 4, 5, 7, 6, 2, 3, 8, 9

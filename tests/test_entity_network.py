@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import relational_rnn
-from relational_rnn import entity_network
+from relational_rnn.baselines import entity_network
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, D, K, H = 6, 4, 5, 3, 7

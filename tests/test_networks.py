@@ -14,7 +14,7 @@ import optax
 import pytest
 
 import relational_rnn
-from relational_rnn import networks, softmax
+from relational_rnn.networks import sequence_networks, softmax
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, V, E = 5, 3, 37, 18
@@ -30,7 +30,7 @@ def _transformed(core, kind='full', dropout=0.0, output_dropout=0.0, dtype='floa
     """Returns the model as an initialiser and four pure functions."""
 
     def build():
-        model = networks.LanguageModel(
+        model = sequence_networks.LanguageModel(
             CORES[core](), V, E, dropout, output_dropout, SOFTMAXES[kind](), dtype
         )
 
@@ -190,20 +190,22 @@ def test_embeddings_get_gradients_as_inputs_and_as_weights_of_the_softmax():
 def test_dropout_of_a_row_depends_on_its_key_alone():
     x = np.random.default_rng(0).normal(size=(T, 4, E)).astype(np.float32)
     keys = jax.random.split(jax.random.key(3), 4)
-    whole = networks.drop(x, 0.4, keys, salt=0)
+    whole = sequence_networks.drop(x, 0.4, keys, salt=0)
     for rows in (slice(0, 2), slice(2, 4), slice(3, 4)):
-        part = networks.drop(x[:, rows], 0.4, keys[rows], salt=0)
+        part = sequence_networks.drop(x[:, rows], 0.4, keys[rows], salt=0)
         np.testing.assert_array_equal(part, whole[:, rows])
     masks = np.asarray(whole) != 0
     assert not np.array_equal(masks[:, 0], masks[:, 1])
     assert not np.array_equal(masks[0], masks[1])
-    other = np.asarray(networks.drop(x, 0.4, keys, salt=1)) != 0
+    other = np.asarray(sequence_networks.drop(x, 0.4, keys, salt=1)) != 0
     assert not np.array_equal(other, masks)
 
 
 def test_dropout_scales_what_stays_and_preserves_the_mean():
     x = np.full((40, 30, 20), 1.5, np.float32)
-    dropped = np.asarray(networks.drop(x, 0.25, jax.random.split(jax.random.key(4), 30), salt=0))
+    dropped = np.asarray(
+        sequence_networks.drop(x, 0.25, jax.random.split(jax.random.key(4), 30), salt=0)
+    )
     values = np.unique(dropped)
     np.testing.assert_allclose(values, [0.0, 2.0], rtol=1e-6)
     assert abs((dropped == 0).mean() - 0.25) < 0.01  # 24,000 draws: a deviation is 0.003
@@ -212,8 +214,8 @@ def test_dropout_scales_what_stays_and_preserves_the_mean():
 
 def test_dropout_needs_keys_and_a_rate():
     x = np.ones((T, B, E), np.float32)
-    assert networks.drop(x, 0.5, None, salt=0) is x
-    assert networks.drop(x, 0.0, jax.random.split(jax.random.key(0), B), salt=0) is x
+    assert sequence_networks.drop(x, 0.5, None, salt=0) is x
+    assert sequence_networks.drop(x, 0.0, jax.random.split(jax.random.key(0), B), salt=0) is x
 
 
 @pytest.mark.parametrize(('dropout', 'output_dropout'), [(0.5, 0.3), (0.0, 0.3)])
@@ -357,18 +359,22 @@ def test_all_products_are_in_the_dtype_and_all_else_in_float32(core, dtype):
 def test_policies_end_with_the_context_and_those_of_the_user_come_back():
     mine = jmp.get_policy('params=float32,compute=float16,output=float32')
     with hk.mixed_precision.push_policy(hk.Linear, mine):
-        with contextlib.suppress(ZeroDivisionError), networks.multiplying_in(jnp.bfloat16):
+        with contextlib.suppress(ZeroDivisionError), sequence_networks.multiplying_in(jnp.bfloat16):
             assert hk.mixed_precision.get_policy(hk.Linear).compute_dtype == jnp.bfloat16
             raise ZeroDivisionError
         assert hk.mixed_precision.get_policy(hk.Linear) == mine
-        with networks.multiplying_in(jnp.float32):
+        with sequence_networks.multiplying_in(jnp.float32):
             assert hk.mixed_precision.get_policy(hk.Linear) == mine
-    assert all(hk.mixed_precision.get_policy(module) is None for module in networks.MULTIPLIERS)
+    assert all(
+        hk.mixed_precision.get_policy(module) is None for module in sequence_networks.MULTIPLIERS
+    )
 
 
 def test_other_dtypes_are_refused():
     with pytest.raises(ValueError, match='dtype is float32 or bfloat16, got float16'):
-        hk.transform(lambda: networks.LanguageModel(hk.LSTM(7), V, E, dtype=jnp.float16)).init(None)
+        hk.transform(
+            lambda: sequence_networks.LanguageModel(hk.LSTM(7), V, E, dtype=jnp.float16)
+        ).init(None)
 
 
 # --- Sequence to sequence
@@ -389,7 +395,7 @@ def _translator(core, decoding, teacher=False, shared=True):
     def run(*batch):
         encoder = PAIRS[core]()
         decoder = encoder if shared else PAIRS[core]()
-        network = networks.SequenceToSequence(encoder, decoder, CLASSES, (9, 7))
+        network = sequence_networks.SequenceToSequence(encoder, decoder, CLASSES, (9, 7))
         return network(*batch, decoding=decoding, teacher=teacher)
 
     network = hk.without_apply_rng(hk.transform(run))
@@ -460,7 +466,7 @@ CASES = [
     *((core, True, 'non_autoregressive', False) for core in PAIRS),
     *((core, True, 'autoregressive', False) for core in PAIRS),
     *((core, True, 'teacher_forcing', True) for core in PAIRS),
-    *(('rmc', False, decoding, True) for decoding in networks.DECODINGS),
+    *(('rmc', False, decoding, True) for decoding in sequence_networks.DECODINGS),
     ('lstm', True, 'teacher_forcing', False),
     ('lstm', False, 'autoregressive', False),
 ]
@@ -475,7 +481,7 @@ def test_every_decoding_is_that_of_single_steps(core, shared, decoding, teacher)
     assert len(np.unique(wanted.argmax(2))) > 1  # it does not say the same all the time
 
 
-@pytest.mark.parametrize('decoding', networks.DECODINGS)
+@pytest.mark.parametrize('decoding', sequence_networks.DECODINGS)
 def test_what_is_behind_the_lengths_changes_nothing(decoding):
     params, (inputs, lengths, targets) = _translator_params('rmc'), _question()
     _, apply = _translator('rmc', decoding, True)
@@ -488,7 +494,7 @@ def test_what_is_behind_the_lengths_changes_nothing(decoding):
     assert np.abs(apply(params, inputs, lengths + (behind.any(0)), targets) - wanted).max() > 1e-3
 
 
-@pytest.mark.parametrize('decoding', networks.DECODINGS)
+@pytest.mark.parametrize('decoding', sequence_networks.DECODINGS)
 def test_rows_of_questions_do_not_touch_each_other(decoding):
     params, (inputs, lengths, targets) = _translator_params('rmc'), _question()
     _, apply = _translator('rmc', decoding, True)
@@ -501,7 +507,7 @@ def test_rows_of_questions_do_not_touch_each_other(decoding):
     assert np.abs(got[:, 1] - wanted[:, 1]).max() > 1e-3
 
 
-@pytest.mark.parametrize('decoding', networks.DECODINGS)
+@pytest.mark.parametrize('decoding', sequence_networks.DECODINGS)
 def test_no_target_is_seen_without_a_teacher_and_the_last_never(decoding):
     params, (inputs, lengths, targets) = _translator_params('lstm'), _question()
     other = (targets + 1) % CLASSES
@@ -517,7 +523,7 @@ def test_no_target_is_seen_without_a_teacher_and_the_last_never(decoding):
 def test_the_parameters_do_not_depend_on_the_decoding_and_a_shared_core_has_them_once():
     made = [
         _translator('lstm', decoding, True)[0](jax.random.key(4), *_question())
-        for decoding in networks.DECODINGS
+        for decoding in sequence_networks.DECODINGS
     ]
     chex.assert_trees_all_equal(*made)
     assert len(made[0]) == 1 + 2 + 1  # the core, the layers of the MLP, the logits
@@ -544,7 +550,7 @@ def test_gradients_go_through_all_steps_but_not_through_choices():
 
 
 def test_what_a_decoder_is_told_is_the_class_before_and_first_nothing():
-    got = networks.shifted_one_hots(jnp.array([[2, 0], [1, 3], [0, 0]]), 4)
+    got = sequence_networks.shifted_one_hots(jnp.array([[2, 0], [1, 3], [0, 0]]), 4)
     wanted = [[[0] * 4] * 2, [[0, 0, 1, 0], [1, 0, 0, 0]], [[0, 1, 0, 0], [0, 0, 0, 1]]]
     np.testing.assert_array_equal(got, wanted)
 
@@ -572,7 +578,7 @@ def test_questions_and_cores_that_do_not_fit_are_refused(change, message):
 
     def run():
         decoder, num_classes = facts.pop('decoder')(), facts.pop('num_classes')
-        network = networks.SequenceToSequence(CORES['lstm'](), decoder, num_classes)
+        network = sequence_networks.SequenceToSequence(CORES['lstm'](), decoder, num_classes)
         return network(**facts)
 
     with pytest.raises(ValueError, match=message):
@@ -592,7 +598,7 @@ def test_an_answer_alone_refuses_the_same(change, message):
 
     def run():
         core = CORES['lstm']()
-        network = networks.SequenceToSequence(core, core, CLASSES)
+        network = sequence_networks.SequenceToSequence(core, core, CLASSES)
         facts = {'inputs': inputs, 'targets': targets, 'state': core.initial_state(3), **change}
         return network.answer(**facts)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from launch import _play_game, _reinforcement_model
-from relational_rnn import actor_critic
+from relational_rnn.networks import actor_critic
 from tests import tiny_worlds
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')

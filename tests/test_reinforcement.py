@@ -26,7 +26,7 @@ from launch import (
     _signals,
     _supervised,
 )
-from relational_rnn import actor_critic
+from relational_rnn.networks import actor_critic
 from tests import tiny_worlds
 
 pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from relational_rnn import sampling
+from relational_rnn.networks import sampling
 
 P = np.array([0.1, 0.4, 0.05, 0.25, 0.2], np.float32)  # in the order of likelihood: 1 3 4 0 2
 

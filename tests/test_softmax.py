@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from relational_rnn import losses, softmax
+from relational_rnn import losses
+from relational_rnn.networks import softmax
 
 T, B, E, V = 7, 3, 6, 29
 CUTOFFS = (5, 12)  # tails of 7 and 17 words

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import relational_rnn
-from relational_rnn import transformer
+from relational_rnn.baselines import transformer
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 B, D, L, H, C = 4, 5, 2, 3, 6

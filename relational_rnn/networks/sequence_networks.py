@@ -27,7 +27,8 @@ import jax.numpy as jnp
 import jmp
 
 from relational_rnn import core as core_lib
-from relational_rnn import losses, softmax, unrolling
+from relational_rnn import losses, unrolling
+from relational_rnn.networks import softmax
 
 # The modules that multiply by matrices; all cores but the RMC are made of `hk.Linear`.
 MULTIPLIERS = (core_lib.RelationalMemory, hk.Linear)

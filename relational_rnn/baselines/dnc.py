@@ -25,7 +25,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import checks
+from relational_rnn.baselines import checks
 
 CONTROLLERS = ('lstm', 'feed_forward')
 EPSILON = 1e-6  # added to the squared norms of the cosine

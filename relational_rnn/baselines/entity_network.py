@@ -27,7 +27,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import checks
+from relational_rnn.baselines import checks
 
 
 class EntityState(NamedTuple):

@@ -1,0 +1,1 @@
+"""Cores to compare the Relational Memory Core with, each an `hk.RNNCore`."""

@@ -1,0 +1,1 @@
+"""Networks around any `hk.RNNCore`."""
