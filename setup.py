@@ -21,6 +21,12 @@ PACKAGES = [
     'relational_rnn.baselines',
     'relational_rnn.networks',
     'tasks',
+    'tasks.environments',
+    'tasks.environments.boxworld',
+    'tasks.environments.mini_pacman',
+    'tasks.learning_to_execute',
+    'tasks.text',
+    'tasks.text.tfds',
     'launch',
 ]
 

@@ -16,7 +16,9 @@ from launch import (
     _reinforcement_config,
     _reinforcement_run,
 )
-from tasks import base, boxworld, gridworld
+from tasks import base
+from tasks.environments import grid
+from tasks.environments.boxworld import boxworld
 
 _EASY: dict[str, Any] = {
     'size': 9,
@@ -81,7 +83,7 @@ def make_world(config: Config) -> _reinforcement.World:
         return environment.levels(key, config.levels)
 
     def endless(levels: Any) -> base.Environment:
-        return gridworld.AutoReset(environment, environment.begin(levels))
+        return grid.AutoReset(environment, environment.begin(levels))
 
     return _reinforcement.World(environment, draw, endless, solves=True)
 

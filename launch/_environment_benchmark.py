@@ -1,6 +1,6 @@
 """How many steps a second the worlds make with a policy that rolls dice.
 
-The steps of a call are one `jax.lax.scan` over a `jax.vmap` of `tasks.gridworld.AutoReset`. Every
+The steps of a call are one `jax.lax.scan` over a `jax.vmap` of `tasks.environments.grid.AutoReset`. Every
 observation is made whole before the next dice roll, as for a policy that looks at it; none is kept.
 XLA for CPUs runs such a loop on one core, so there is a thread for every core, with environments of
 its own; for other devices there is one for each. Threads begin together, and a call is over when
@@ -23,7 +23,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tasks import boxworld, gridworld, mini_pacman
+from tasks.environments import grid
+from tasks.environments.boxworld import boxworld
+from tasks.environments.mini_pacman import mini_pacman
 
 
 class World(NamedTuple):
@@ -58,7 +60,7 @@ HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps
 class Carry(NamedTuple):
     """Where the environments of a thread are."""
 
-    chains: gridworld.Chain  # with a first axis [B]
+    chains: grid.Chain  # with a first axis [B]
     observation: chex.ArrayTree  # [B, ...]
     rewards: chex.Array  # [B] float32, sums over all steps so far
 
@@ -129,9 +131,9 @@ def _draw(world: World, key: chex.PRNGKey) -> Any:
     return world.environment.levels(key, world.num_levels) if world.num_levels else ()
 
 
-def _endless(world: World, levels: Any) -> gridworld.AutoReset:
+def _endless(world: World, levels: Any) -> grid.AutoReset:
     begin = world.environment.begin(levels) if world.num_levels else None
-    return gridworld.AutoReset(world.environment, begin)
+    return grid.AutoReset(world.environment, begin)
 
 
 def _begin(world: World, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:

@@ -31,7 +31,9 @@ import chex
 import numpy as np
 
 from launch import _language_model, _report, _run_directory
-from tasks import base, language_modeling, ngrams, vocabulary
+from tasks import base
+from tasks.text import ngrams, vocabulary
+from tasks.text import streams as streams_lib
 
 FILE = 'evaluation.json'
 # How often a word occurs in the training text, from and to, both included.
@@ -75,7 +77,7 @@ class Ticker:
 def evaluate(
     score: _language_model.Score,
     params: chex.ArrayTree,
-    streams: language_modeling.Streams,
+    streams: streams_lib.Streams,
     batch_size: int,
     unroll_length: int,
     num_unrolled: int,
@@ -176,7 +178,7 @@ def measure_unrolls(
 
 
 def measure_ngrams(
-    streams: language_modeling.Streams, texts: Mapping[str, np.ndarray]
+    streams: streams_lib.Streams, texts: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
     """Returns the perplexities of smoothed unigram and bigram models of the training text."""
     if len(streams.train) > MAX_NGRAM_TOKENS:

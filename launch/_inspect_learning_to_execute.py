@@ -26,7 +26,7 @@ from launch import (
 )
 from relational_rnn import hinted
 from relational_rnn.networks import sequence_networks
-from tasks import learning_to_execute, programs
+from tasks.learning_to_execute import batches, programs
 
 NUM_ANSWERS = 5
 _NUM_DRAWN = 512  # programs, of which the first are taken that are short enough
@@ -69,10 +69,10 @@ def inspect(request: _inspection.Request) -> _inspection.Subject:
 
 def _draw(
     config: _learning_to_execute_config.Config, request: _inspection.Request
-) -> learning_to_execute.Batch:
+) -> batches.Batch:
     """Returns test programs of the full difficulty that are short enough with their answers."""
     what = config.setting(), 'baseline', 0, 'test', request.seed, 0, _NUM_DRAWN
-    batch = learning_to_execute.batch(*what, config.uses_hints())
+    batch = batches.batch(*what, config.uses_hints())
     steps = batch.lengths[0] + np.sum(batch.weights > 0, axis=0)
     chosen = np.flatnonzero(steps <= request.max_steps)[: request.num_examples]
     if not len(chosen):
@@ -85,7 +85,7 @@ def _run(
     config: _learning_to_execute_config.Config,
     model: _learning_to_execute_model.Model,
     params: chex.ArrayTree,
-    batch: learning_to_execute.Batch,
+    batch: batches.Batch,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns logits [A, B, V], and what is heard, [T + 1, B, any], last while it answers."""
     run = jax.jit(lambda params, batch: model.apply(params, batch, False))
@@ -100,7 +100,7 @@ def _run(
 
 def _example(
     config: _learning_to_execute_config.Config,
-    batch: learning_to_execute.Batch,
+    batch: batches.Batch,
     logits: np.ndarray,
     heard: np.ndarray,
     row: int,

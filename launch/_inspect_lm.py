@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from launch import _checkpoint, _cores, _inspection, _language_model, _lm_config, _lm_model
-from tasks import corpora, vocabulary
+from tasks.text import corpora, vocabulary
 
 NUM_ANSWERS = 5
 _TEMPERATURE, _TOP_P = 0.8, 0.9  # of the text that the model samples
@@ -94,7 +94,7 @@ def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
         known = (folder / _lm_model.VOCABULARY).read_bytes()
         if known != (run_dir / _lm_model.VOCABULARY).read_bytes():
             return None
-        # As `tasks.language_modeling` writes them.
+        # As `tasks.text.streams` writes them.
         kind = np.uint16 if len(lm.words) <= 1 << 16 else np.int32
         ids: np.ndarray = np.fromfile(folder / 'valid.bin', kind).astype(np.int32)
     except OSError:

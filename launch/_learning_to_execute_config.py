@@ -9,7 +9,7 @@ from typing import Any
 
 from launch import _cli, _cores, _processes, _supervised
 from relational_rnn.networks import sequence_networks
-from tasks import learning_to_execute, programs
+from tasks.learning_to_execute import batches, programs
 
 MODES = ('train', 'evaluate')
 
@@ -154,7 +154,7 @@ class Config(_cores.Config, _supervised.Config, _processes.Config):
             _processes.check_reader(self.mode, self.run_dir, self.num_processes)
         _cli.choose('task', self.task, programs.TASKS)
         _cli.choose('dialect', self.dialect, programs.DIALECTS)
-        _cli.choose('curriculum', self.curriculum, learning_to_execute.CURRICULA)
+        _cli.choose('curriculum', self.curriculum, batches.CURRICULA)
         _cli.choose('decoding', self.decoding, sequence_networks.DECODINGS)
         self.setting()
 

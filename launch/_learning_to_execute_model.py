@@ -21,14 +21,15 @@ import numpy as np
 from launch import _cores, _learning_to_execute_config
 from relational_rnn import hinted, losses
 from relational_rnn.networks import sequence_networks
-from tasks import learning_to_execute, programs
+from tasks.learning_to_execute import batches as batches_lib
+from tasks.learning_to_execute import programs
 
 NUM_CHARACTERS = len(programs.CHARACTERS)  # D
 NUM_CLASSES = programs.NUM_ANSWER_CHARACTERS  # V
 CHUNK = 256  # programs of an evaluation at a time
 _SEED = 2018  # of the programs of evaluations, whatever the run's
 
-Batch = learning_to_execute.Batch
+Batch = batches_lib.Batch
 
 
 class Model(NamedTuple):
@@ -78,12 +79,12 @@ def _make_smallest(config: _learning_to_execute_config.Config) -> Batch:
     if not config.uses_hints():
         return batch
     setting = config.setting()
-    num_operands = len(learning_to_execute.operands_of(setting))
+    num_operands = len(batches_lib.operands_of(setting))
     angles = np.zeros((1, 1, num_operands, setting.output_steps, 2), np.float32)
-    facts = np.zeros((1, 1, sum(learning_to_execute.fact_sizes(setting))), np.float32)
+    facts = np.zeros((1, 1, sum(batches_lib.fact_sizes(setting))), np.float32)
     taken = np.ones((1, 1, num_operands), np.float32)
-    writes = np.ones((1, 1, learning_to_execute.NUM_REGISTERS), np.float32)
-    hints = learning_to_execute.Hints(ids, writes, angles, taken, facts, angles[:, :, 0])
+    writes = np.ones((1, 1, batches_lib.NUM_REGISTERS), np.float32)
+    hints = batches_lib.Hints(ids, writes, angles, taken, facts, angles[:, :, 0])
     return batch._replace(hints=hints)
 
 
@@ -101,10 +102,10 @@ def _answer_with_hints(
     """Returns logits, and what is said where operations end, [N, B]; see `hinted`."""
     setting, hints = config.setting(), batch.hints
     assert hints is not None
-    fact_sizes = learning_to_execute.fact_sizes(setting)
-    num_operands = len(learning_to_execute.operands_of(setting))
+    fact_sizes = batches_lib.fact_sizes(setting)
+    num_operands = len(batches_lib.operands_of(setting))
     reader = hinted.Reader(setting.output_steps, num_operands, fact_sizes)
-    heard_size = learning_to_execute.NUM_REGISTERS * 2 * setting.output_steps
+    heard_size = batches_lib.NUM_REGISTERS * 2 * setting.output_steps
     encoder, decoder = _make_cores(config, NUM_CHARACTERS + heard_size)
     told = _told(hints) if teacher else None
     where = batch.lengths[0], hints.steps, hints.writes
@@ -114,7 +115,7 @@ def _answer_with_hints(
     return network.answer(inputs, batch.targets, state, config.decoding, teacher), said
 
 
-def _told(hints: learning_to_execute.Hints) -> hinted.Said:
+def _told(hints: batches_lib.Hints) -> hinted.Said:
     return hinted.Said(hints.operands, hints.facts, hints.results)
 
 
@@ -161,7 +162,7 @@ def drawn(
     curriculum = 'baseline' if level is None else 'naive'
     what = config.setting(), curriculum, level or 0, split
     for part, first in enumerate(range(0, size, CHUNK)):
-        batch = learning_to_execute.batch(*what, _SEED, part, CHUNK, config.uses_hints())
+        batch = batches_lib.batch(*what, _SEED, part, CHUNK, config.uses_hints())
         kept = np.arange(first, first + CHUNK) < size
         yield batch._replace(weights=batch.weights * kept)
 

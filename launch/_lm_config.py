@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from launch import _cli, _cores, _processes, _supervised
-from tasks import corpora
+from tasks.text import corpora
 
 MODES = ('train', 'evaluate', 'generate', 'benchmark')
 

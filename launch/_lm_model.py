@@ -16,7 +16,9 @@ from launch import (
     _supervised,
     _update,
 )
-from tasks import base, corpora, language_modeling
+from tasks import base
+from tasks.text import corpora
+from tasks.text import streams as streams_lib
 
 VOCABULARY = 'vocabulary.txt'
 
@@ -40,7 +42,7 @@ def prepare(
     config: _lm_config.Config,
     saved: tuple[int, dict[str, Any]] | None,
     interrupts: _signals.Interrupts,
-) -> language_modeling.Streams:
+) -> streams_lib.Streams:
     """Opens the corpus, encoding it if need be, and checks that it is the one of the checkpoint.
 
     Args:
@@ -54,7 +56,7 @@ def prepare(
     names = config.dataset, config.data_dir, config.tokenizer, config.cache_dir
     corpus = corpora.load(*names, config.gigaword_text)
     size = config.vocab_size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
-    streams = language_modeling.prepare(
+    streams = streams_lib.prepare(
         corpus, config.cache_dir, size, progress=sys.stdout, check=interrupts.check
     )
     if saved and saved[1]['corpus'] != streams.key:

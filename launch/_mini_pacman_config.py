@@ -14,7 +14,9 @@ from launch import (
     _reinforcement_config,
     _reinforcement_run,
 )
-from tasks import gridworld, mini_pacman, mini_pacman_rules
+from tasks.environments import grid
+from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments.mini_pacman import rules as rules_lib
 
 # Returns of an episode that the paper states, of curves that go on to rise.
 _THEIRS = {
@@ -53,7 +55,7 @@ class Config(_reinforcement_config.Config):
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         super().__post_init__()
-        _cli.choose('game', self.game, mini_pacman_rules.MODES['paper'])
+        _cli.choose('game', self.game, rules_lib.MODES['paper'])
         self.environment()
 
     def environment(self) -> mini_pacman.MiniPacman:
@@ -70,7 +72,7 @@ class Config(_reinforcement_config.Config):
 def make_world(config: Config) -> _reinforcement.World:
     """Returns where the agent learns; its levels are drawn as the game goes."""
     environment = config.environment()
-    endless = gridworld.AutoReset(environment)
+    endless = grid.AutoReset(environment)
     return _reinforcement.World(environment, lambda key: (), lambda drawn: endless)
 
 

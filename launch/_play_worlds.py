@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from launch import _boxworld_config, _mini_pacman_config
-from tasks import base, boxworld, boxworld_levels, mini_pacman, mini_pacman_levels
-from tasks import mini_pacman_rules as dynamics
+from tasks import base
+from tasks.environments.boxworld import boxworld, boxworld_levels
+from tasks.environments.mini_pacman import mazes, mini_pacman
+from tasks.environments.mini_pacman import rules as dynamics
 
 # The programs that train in them: their flags, presets and titles.
 WORLDS: dict[str, types.ModuleType] = {
@@ -81,7 +83,7 @@ def _look_at_boxes(world: boxworld.BoxWorld, state: boxworld.State) -> Scene:
 def _look_at_maze(world: mini_pacman.MiniPacman, state: dynamics.State) -> Scene:
     """Returns a scene of Mini PacMan; the power bar, if there is one, is always seen."""
     picture = world.render(state, scale=1)
-    place = divmod(int(state.pacman), mini_pacman_levels.WIDTH)
+    place = divmod(int(state.pacman), mazes.WIDTH)
     seen = window(picture.shape[:2], place, world.viewport)
-    seen[mini_pacman_levels.HEIGHT :] = True
+    seen[mazes.HEIGHT :] = True
     return Scene(picture, seen, f'level {int(state.level)}   power {int(state.power)}')

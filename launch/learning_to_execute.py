@@ -44,7 +44,8 @@ from launch import (
     _supervised,
     _update,
 )
-from tasks import learning_to_execute, programs
+from tasks.learning_to_execute import batches as batches_lib
+from tasks.learning_to_execute import programs
 
 Config = _learning_to_execute_config.Config
 PRESETS = _learning_to_execute_config.PRESETS
@@ -106,10 +107,10 @@ def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> 
 def _check_programs(config: Config) -> None:
     """Raises a RunError where a split has no programs, for a run fails at its start."""
     setting, curriculum = config.setting(), config.curriculum
-    num_levels = learning_to_execute.num_levels(setting, curriculum)
+    num_levels = batches_lib.num_levels(setting, curriculum)
     try:
         for level in range(num_levels):
-            learning_to_execute.batch(setting, curriculum, level, 'train', config.seed, 0, 1)
+            batches_lib.batch(setting, curriculum, level, 'train', config.seed, 0, 1)
             if num_levels > 1:
                 next(_learning_to_execute_model.drawn(config, 'valid', 1, level))
         for split in ('valid', 'test'):
@@ -126,19 +127,19 @@ def _make_task(
 ) -> _update.Task:
     """Returns what the training loop needs."""
     setting, rows = config.setting(), _parallel.own_rows(config.batch_size)
-    num_levels = learning_to_execute.num_levels(setting, config.curriculum)
+    num_levels = batches_lib.num_levels(setting, config.curriculum)
 
     def loss(
-        params: chex.ArrayTree, batch: learning_to_execute.Batch, carry: tuple, keys: chex.Array
+        params: chex.ArrayTree, batch: batches_lib.Batch, carry: tuple, keys: chex.Array
     ) -> tuple:
         del keys  # nothing in the network is random
         value, sums = _learning_to_execute_model.loss(model, params, batch)
         return value, carry, sums
 
-    def batch(step: int, level: int) -> learning_to_execute.Batch:
+    def batch(step: int, level: int) -> batches_lib.Batch:
         what = setting, config.curriculum, level, 'train'
         which = config.seed, step, config.batch_size, config.uses_hints()
-        whole = learning_to_execute.batch(*what, *which)
+        whole = batches_lib.batch(*what, *which)
         order = by_length(whole.lengths[0], jax.device_count())[rows]
         return jax.tree.map(lambda x: x[:, order], whole)
 

@@ -45,7 +45,9 @@ from launch import (
     _update_benchmark,
 )
 from relational_rnn import losses
-from tasks import base, corpora, language_modeling, vocabulary
+from tasks import base
+from tasks.text import corpora, vocabulary
+from tasks.text import streams as streams_lib
 
 Config = _lm_config.Config
 PRESETS = _lm_config.PRESETS
@@ -162,7 +164,7 @@ def _benchmark(config: Config) -> dict[str, float]:
 def _make_task(
     config: Config,
     model: _language_model.Model,
-    streams: language_modeling.Streams,
+    streams: streams_lib.Streams,
     score: _language_model.Score,
     interrupts: _signals.Interrupts,
 ) -> _update.Task:
@@ -177,7 +179,7 @@ def _make_task(
         )
 
     def batch(step: int) -> base.Batch:
-        return language_modeling.window(streams.train, step, *sizes, own_rows, known)
+        return streams_lib.window(streams.train, step, *sizes, own_rows, known)
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         sizes = config.evaluation_batch, config.unroll_length
@@ -210,7 +212,7 @@ def _measure(
     run_dir: str,
     score: _language_model.Score,
     state: _update.Replicated,
-    streams: language_modeling.Streams,
+    streams: streams_lib.Streams,
     num_unrolled: int,
     interrupts: _signals.Interrupts,
 ) -> dict[str, Any]:
@@ -274,7 +276,7 @@ def _draw(config: Config, run_dir: str, evaluation: Mapping[str, Any]) -> str:
     return picture
 
 
-def _describe_corpus(config: Config, streams: language_modeling.Streams) -> None:
+def _describe_corpus(config: Config, streams: streams_lib.Streams) -> None:
     """Prints what is about to be trained on."""
     sizes = ' / '.join(f'{len(tokens):,}' for tokens in streams[1:4])
     known = len(streams.vocabulary)

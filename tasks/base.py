@@ -33,7 +33,7 @@ class Environment(Protocol):
 
     A state is a `NamedTuple` of arrays and holds the key of all randomness to come, so `step` is a
     function of state and action alone. After a step that is `last` a state may not be stepped on:
-    `tasks.gridworld.AutoReset` begins the next episode by itself.
+    `tasks.environments.grid.AutoReset` begins the next episode by itself.
     """
 
     num_actions: int  # actions are int32 in [0, num_actions)

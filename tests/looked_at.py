@@ -8,7 +8,7 @@ import numpy as np
 
 from launch import _checkpoint, _inspection, _lm_config, _lm_model, _run_directory, _supervised
 import relational_rnn
-from tasks import vocabulary
+from tasks.text import vocabulary
 
 WORDS = ['<eos>', 'the', '<unk>', *(f'word{i}' for i in range(20)), '</script>']
 ANSWERS = (('vector 3', 0.5), ('vector 5', 0.25), ('<b>', 0.0004))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasks import mini_pacman_levels as levels
-from tasks import mini_pacman_rules
+from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import rules as rules_lib
 from tests import mini_pacman_reference as reference
 
 DIRECTIONS = ('right', 'up', 'left', 'down', 'not right', 'not up')
@@ -25,7 +25,7 @@ def place(
     squares = [number(square) for square, _ in ghosts] + missing * [levels.NOWHERE]
     looks = [DIRECTIONS.index(look) for _, look in ghosts] + missing * [0]
     pills = [number(square) for square in (*pills, None, None)[: levels.NUM_PILLS]]
-    return mini_pacman_rules.State(
+    return rules_lib.State(
         plate,
         *(np.array(x, np.int32) for x in (plate.sum(), pills, number(pacman), squares, looks)),
         *(np.array(x, np.int32) for x in (power, level, timer, steps)),

@@ -16,7 +16,7 @@ import zipfile
 from array_record.python import array_record_module
 from tensorflow_datasets.core.download import checksums
 
-from tasks import tfds_builders, tfds_preparing
+from tasks.text.tfds import builders, preparing
 
 SHARDS = 2  # of a train split in tfrecord
 
@@ -91,13 +91,13 @@ PREPARE = {'gigaword': gigaword, 'lm1b': lm1b, 'pg19': pg19, 'wikitext103': wiki
 
 def prepare(name, data_dir, examples):
     """Prepares a data set of these examples by split, as array_record."""
-    builder = tfds_builders.BUILDERS[name](data_dir=str(data_dir))
+    builder = builders.BUILDERS[name](data_dir=str(data_dir))
     generators = {
         split: ((number << 104, example) for number, example in enumerate(rows))
         for split, rows in examples.items()
     }
     builder._split_generators = lambda dl_manager: generators
-    tfds_preparing._generate(builder, pathlib.Path(data_dir, 'downloads'))
+    preparing._generate(builder, pathlib.Path(data_dir, 'downloads'))
     return data_dir
 
 

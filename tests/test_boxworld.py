@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import boxworld, boxworld_levels, gridworld
+from tasks.environments import grid as grid_lib
+from tasks.environments.boxworld import boxworld, boxworld_levels
 from tests import boxworld_reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -337,7 +338,7 @@ def test_episodes_follow_each_other_on_levels_of_a_pool():
     pool = draw(world, 6, seed=8)
 
     def roll(pool, keys, actions):
-        chain = gridworld.AutoReset(world, world.begin(pool))
+        chain = grid_lib.AutoReset(world, world.begin(pool))
         state, _ = jax.vmap(chain.reset)(keys)
         return jax.lax.scan(jax.vmap(chain.step), state, actions)[1]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import boxworld_levels
+from tasks.environments.boxworld import boxworld_levels
 from tests import boxworld_reference
 
 PAPER = boxworld_levels.Setting()

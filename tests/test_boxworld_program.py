@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from launch import _boxworld_config, _cli, _errors, _plots, _reinforcement_run, _report, boxworld
-from tasks import boxworld as world
+from tasks.environments.boxworld import boxworld as world
 from tests import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_once')

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tasks import build_once
+from tasks.text import build_once
 
 # Makes the folder that it is given, says so, and goes on until its input is closed.
 MAKER = """

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from tasks import base, corpora, tfds_builders
+from tasks import base
+from tasks.text import corpora
+from tasks.text.tfds import builders
 from tests import prepared_corpora
 from tests.text_folders import read, words_of
 
@@ -164,7 +166,7 @@ class TestTfds:
             train, valid = (words_of(corpus, split)[1::3] for split in ('train', 'valid'))
             assert (len(train), len(valid)) == (100 - wanted, wanted)
             assert sorted(train + valid, key=int) == [str(i) for i in range(100)]
-            monkeypatch.setattr(tfds_builders.Lm1b, 'num_valid', 4)
+            monkeypatch.setattr(builders.Lm1b, 'num_valid', 4)
 
     def test_books_are_read_as_in_folders(self, tmp_path):
         book = prepared_corpora.book(11)
@@ -185,7 +187,7 @@ class TestTfds:
 
 
 def test_importing_starts_no_tfds():
-    code = 'import sys, tasks.corpora; print("tensorflow_datasets" in sys.modules)'
+    code = 'import sys, tasks.text.corpora; print("tensorflow_datasets" in sys.modules)'
     command = [sys.executable, '-c', code]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == 'False\n'
@@ -194,7 +196,7 @@ def test_importing_starts_no_tfds():
 def test_what_has_a_default_vocabulary_is_a_corpus():
     assert set(corpora.DEFAULT_VOCAB_SIZES) <= set(corpora.NAMES)
     assert corpora.DEFAULT_VOCAB_SIZES['pydoc'] == 10_000
-    assert set(corpora.TFDS_NAMES) == set(tfds_builders.BUILDERS)
+    assert set(corpora.TFDS_NAMES) == set(builders.BUILDERS)
 
 
 class TestErrors:

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import boxworld, gridworld, mini_pacman
+from tasks.environments import grid
+from tasks.environments.boxworld import boxworld
+from tasks.environments.mini_pacman import mini_pacman
 from tests import tiny_worlds
 
 dm_env = pytest.importorskip('dm_env')
 specs = pytest.importorskip('dm_env.specs')
 test_utils = pytest.importorskip('dm_env.test_utils')
-dm_environment = pytest.importorskip('tasks.dm_environment')
+dm_environment = pytest.importorskip('tasks.environments.dm_environment')
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 
@@ -64,7 +66,7 @@ def test_a_tree_of_observations_is_a_tree_of_specs():
 @pytest.mark.parametrize('world', [BOXWORLD, PACMAN, tiny_worlds.Corridor()])
 def test_it_is_a_chain_of_episodes_step_by_step(world):
     env = dm_environment.DmEnvironment(world, seed=7)
-    chain = gridworld.AutoReset(world)
+    chain = grid.AutoReset(world)
     step = jax.jit(chain.step)
     bare = jax.jit(world.step)
     where, seen = jax.jit(chain.reset)(jax.random.key(7))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from launch import _environment_benchmark as benchmark
-from tasks import boxworld, gridworld
+from tasks.environments import grid as grid_lib
+from tasks.environments.boxworld import boxworld
 from tests import tiny_worlds
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -46,7 +47,7 @@ def play_by_loop(chain, carry, key, number):
 def test_a_call_plays_every_environment_step_by_step(world):
     levels = benchmark._draw(world, jax.random.key(1))
     begin = world.environment.begin(levels) if world.num_levels else None
-    chain = gridworld.AutoReset(world.environment, begin)
+    chain = grid_lib.AutoReset(world.environment, begin)
     carry = benchmark._begin(world, SIZE, levels, jax.random.key(2))
     play = jax.jit(benchmark._play, static_argnums=(0, 1))
     for number in (1, 2):

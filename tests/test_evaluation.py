@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from launch import _errors, _evaluation, _report
-from tasks import base, language_modeling, ngrams, vocabulary
+from tasks import base
+from tasks.text import ngrams, vocabulary
+from tasks.text import streams as streams_lib
 
 # Ids by rank: one word of each side of each boundary, and two that were never seen in train.
 COUNTS = (30_000, 10_001, 10_000, 1_000, 999, 7, 0, 0)
@@ -72,7 +74,7 @@ class _Score:
 
 def _streams():
     splits = [_text(size, seed)[0] for seed, size in enumerate((4001, 703, 911))]
-    return language_modeling.Streams(WORDS, *splits, key='c0ffee')
+    return streams_lib.Streams(WORDS, *splits, key='c0ffee')
 
 
 def _evaluate(score, streams, num_unrolled, check=lambda: None):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import base, gridworld
+from tasks import base
+from tasks.environments import grid
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 
@@ -61,7 +62,7 @@ def window_by_loop(picture, position, size, fill):
 @pytest.mark.parametrize('size', [1, 3, 5, 9])
 def test_a_viewport_is_that_of_a_loop(size, dtype):
     picture = np.random.default_rng(0).integers(1, 200, (4, 6, 2)).astype(dtype)
-    window = jax.jit(gridworld.viewport, static_argnums=2)
+    window = jax.jit(grid.viewport, static_argnums=2)
     for fill in (7, np.array([7, 9], dtype)):
         for position in np.ndindex(4, 6):
             found = window(picture, np.array(position), size, fill)
@@ -73,7 +74,7 @@ def test_a_viewport_is_that_of_a_loop(size, dtype):
 @pytest.mark.parametrize('size', [0, -1, 2, 4])
 def test_viewports_without_a_middle_are_refused(size):
     with pytest.raises(ValueError, match=f'wanted an odd size of 1 or more, got {size}'):
-        gridworld.viewport(np.zeros((4, 6, 2)), np.array([1, 1]), size, 0)
+        grid.viewport(np.zeros((4, 6, 2)), np.array([1, 1]), size, 0)
 
 
 def roll(chain, keys, actions):
@@ -88,7 +89,7 @@ def roll(chain, keys, actions):
 
 
 def test_the_last_step_of_an_episode_shows_the_first_observation_of_the_next():
-    chain = gridworld.AutoReset(Counting())
+    chain = grid.AutoReset(Counting())
     keys = jax.random.split(jax.random.key(1), 3)
     actions = jnp.array([[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
     (_, first), (states, steps) = jax.jit(lambda *x: roll(chain, *x))(keys, actions)
@@ -121,7 +122,7 @@ def test_an_episode_begins_with_what_begin_says():
         state = Count(key, jnp.int32(-5), jnp.int32(0))
         return state, world.see(state, 0, False, jnp.array(False))
 
-    chain = gridworld.AutoReset(world, begin)
+    chain = grid.AutoReset(world, begin)
     state, seen = chain.reset(jax.random.key(0))
     assert seen.observation.tolist() == [-5, 0]
     step = jax.jit(chain.step)
@@ -133,7 +134,7 @@ def test_an_episode_begins_with_what_begin_says():
 
 
 def test_a_batch_is_its_rows_one_by_one():
-    chain = gridworld.AutoReset(Counting())
+    chain = grid.AutoReset(Counting())
     keys = jax.random.split(jax.random.key(2), 4)
     actions = jax.random.randint(jax.random.key(3), (12, 4), 0, 2)
     run = jax.jit(lambda *x: roll(chain, *x))
@@ -150,7 +151,7 @@ def test_a_batch_is_its_rows_one_by_one():
 
 def test_the_rest_of_the_protocol_is_the_environments():
     world = Counting()
-    chain = gridworld.AutoReset(world)
+    chain = grid.AutoReset(world)
     assert (chain.num_actions, chain.action_names) == (2, ('go', 'end'))
     assert chain.observation_spec == world.observation_spec
     state, _ = chain.reset(jax.random.key(0))

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import boxworld, mini_pacman
+from tasks.environments.boxworld import boxworld
+from tasks.environments.mini_pacman import mini_pacman
 from tests import tiny_worlds
 
 gymnasium = pytest.importorskip('gymnasium')
 env_checker = pytest.importorskip('gymnasium.utils.env_checker')
-gymnasium_env = pytest.importorskip('tasks.gymnasium_env')
+gymnasium_env = pytest.importorskip('tasks.environments.gymnasium_env')
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 

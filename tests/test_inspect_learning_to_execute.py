@@ -15,7 +15,7 @@ from launch import (
     _run_directory,
     _supervised,
 )
-from tasks import learning_to_execute, programs
+from tasks.learning_to_execute import batches, programs
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 CONFIG = _learning_to_execute_config.Config(
@@ -99,7 +99,7 @@ def _logits(run, text, num_steps, decoding='non_autoregressive'):
     """Returns what the network itself answers to a program without padding."""
     ids = np.array([[programs.CHARACTERS.index(character)] for character in text], np.int32)
     nothing = np.zeros((num_steps, 1), np.int32)
-    batch = learning_to_execute.Batch(ids, np.array([[len(text)]], np.int32), nothing, nothing)
+    batch = batches.Batch(ids, np.array([[len(text)]], np.int32), nothing, nothing)
     return _learning_to_execute_model.answer(*run[1:], batch)[:, 0]
 
 

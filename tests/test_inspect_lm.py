@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from launch import _errors, _inspect_lm, _inspection, _lm_model
-from tasks import vocabulary
+from tasks.text import vocabulary
 from tests import looked_at
 
 pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from launch import _errors, _language_model, _signals
-from tasks import vocabulary
+from tasks.text import vocabulary
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 WORDS = vocabulary.Vocabulary(

@@ -8,7 +8,9 @@ import chex
 import numpy as np
 import pytest
 
-from tasks import base, corpora, language_modeling, progress_bar, vocabulary
+from tasks import base
+from tasks.text import corpora, progress_bar, vocabulary
+from tasks.text import streams as streams_lib
 
 SIZES = [(2, 3, 9), (3, 4, 50), (5, 2, 53), (1, 7, 30)]  # batch_size, num_steps, tokens
 ALL_FILES = ['manifest.json', 'vocabulary.txt', 'train.bin', 'test.bin']
@@ -34,20 +36,18 @@ CORPUS = text_corpus({'train': 'a b a <eos> a c <eos>', 'valid': 'b d <eos>', 't
 class TestWindow:
     def test_the_example_of_the_documentation(self):
         tokens = np.arange(9)
-        first, second = (language_modeling.window(tokens, i, 2, 2) for i in range(2))
+        first, second = (streams_lib.window(tokens, i, 2, 2) for i in range(2))
         np.testing.assert_array_equal(first.inputs, [[0, 4], [1, 5]])
         np.testing.assert_array_equal(first.targets, [[1, 5], [2, 6]])
         np.testing.assert_array_equal(second.inputs, [[2, 6], [3, 7]])
         np.testing.assert_array_equal(second.targets, [[3, 7], [4, 8]])
-        assert language_modeling.epoch(9, 2, 2) == (2, 0)
+        assert streams_lib.epoch(9, 2, 2) == (2, 0)
 
     @pytest.mark.parametrize(('batch_size', 'num_steps', 'num_tokens'), SIZES)
     def test_each_stream_is_a_part_of_the_text_read_once(self, batch_size, num_steps, num_tokens):
         tokens = np.arange(num_tokens, dtype=np.uint16) + 7
-        num_windows, num_dropped = language_modeling.epoch(num_tokens, batch_size, num_steps)
-        batches = [
-            language_modeling.window(tokens, i, batch_size, num_steps) for i in range(num_windows)
-        ]
+        num_windows, num_dropped = streams_lib.epoch(num_tokens, batch_size, num_steps)
+        batches = [streams_lib.window(tokens, i, batch_size, num_steps) for i in range(num_windows)]
         inputs = np.concatenate([batch.inputs for batch in batches])
         targets = np.concatenate([batch.targets for batch in batches])
         length = (num_tokens - 1) // batch_size
@@ -60,18 +60,18 @@ class TestWindow:
 
     def test_training_wraps_round_and_resets_the_state_there_only(self):
         tokens = np.random.default_rng(0).integers(0, 11, 50)
-        num_windows = language_modeling.epoch(50, 3, 4).num_windows
+        num_windows = streams_lib.epoch(50, 3, 4).num_windows
         assert num_windows == 4
         for index in range(10):
-            batch = language_modeling.window(tokens, index, 3, 4)
-            again = language_modeling.window(tokens, index % num_windows, 3, 4)
+            batch = streams_lib.window(tokens, index, 3, 4)
+            again = streams_lib.window(tokens, index % num_windows, 3, 4)
             chex.assert_trees_all_equal(batch, again)
             resets = np.zeros((4, 3), bool)
             resets[0] = index in (0, 4, 8)
             np.testing.assert_array_equal(batch.resets, resets)
 
     def test_types_and_weights(self):
-        batch = language_modeling.window(np.arange(50, dtype=np.uint16), 1, 3, 4)
+        batch = streams_lib.window(np.arange(50, dtype=np.uint16), 1, 3, 4)
         assert [type(leaf) for leaf in batch] == 4 * [np.ndarray]
         assert [leaf.dtype for leaf in batch] == [np.int32, np.int32, np.float32, bool]
         chex.assert_shape(batch, (4, 3))
@@ -80,8 +80,8 @@ class TestWindow:
     @pytest.mark.parametrize('streams', [slice(0, 2), slice(2, 3), slice(3, 5)])
     def test_a_process_reads_its_own_streams(self, streams):
         tokens = np.random.default_rng(1).integers(0, 11, 90)
-        whole = language_modeling.window(tokens, 2, 5, 4)
-        part = language_modeling.window(tokens, 2, 5, 4, streams)
+        whole = streams_lib.window(tokens, 2, 5, 4)
+        part = streams_lib.window(tokens, 2, 5, 4, streams)
         chex.assert_trees_all_equal(part, base.Batch(*(leaf[:, streams] for leaf in whole)))
 
     def test_nothing_is_read_but_these_streams(self):
@@ -100,38 +100,38 @@ class TestWindow:
                 return self.tokens[places]
 
         recorder = Recorder(np.random.default_rng(3).integers(0, 11, 91))  # 5 streams of 18 words
-        language_modeling.window(recorder, 2, 5, 4, slice(2, 4), vocab_size=11)
+        streams_lib.window(recorder, 2, 5, 4, slice(2, 4), vocab_size=11)
         assert recorder.places == {*range(36 + 8, 36 + 13), *range(54 + 8, 54 + 13)}
 
     def test_far_windows_cost_no_more_memory_or_precision(self):
         tokens = np.random.default_rng(2).integers(0, 11, 50)
-        far = language_modeling.window(tokens, 4 * 10**15 + 3, 3, 4)
-        chex.assert_trees_all_equal(far, language_modeling.window(tokens, 3, 3, 4))
+        far = streams_lib.window(tokens, 4 * 10**15 + 3, 3, 4)
+        chex.assert_trees_all_equal(far, streams_lib.window(tokens, 3, 3, 4))
 
     def test_a_short_text_is_refused_with_the_numbers(self):
         message = 'it has 12 tokens, batch_size 3 x num_steps 4 need 13;'
         with pytest.raises(base.DataError, match=message):
-            language_modeling.window(np.arange(12), 0, 3, 4)
-        assert language_modeling.epoch(13, 3, 4) == (1, 0)
+            streams_lib.window(np.arange(12), 0, 3, 4)
+        assert streams_lib.epoch(13, 3, 4) == (1, 0)
 
     def test_ids_of_another_vocabulary_are_refused(self):
         tokens = np.arange(50)
-        language_modeling.window(tokens, 3, 3, 4, vocab_size=50)
+        streams_lib.window(tokens, 3, 3, 4, vocab_size=50)
         with pytest.raises(base.DataError, match=r'word ids from 12 to 48 .* has 48 words'):
-            language_modeling.window(tokens, 3, 3, 4, vocab_size=48)
+            streams_lib.window(tokens, 3, 3, 4, vocab_size=48)
         with pytest.raises(base.DataError, match='word ids from -1'):
-            language_modeling.window(tokens - 13, 3, 3, 4, vocab_size=48)
+            streams_lib.window(tokens - 13, 3, 3, 4, vocab_size=48)
 
     @pytest.mark.parametrize('sizes', [(0, 4), (3, 0), (-1, 4)])
     def test_sizes_must_be_positive(self, sizes):
         with pytest.raises(ValueError, match=f'>= 1: got {sizes[0]} and {sizes[1]}'):
-            language_modeling.window(np.arange(50), 0, *sizes)
+            streams_lib.window(np.arange(50), 0, *sizes)
         with pytest.raises(ValueError, match=f'>= 1: got {sizes[0]} and {sizes[1]}'):
-            next(language_modeling.evaluation_windows(np.arange(50), 0, *sizes))
+            next(streams_lib.evaluation_windows(np.arange(50), 0, *sizes))
 
     def test_the_index_must_not_be_negative(self):
         with pytest.raises(ValueError, match='got -1'):
-            language_modeling.window(np.arange(50), -1, 3, 4)
+            streams_lib.window(np.arange(50), -1, 3, 4)
 
 
 class TestEvaluationWindows:
@@ -142,7 +142,7 @@ class TestEvaluationWindows:
         self, batch_size, num_steps, num_tokens
     ):
         tokens = np.arange(num_tokens, dtype=np.uint16) + 1
-        batches = list(language_modeling.evaluation_windows(tokens, 0, batch_size, num_steps))
+        batches = list(streams_lib.evaluation_windows(tokens, 0, batch_size, num_steps))
         chex.assert_shape([leaf for batch in batches for leaf in batch], (num_steps, batch_size))
         whole = base.Batch(*(np.concatenate(leaves) for leaves in zip(*batches, strict=True)))
         real = whole.weights.T == 1
@@ -157,7 +157,7 @@ class TestEvaluationWindows:
 
     def test_two_streams_by_hand(self):
         tokens = np.array([5, 6, 7, 8, 9])
-        first, second = language_modeling.evaluation_windows(tokens, 3, 2, 2)
+        first, second = streams_lib.evaluation_windows(tokens, 3, 2, 2)
         np.testing.assert_array_equal(first.inputs, [[3, 7], [5, 8]])
         np.testing.assert_array_equal(first.targets, [[5, 8], [6, 9]])
         np.testing.assert_array_equal(first.weights, [[1, 1], [1, 1]])
@@ -166,12 +166,12 @@ class TestEvaluationWindows:
         np.testing.assert_array_equal(second.weights, [[1, 0], [0, 0]])
 
     def test_types_are_those_of_training(self):
-        batch = next(language_modeling.evaluation_windows(np.arange(9, dtype=np.uint16), 0, 2, 3))
+        batch = next(streams_lib.evaluation_windows(np.arange(9, dtype=np.uint16), 0, 2, 3))
         assert [leaf.dtype for leaf in batch] == [np.int32, np.int32, np.float32, bool]
 
     def test_ids_of_another_vocabulary_are_refused(self):
         with pytest.raises(base.DataError, match='has 5 words'):
-            next(language_modeling.evaluation_windows(np.arange(6), 0, 2, 3, vocab_size=5))
+            next(streams_lib.evaluation_windows(np.arange(6), 0, 2, 3, vocab_size=5))
 
 
 class TestPrepare:
@@ -186,18 +186,18 @@ class TestPrepare:
         return sorted(path.name for path in folder.rglob('*'))
 
     def test_a_corpus_is_encoded_into_memory_mapped_files(self, tmp_path):
-        streams = language_modeling.prepare(CORPUS, tmp_path / 'new' / 'cache')
+        streams = streams_lib.prepare(CORPUS, tmp_path / 'new' / 'cache')
         self.check(streams)
         assert isinstance(streams.train, np.memmap)
         assert streams.train.dtype == np.uint16
         assert not streams.train.flags.writeable
 
     def test_a_second_time_nothing_is_read_or_written(self, tmp_path):
-        first = language_modeling.prepare(CORPUS, tmp_path)
+        first = streams_lib.prepare(CORPUS, tmp_path)
         times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
         shown = io.StringIO()
         unreadable = corpora.Corpus('toy', 'f', lambda split: pytest.fail('was read'))
-        second = language_modeling.prepare(unreadable, tmp_path, progress=shown)
+        second = streams_lib.prepare(unreadable, tmp_path, progress=shown)
         self.check(second)
         assert second.key == first.key
         assert not shown.getvalue()
@@ -206,20 +206,20 @@ class TestPrepare:
     def test_other_sources_and_options_have_other_caches(self, tmp_path):
         other = text_corpus(dict.fromkeys(corpora.SPLITS, 'x y z'), 'g')
         streams = [
-            language_modeling.prepare(CORPUS, tmp_path),
-            language_modeling.prepare(CORPUS, tmp_path, vocab_size=3),
-            language_modeling.prepare(other, tmp_path),
+            streams_lib.prepare(CORPUS, tmp_path),
+            streams_lib.prepare(CORPUS, tmp_path, vocab_size=3),
+            streams_lib.prepare(other, tmp_path),
         ]
         assert len({one.key for one in streams}) == 3
         assert streams[1].vocabulary.words == ('a', '<eos>', '<unk>')
         assert streams[2].vocabulary.words == ('x', 'y', 'z', '<eos>', '<unk>')
-        assert language_modeling.prepare(CORPUS, tmp_path, vocab_size=0).key == streams[0].key
+        assert streams_lib.prepare(CORPUS, tmp_path, vocab_size=0).key == streams[0].key
 
     @pytest.mark.parametrize(('size', 'dtype'), [(1 << 16, np.uint16), (65537, np.int32)])
     def test_ids_are_stored_in_two_bytes_where_they_fit(self, tmp_path, size, dtype):
         words = ' '.join(f'w{i}' for i in range(size - 2))
         corpus = text_corpus({'train': words, 'valid': 'new', 'test': 'new'})
-        streams = language_modeling.prepare(corpus, tmp_path)
+        streams = streams_lib.prepare(corpus, tmp_path)
         assert len(streams.vocabulary) == size
         assert streams.train.dtype == dtype
         assert streams.vocabulary.decode(streams.train) == words.split()
@@ -233,7 +233,7 @@ class TestPrepare:
         ],
     )
     def test_a_damaged_cache_is_made_anew_with_a_notice(self, tmp_path, name, harm):
-        language_modeling.prepare(CORPUS, tmp_path)
+        streams_lib.prepare(CORPUS, tmp_path)
         (path,) = tmp_path.rglob(name)
         whole = self.names(tmp_path)
         content = path.read_bytes()
@@ -249,7 +249,7 @@ class TestPrepare:
         if harm == 'delete':
             path.unlink()
         shown = io.StringIO()
-        self.check(language_modeling.prepare(CORPUS, tmp_path, progress=shown))
+        self.check(streams_lib.prepare(CORPUS, tmp_path, progress=shown))
         (line,) = shown.getvalue().splitlines()
         assert 'is damaged (' in line
         assert self.names(tmp_path) == whole
@@ -262,16 +262,16 @@ class TestPrepare:
             return CORPUS.blocks(split)
 
         with pytest.raises(base.DataError, match='the disk burns'):
-            language_modeling.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
+            streams_lib.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
         assert self.names(tmp_path) == []
-        self.check(language_modeling.prepare(CORPUS, tmp_path))
+        self.check(streams_lib.prepare(CORPUS, tmp_path))
 
     def test_of_two_preparations_at_once_one_waits_and_opens_what_the_other_made(self, tmp_path):
         shown, others = io.StringIO(), []
         waiting, unreadable = threading.Event(), corpora.Corpus('toy', 'f', pytest.fail)
 
         def wait_for_it():
-            others.append(language_modeling.prepare(unreadable, tmp_path, None, shown, waiting.set))
+            others.append(streams_lib.prepare(unreadable, tmp_path, None, shown, waiting.set))
 
         thread = threading.Thread(target=wait_for_it)
 
@@ -281,7 +281,7 @@ class TestPrepare:
                 assert waiting.wait(60)
             return CORPUS.blocks(split)
 
-        first = language_modeling.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
+        first = streams_lib.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
         thread.join()
         self.check(first)
         self.check(others[0])
@@ -303,10 +303,10 @@ class TestPrepare:
                 raise InterruptedByUserError
 
         with pytest.raises(InterruptedByUserError):
-            language_modeling.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path, check=check)
+            streams_lib.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path, check=check)
         assert len(read) == num_blocks
         assert self.names(tmp_path) == []
-        self.check(language_modeling.prepare(CORPUS, tmp_path))
+        self.check(streams_lib.prepare(CORPUS, tmp_path))
 
     def test_after_a_kill_preparation_begins_cleanly(self, tmp_path):
         code = (
@@ -320,21 +320,21 @@ class TestPrepare:
         done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=False)
         assert done.returncode == -9
         assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
-        self.check(language_modeling.prepare(CORPUS, tmp_path))
+        self.check(streams_lib.prepare(CORPUS, tmp_path))
         assert len(list(tmp_path.iterdir())) == 1
 
     def test_many_types_are_spilled_and_the_streams_stay_the_same(self, tmp_path, monkeypatch):
         splits = {'train': ' '.join(f'w{i * i % 101}' for i in range(500)), 'valid': 'w1 w2'}
         corpus = text_corpus({**splits, 'test': 'w4 v'})
-        plain = language_modeling.prepare(corpus, tmp_path / 'plain', 20)
+        plain = streams_lib.prepare(corpus, tmp_path / 'plain', 20)
         monkeypatch.setattr(vocabulary, 'MAX_TYPES', 7)
         left = []
         monkeypatch.setattr(  # the room that the counts took is free when it is asked for
-            language_modeling,
+            streams_lib,
             '_check_space',
             lambda folder, *_: left.extend(path.name for path in folder.parent.iterdir()),
         )
-        spilled = language_modeling.prepare(corpus, tmp_path / 'spilled', 20)
+        spilled = streams_lib.prepare(corpus, tmp_path / 'spilled', 20)
         assert left == ['whole']
         for path in plain.train.filename.parent.iterdir():
             other = spilled.train.filename.parent / path.name
@@ -342,25 +342,25 @@ class TestPrepare:
         assert len(self.names(tmp_path / 'spilled')) == 1 + 5
 
     def test_a_disk_without_room_is_named_before_anything_is_encoded(self, tmp_path, monkeypatch):
-        usage = language_modeling.shutil.disk_usage(tmp_path)._replace(free=13)
-        monkeypatch.setattr(language_modeling.shutil, 'disk_usage', lambda path: usage)
-        monkeypatch.setattr(language_modeling, '_encode', lambda *a: pytest.fail('was encoded'))
+        usage = streams_lib.shutil.disk_usage(tmp_path)._replace(free=13)
+        monkeypatch.setattr(streams_lib.shutil, 'disk_usage', lambda path: usage)
+        monkeypatch.setattr(streams_lib, '_encode', lambda *a: pytest.fail('was encoded'))
         message = f'{tmp_path} has 0 MB free, toy takes 0 MB there: make room'
         with pytest.raises(base.DataError, match=message):  # 7 words of 2 bytes
-            language_modeling.prepare(CORPUS, tmp_path)
+            streams_lib.prepare(CORPUS, tmp_path)
         assert self.names(tmp_path) == []
 
     @pytest.mark.parametrize('split', corpora.SPLITS)
     def test_a_split_without_words_is_refused(self, tmp_path, split):
         splits = dict.fromkeys(corpora.SPLITS, 'a <eos>') | {split: '<eos> <eos> <eos>'}
         with pytest.raises(base.DataError, match=f'the {split} split of toy holds no words'):
-            language_modeling.prepare(text_corpus(splits), tmp_path)
+            streams_lib.prepare(text_corpus(splits), tmp_path)
         assert self.names(tmp_path) == []
 
     def prepare_shown(self, folder, num_bytes, monkeypatch):
         monkeypatch.setattr(progress_bar, '_LINE_EVERY', 0.0)
         corpus, shown = corpora.Corpus('toy', 'f', CORPUS.blocks, num_bytes), io.StringIO()
-        language_modeling.prepare(corpus, folder, progress=shown)
+        streams_lib.prepare(corpus, folder, progress=shown)
         return [line.split('  ')[0] for line in shown.getvalue().splitlines()]
 
     def test_progress_counts_words_of_those_that_were_counted(self, tmp_path, monkeypatch):
@@ -385,24 +385,24 @@ class TestPrepare:
 
     def test_a_small_corpus_is_prepared_quietly(self, tmp_path):
         shown = io.StringIO()
-        language_modeling.prepare(CORPUS, tmp_path, progress=shown)
+        streams_lib.prepare(CORPUS, tmp_path, progress=shown)
         assert shown.getvalue() == ''
 
     def test_a_cache_that_cannot_be_written_is_named(self, tmp_path):
         (tmp_path / 'file').write_text('in the way')
         with pytest.raises(base.DataError, match=r'cannot prepare toy in .*file') as caught:
-            language_modeling.prepare(CORPUS, tmp_path / 'file')
+            streams_lib.prepare(CORPUS, tmp_path / 'file')
         assert '\n' not in str(caught.value)
 
     def test_a_limit_without_room_for_words_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match='vocab_size'):
-            language_modeling.prepare(CORPUS, tmp_path, vocab_size=2)
+            streams_lib.prepare(CORPUS, tmp_path, vocab_size=2)
 
     def test_files_become_streams(self, tmp_path):
         for split in corpora.SPLITS:
             (tmp_path / f'{split}.txt').write_text(f'{split} a b\n\na b {split}\n')
         corpus = corpora.load('text', tmp_path)
-        streams = language_modeling.prepare(corpus, tmp_path / 'cache', vocab_size=4)
+        streams = streams_lib.prepare(corpus, tmp_path / 'cache', vocab_size=4)
         assert streams.vocabulary.words == ('<eos>', '<unk>', 'a', 'b')
         np.testing.assert_array_equal(streams.test, [1, 2, 3, 0, 0, 2, 3, 1, 0])
         np.testing.assert_array_equal(streams.vocabulary.counts, [3, 2, 2, 2])

@@ -17,7 +17,7 @@ from launch import (
     _signals,
     learning_to_execute,
 )
-from tasks import learning_to_execute as batches
+from tasks.learning_to_execute import batches
 from tests import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')

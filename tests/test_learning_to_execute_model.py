@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from launch import _learning_to_execute_config, _learning_to_execute_model
-from tasks import learning_to_execute, programs
+from tasks.learning_to_execute import batches as batches_lib
+from tasks.learning_to_execute import programs
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 B, V = 7, _learning_to_execute_model.NUM_CLASSES
@@ -27,7 +28,7 @@ CONFIG = _learning_to_execute_config.Config(
 
 @pytest.fixture(scope='module')
 def batch():
-    return learning_to_execute.batch(CONFIG.setting(), 'mix', 0, 'train', 3, 5, B)
+    return batches_lib.batch(CONFIG.setting(), 'mix', 0, 'train', 3, 5, B)
 
 
 def _make(seed=0, **changes):
@@ -70,7 +71,7 @@ def _fixed(answers):
 
 def test_measures_are_those_that_can_be_counted_by_hand():
     """Answers 12, 3 and 45, padded; said are 12, 3 and 44, and something behind the end of 3."""
-    batch = learning_to_execute.Batch(
+    batch = batches_lib.Batch(
         np.ones((4, 4), np.int32),
         np.full((1, 4), 4, np.int32),
         np.array([[1, 3, 4, 7], [2, 0, 5, 0]], np.int32),
@@ -156,7 +157,7 @@ def test_programs_are_of_the_full_difficulty_or_of_a_level():
 @pytest.fixture(scope='module')
 def hinted_batch():
     what = CONFIG.setting(), 'mix', 0, 'train', 3, 5, B
-    return learning_to_execute.batch(*what, hints=True)
+    return batches_lib.batch(*what, hints=True)
 
 
 @pytest.mark.parametrize('shared_core', [True, False])

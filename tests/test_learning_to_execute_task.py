@@ -6,13 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from tasks import learning_to_execute, programs
+from tasks.learning_to_execute import batches, programs
 
 SETTING = programs.Setting('addition', 3, 4)
 
 
 def make(setting=SETTING, curriculum='mix', level=0, split='train', seed=5, step=7, batch_size=50):
-    return learning_to_execute.batch(setting, curriculum, level, split, seed, step, batch_size)
+    return batches.batch(setting, curriculum, level, split, seed, step, batch_size)
 
 
 def texts_of(batch):
@@ -31,7 +31,7 @@ def difficulties_of(batch):
 
 
 @pytest.mark.parametrize('dialect', programs.DIALECTS)
-@pytest.mark.parametrize('curriculum', learning_to_execute.CURRICULA)
+@pytest.mark.parametrize('curriculum', batches.CURRICULA)
 def test_a_batch_is_time_major_and_of_the_settings_shape(curriculum, dialect):
     setting = programs.Setting('program', 2, 3, dialect)
     batch = make(setting, curriculum, batch_size=9)
@@ -95,7 +95,7 @@ def test_a_batch_does_not_repeat_itself():
     assert len(set(texts_of(batch))) == 3000
 
 
-@pytest.mark.parametrize('curriculum', learning_to_execute.CURRICULA)
+@pytest.mark.parametrize('curriculum', batches.CURRICULA)
 @pytest.mark.parametrize('split', programs.SPLITS)
 def test_all_programs_are_of_the_split(split, curriculum):
     batch = make(split=split, curriculum=curriculum, level=0, batch_size=700)
@@ -113,18 +113,18 @@ def test_splits_share_no_program_even_where_there_are_few():
 
 
 def test_levels_walk_the_lengths_and_then_the_nestings():
-    assert learning_to_execute.num_levels(SETTING, 'naive') == 12
-    assert learning_to_execute.num_levels(SETTING, 'combined') == 12
-    assert learning_to_execute.num_levels(SETTING, 'mix') == 1
-    assert learning_to_execute.num_levels(SETTING, 'baseline') == 1
-    walked = [learning_to_execute.difficulty(SETTING, level) for level in range(12)]
+    assert batches.num_levels(SETTING, 'naive') == 12
+    assert batches.num_levels(SETTING, 'combined') == 12
+    assert batches.num_levels(SETTING, 'mix') == 1
+    assert batches.num_levels(SETTING, 'baseline') == 1
+    walked = [batches.difficulty(SETTING, level) for level in range(12)]
     assert walked == [(nesting, length) for nesting in (1, 2, 3) for length in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize('level', [0, 3, 4, 11])
 def test_naive_is_at_its_level_alone(level):
     batch = make(curriculum='naive', level=level)
-    assert set(difficulties_of(batch)) == {learning_to_execute.difficulty(SETTING, level)}
+    assert set(difficulties_of(batch)) == {batches.difficulty(SETTING, level)}
 
 
 def test_baseline_is_the_hardest():
@@ -153,7 +153,7 @@ def test_combined_mixes_a_fifth():
 
 def test_memorization_has_a_level_for_each_length():
     setting = programs.Setting('copy', 1, 30)
-    assert learning_to_execute.num_levels(setting, 'naive') == 30
+    assert batches.num_levels(setting, 'naive') == 30
     batch = make(setting, 'naive', level=11)
     assert set(batch.lengths[0].tolist()) == {12}
 
@@ -184,12 +184,12 @@ def test_bad_arguments_are_refused(arguments, message):
 
 def test_an_unknown_curriculum_has_no_levels():
     with pytest.raises(ValueError, match=r"wanted a curriculum of .*got 'blend'"):
-        learning_to_execute.num_levels(SETTING, 'blend')
+        batches.num_levels(SETTING, 'blend')
 
 
 def test_hints_say_where_operations_end():
     setting = programs.Setting('addition', 3, 2)
-    batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 60, hints=True)
+    batch = batches.batch(setting, 'mix', 0, 'train', 3, 4, 60, hints=True)
     for row, text in enumerate(texts_of(batch)):
         ends = [*(place for place, character in enumerate(text) if character == ')'), len(text) - 1]
         ends = [text.index('+'), *ends]  # the first number's is told behind it
@@ -265,11 +265,11 @@ def _told_by_text(text):
 )
 def test_hints_tell_what_is_done_on_paper(task, names, parts):
     setting = programs.Setting(task, 3, 3)
-    assert learning_to_execute.operands_of(setting) == names
-    sizes = learning_to_execute.fact_sizes(setting)
+    assert batches.operands_of(setting) == names
+    sizes = batches.fact_sizes(setting)
     assert sizes == (len(setting.operations) + 2, 11, 3)
     kinds = (*setting.operations, 'comparison', 'first')
-    batch = learning_to_execute.batch(setting, 'mix', 0, 'train', 3, 4, 120, hints=True)
+    batch = batches.batch(setting, 'mix', 0, 'train', 3, 4, 120, hints=True)
     hints = batch.hints
     assert hints.steps.shape == (1 + 3 * parts, 120)
     for row, text in enumerate(texts_of(batch)):
@@ -295,7 +295,7 @@ def test_hints_tell_what_is_done_on_paper(task, names, parts):
 def test_operands_that_are_not_taken_tell_nothing():
     """What a network is told of them in training is as random as what it reads in tests."""
     setting = programs.Setting('program', 2, 3)
-    hints = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 500, hints=True).hints
+    hints = batches.batch(setting, 'baseline', 0, 'train', 3, 4, 500, hints=True).hints
     for one, other in itertools.permutations(range(3), 2):
         rows = (hints.taken[..., one] == 0) & (hints.taken[..., other] > 0)
         if rows.any():
@@ -308,7 +308,7 @@ def test_operands_that_are_not_taken_tell_nothing():
 
 def test_hints_show_numbers_as_angles():
     setting = programs.Setting('addition', 1, 2)
-    batch = learning_to_execute.batch(setting, 'baseline', 0, 'train', 3, 4, 30, hints=True)
+    batch = batches.batch(setting, 'baseline', 0, 'train', 3, 4, 30, hints=True)
     assert batch.hints.operands.shape == (2, 30, 2, 3, 2)
     assert batch.hints.results.shape == (2, 30, 3, 2)
     for row, text in enumerate(texts_of(batch)):
@@ -324,5 +324,5 @@ def test_hints_show_numbers_as_angles():
 
 
 def test_hints_change_nothing_else_of_a_batch():
-    with_hints = learning_to_execute.batch(SETTING, 'mix', 0, 'train', 5, 7, 50, hints=True)
+    with_hints = batches.batch(SETTING, 'mix', 0, 'train', 5, 7, 50, hints=True)
     assert [x.tobytes() for x in with_hints[:4]] == [x.tobytes() for x in make()[:4]]

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from launch import _cli, _errors, _report, lm
-from tasks import corpora, tfds_builders
+from tasks.text import corpora
+from tasks.text.tfds import builders
 from tests import prepared_corpora, test_tfds_preparing
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -55,7 +56,7 @@ def test_gigaword_goes_all_the_way_from_its_archive(tmp_path, monkeypatch, capfd
     handler = functools.partial(test_tfds_preparing.Quiet, directory=path.parent)
     with test_tfds_preparing.serve(handler) as address:
         url_infos = {f'{address}/ggw_data.zip': prepared_corpora.info_of(path)}
-        monkeypatch.setattr(tfds_builders.Gigaword, 'url_infos', url_infos)
+        monkeypatch.setattr(builders.Gigaword, 'url_infos', url_infos)
         results = _train('gigaword', tmp_path / 'data', tmp_path)
     _check(results, num_words=38)
     assert 'preparing gigaword 1.2.0, once' in capfd.readouterr().err

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import gridworld, mini_pacman, mini_pacman_rules
-from tasks import mini_pacman_levels as levels
+from tasks.environments import grid
+from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments.mini_pacman import rules as rules_lib
 from tests import mini_pacman_reference as reference
 from tests import mini_pacman_scenes as scenes
 
@@ -32,7 +34,7 @@ def jitted(function):
 @functools.cache
 def roller(world):
     """A jitted function: key -> states and time steps [T, B] of chains of games at random."""
-    chain = gridworld.AutoReset(world)
+    chain = grid.AutoReset(world)
 
     def roll(key):
         for_chains, for_actions = jax.random.split(key)
@@ -100,7 +102,7 @@ def test_no_game_leaves_the_corridors_and_books_are_kept(rules):
     assert set(states.ghosts.ravel()) <= corridors | {levels.NOWHERE}
     assert not np.any(states.food & levels.WALLS)
     np.testing.assert_array_equal(states.num_food, states.food.sum(axis=(2, 3)))
-    assert np.all((states.power >= 0) & (states.power <= mini_pacman_rules.POWER[rules]))
+    assert np.all((states.power >= 0) & (states.power <= rules_lib.POWER[rules]))
     counts = (states.ghosts < levels.NOWHERE).sum(axis=2)
     assert np.all(counts <= 1 + (states.level - 1) // 2)
     fresh = steps.last

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from tasks import mini_pacman_ghosts as ghosts_
-from tasks import mini_pacman_levels as levels
+from tasks.environments.mini_pacman import ghosts as ghosts_
+from tasks.environments.mini_pacman import mazes as levels
 from tests import mini_pacman_reference as reference
 from tests import mini_pacman_scenes as scenes
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tasks import mini_pacman_levels as levels
+from tasks.environments.mini_pacman import mazes as levels
 from tests import mini_pacman_reference as reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from tasks import mini_pacman_levels as levels
-from tasks import mini_pacman_rules
+from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import rules as rules_lib
 from tests import mini_pacman_reference as reference
 from tests import mini_pacman_scenes as scenes
 
@@ -32,14 +32,14 @@ PACMAN = 3, 7  # in a corridor from (3, 6) to (3, 12), with junctions at its end
 @functools.cache
 def advance(rules, mode):
     with jax.numpy_rank_promotion('raise'):
-        step = functools.partial(mini_pacman_rules.advance, rules, mode)
+        step = functools.partial(rules_lib.advance, rules, mode)
         return jax.jit(jax.vmap(step))
 
 
 def play(state, action, rules='paper', mode='regular', words=None):
     """The state after a step, its reward, and whether it killed."""
     if words is None:
-        words = np.full(mini_pacman_rules.num_words(rules), scenes.STEADY)
+        words = np.full(rules_lib.num_words(rules), scenes.STEADY)
         words[: levels.NUM_WORDS] = np.arange(1000, 1000 + levels.NUM_WORDS)
     rows = jax.tree.map(lambda x: np.stack(ROWS * [x]), (state, np.int32(action), words))
     with jax.numpy_rank_promotion('raise'):
@@ -59,7 +59,7 @@ def test_games_are_those_of_plain_python(rules, mode):
     games = [reference.Game.of(rules, mode, state) for state in states]
     alive, seen = np.ones(ROWS, bool), np.zeros(3, int)
     rows = jax.tree.map(lambda *x: np.stack(x), *states)
-    shape = ROWS, mini_pacman_rules.num_words(rules)
+    shape = ROWS, rules_lib.num_words(rules)
     for _ in range(40):
         actions = random.integers(0, 5, ROWS).astype(np.int32)
         words = random.integers(0, 2**32, shape, np.uint32)

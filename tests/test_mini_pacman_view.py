@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from tasks import gridworld
-from tasks import mini_pacman_levels as levels
-from tasks import mini_pacman_view as view
+from tasks.environments import grid
+from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import view
 from tests import mini_pacman_reference as reference
 from tests import mini_pacman_scenes as scenes
 
@@ -93,7 +93,7 @@ def test_a_window_is_a_piece_of_the_whole_with_walls_around(rules, viewport):
             window = see(function, state, rules, viewport, *rest)
             assert window.tobytes() == crop.tobytes()
             with jax.numpy_rank_promotion('raise'):
-                shared = gridworld.viewport(whole, np.array(square), viewport, fill)
+                shared = grid.viewport(whole, np.array(square), viewport, fill)
             np.testing.assert_array_equal(window, shared)
 
 

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks import ngrams
+from tasks.text import ngrams
 
 VOCAB_SIZE, EOS = 7, 2
 

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from launch import _errors, _play_game, _play_loop, _play_terminal
-from tasks import boxworld, mini_pacman
+from tasks.environments.boxworld import boxworld
+from tasks.environments.mini_pacman import mini_pacman
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 SIZE = os.terminal_size((80, 24))

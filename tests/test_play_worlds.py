@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from launch import _play_worlds
-from tasks import base, boxworld, mini_pacman
+from tasks import base
+from tasks.environments.boxworld import boxworld
+from tasks.environments.mini_pacman import mini_pacman
 from tests import mini_pacman_scenes
 
 SMALL = boxworld.BoxWorld(

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tasks import programs
+from tasks.learning_to_execute import programs
 
 MEMORIZATION = ('copy', 'reverse', 'double')
 EVALUATED = [task for task in programs.TASKS if task not in MEMORIZATION]

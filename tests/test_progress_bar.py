@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from tasks import progress_bar
+from tasks.text import progress_bar
 
 
 class Terminal(io.StringIO):

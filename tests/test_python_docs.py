@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from tasks import base, python_docs
+from tasks import base
+from tasks.text import python_docs
 
 MODULE = b'''# -*- coding: latin-1 -*-
 """Module of caf\xe9."""

@@ -5,7 +5,8 @@ import tracemalloc
 
 import pytest
 
-from tasks import base, corpora, text_files
+from tasks import base
+from tasks.text import corpora, files
 from tests.text_folders import read, words_of, write
 
 
@@ -65,12 +66,12 @@ class TestReading:
         whole = read(tmp_path, text, layout)
         assert len(whole) > 8
         for size in range(1, 30):
-            monkeypatch.setattr(text_files, '_BLOCK', size)
+            monkeypatch.setattr(files, '_BLOCK', size)
             assert read(tmp_path, text, layout) == whole
 
     @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
     def test_memory_is_bounded_by_the_block(self, tmp_path, monkeypatch, layout):
-        monkeypatch.setattr(text_files, '_BLOCK', 1 << 12)
+        monkeypatch.setattr(files, '_BLOCK', 1 << 12)
         read(tmp_path, 100_000 * 'word after word ', layout)
         corpus = corpora.load('text', tmp_path)
         tracemalloc.start()
@@ -86,13 +87,11 @@ class TestDigests:
         self, tmp_path, monkeypatch
     ):
         read(tmp_path, 'some text')
-        monkeypatch.setattr(
-            text_files, '_LARGE', 6
-        )  # bytes: train is large, valid and test are not
+        monkeypatch.setattr(files, '_LARGE', 6)  # bytes: train is large, valid and test are not
         hashed = []
-        digest = text_files.hashlib.file_digest
+        digest = files.hashlib.file_digest
         monkeypatch.setattr(
-            text_files.hashlib, 'file_digest', lambda *a: hashed.append(a[0].name) or digest(*a)
+            files.hashlib, 'file_digest', lambda *a: hashed.append(a[0].name) or digest(*a)
         )
         path, cache = tmp_path / 'train.txt', tmp_path / 'cache'
         first, again = (corpora.load('text', tmp_path, cache_dir=cache) for _ in range(2))
@@ -129,7 +128,7 @@ class TestErrors:
 
     @pytest.mark.parametrize('offset', [0, 5, 77])
     def test_text_that_is_not_utf8_is_located(self, tmp_path, monkeypatch, offset):
-        monkeypatch.setattr(text_files, '_BLOCK', 16)
+        monkeypatch.setattr(files, '_BLOCK', 16)
         content = (20 * b'word ')[:offset] + b'\xff' + 20 * b' word'
         wanted = f'train.txt is not UTF-8: byte 0xff at offset {offset};'
         self.check(wanted, read, tmp_path, content)
@@ -146,6 +145,6 @@ class TestErrors:
             raise PermissionError(13, 'Permission denied', str(path))
 
         read(tmp_path, 'text')
-        monkeypatch.setattr(text_files.pathlib.Path, 'open', refuse)
+        monkeypatch.setattr(files.pathlib.Path, 'open', refuse)
         wanted = 'train.txt cannot be read: Permission denied'
         self.check(wanted, corpora.load, 'text', tmp_path)

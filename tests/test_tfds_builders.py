@@ -13,7 +13,8 @@ from tensorflow_datasets.datasets.lm1b import lm1b_dataset_builder
 from tensorflow_datasets.datasets.pg19 import pg19_dataset_builder
 from tensorflow_datasets.summarization import gigaword
 
-from tasks import base, tfds_builders
+from tasks import base
+from tasks.text.tfds import builders
 from tests import prepared_corpora
 
 STOCK = {
@@ -38,7 +39,7 @@ class Downloads:
 
 
 def ours(name, folder, downloads):
-    splits = tfds_builders.BUILDERS[name](data_dir=str(folder))._split_generators(downloads)
+    splits = builders.BUILDERS[name](data_dir=str(folder))._split_generators(downloads)
     return {split: list(examples) for split, examples in splits.items()}
 
 
@@ -55,7 +56,7 @@ def stock(name, folder, downloads, monkeypatch):
 
 @pytest.mark.parametrize('name', STOCK)
 def test_name_version_and_features_are_those_of_the_stock_builder(name, tmp_path):
-    builder = tfds_builders.BUILDERS[name](data_dir=str(tmp_path))
+    builder = builders.BUILDERS[name](data_dir=str(tmp_path))
     original = STOCK[name](data_dir=str(tmp_path))
     assert builder.name == original.name == name
     assert builder.version == original.version
@@ -120,8 +121,8 @@ class TestWikiText103:
         for part, text in texts.items():
             (folder / 'manual' / f'wiki.{part}.tokens').write_bytes(text)
         counts = {'train': num_words, 'valid': 3, 'test': 1}
-        monkeypatch.setattr(tfds_builders.WikiText103, 'num_words', counts)
-        monkeypatch.setattr(tfds_builders.WikiText103, 'num_types', num_types)
+        monkeypatch.setattr(builders.WikiText103, 'num_words', counts)
+        monkeypatch.setattr(builders.WikiText103, 'num_types', num_types)
         return ours('wikitext103', folder, Downloads(folder))
 
     def test_an_example_is_a_line_and_blank_lines_count(self, tmp_path, monkeypatch):
@@ -142,7 +143,7 @@ class TestWikiText103:
             self.read(tmp_path, monkeypatch, b'x y x', num_words, num_types)
 
     def test_the_published_counts_are_known(self):
-        builder = tfds_builders.WikiText103
+        builder = builders.WikiText103
         assert builder.num_words == {'train': 103_227_021, 'valid': 217_646, 'test': 245_569}
         assert builder.num_types == 267_735
 

@@ -16,7 +16,9 @@ import urllib.parse
 
 import pytest
 
-from tasks import base, corpora, tfds_builders, tfds_preparing
+from tasks import base
+from tasks.text import corpora
+from tasks.text.tfds import builders, preparing
 from tests import prepared_corpora
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -30,7 +32,7 @@ def archive(tmp_path, monkeypatch):
     path.parent.mkdir()
     prepared_corpora.gigaword_archive(path, prepared_corpora.pairs())
     info = prepared_corpora.info_of(path)
-    monkeypatch.setattr(tfds_builders.Gigaword, 'url_infos', {NOWHERE: info})
+    monkeypatch.setattr(builders.Gigaword, 'url_infos', {NOWHERE: info})
     return path
 
 
@@ -64,7 +66,7 @@ def words_of(name, data_dir, split='train'):
 def check(message, name, data_dir):
     start = time.perf_counter()
     with pytest.raises(base.DataError, match=message) as caught:
-        tfds_preparing.prepared(name, data_dir)
+        preparing.prepared(name, data_dir)
     assert '\n' not in str(caught.value)
     return time.perf_counter() - start
 
@@ -86,7 +88,7 @@ def test_a_source_is_downloaded(tmp_path, archive, monkeypatch):
     with serve(functools.partial(Quiet, directory=archive.parent)) as address:
         info = prepared_corpora.info_of(archive)
         url_infos = {f'{address}/ggw_data.zip': info}
-        monkeypatch.setattr(tfds_builders.Gigaword, 'url_infos', url_infos)
+        monkeypatch.setattr(builders.Gigaword, 'url_infos', url_infos)
         assert len(words_of('gigaword', tmp_path)) == 200 * 9
 
 
@@ -95,10 +97,10 @@ def test_a_download_with_another_checksum_is_refused(tmp_path, archive, monkeypa
         info = prepared_corpora.info_of(archive)
         info.checksum = 64 * '0'
         url_infos = {f'{address}/ggw_data.zip': info}
-        monkeypatch.setattr(tfds_builders.Gigaword, 'url_infos', url_infos)
+        monkeypatch.setattr(builders.Gigaword, 'url_infos', url_infos)
         check('the downloaded ggw_data.zip is not the published file', 'gigaword', tmp_path)
         assert not (tmp_path / 'gigaword' / '1.2.0').exists()
-        monkeypatch.setattr(tfds_builders.Gigaword, 'url_infos', {f'{address}/none': info})
+        monkeypatch.setattr(builders.Gigaword, 'url_infos', {f'{address}/none': info})
         check('gigaword .*404', 'gigaword', tmp_path)
 
 
@@ -125,8 +127,8 @@ def test_books_are_listed_page_by_page_and_downloaded(tmp_path, monkeypatch):
             return self.wfile.write(json.dumps(page).encode())
 
     with serve(functools.partial(Bucket, directory=tmp_path / 'bucket')) as address:
-        monkeypatch.setattr(tfds_builders.Pg19, 'bucket', address)
-        monkeypatch.setattr(tfds_builders.Pg19, 'listing', f'{address}/list')
+        monkeypatch.setattr(builders.Pg19, 'bucket', address)
+        monkeypatch.setattr(builders.Pg19, 'listing', f'{address}/list')
         assert len(words_of('pg19', tmp_path / 'data')) == 3 * 290
         assert len(words_of('pg19', tmp_path / 'data', 'test')) == 2 * 290
         wanted = ' '.join(row['book_text'] for row in rows['test']).split()
@@ -140,16 +142,16 @@ def test_wikitext_is_prepared_from_its_files_in_their_order(tmp_path, monkeypatc
     for part in ('train', 'valid', 'test'):
         (folder / f'wiki.{part}.tokens').write_text(f' \n = {part} = \n' + 'a b\n' * 1200)
     counts = dict.fromkeys(('train', 'valid', 'test'), 3605)
-    monkeypatch.setattr(tfds_builders.WikiText103, 'num_words', counts)
-    monkeypatch.setattr(tfds_builders.WikiText103, 'num_types', 5)
+    monkeypatch.setattr(builders.WikiText103, 'num_words', counts)
+    monkeypatch.setattr(builders.WikiText103, 'num_types', 5)
     found = words_of('wikitext103', tmp_path, 'valid')
     assert found == ['<eos>', '=', 'valid', '=', '<eos>', *(['a', 'b', '<eos>'] * 1200)]
 
 
 class TestMissing:
     def test_gigaword_says_at_once_which_file_belongs_where(self, tmp_path, monkeypatch):
-        (info,) = tfds_builders.Gigaword.url_infos.values()
-        monkeypatch.setattr(tfds_builders.Gigaword, 'url_infos', {NOWHERE: info})
+        (info,) = builders.Gigaword.url_infos.values()
+        monkeypatch.setattr(builders.Gigaword, 'url_infos', {NOWHERE: info})
         message = (
             f'gigaword 1.2.0 is not prepared in {tmp_path} and 127.0.0.1 cannot be reached: put '
             r'ggw_data.zip \(578,402,958 bytes, sha256 bc0c4a2e[0-9a-f]*8b\) into '
@@ -165,7 +167,7 @@ class TestMissing:
             given_up.wait()
             raise TimeoutError
 
-        monkeypatch.setattr(tfds_preparing.socket, 'create_connection', hang)
+        monkeypatch.setattr(preparing.socket, 'create_connection', hang)
         assert check('drive.usercontent.google.com cannot be reached', 'gigaword', tmp_path) < 1
         given_up.set()
 
@@ -176,10 +178,10 @@ class TestMissing:
             asked.append(address)
             raise OSError
 
-        monkeypatch.setattr(tfds_preparing.socket, 'create_connection', refuse)
+        monkeypatch.setattr(preparing.socket, 'create_connection', refuse)
         monkeypatch.setenv('https_proxy', 'http://proxy.example:3128')
-        monkeypatch.setattr(tfds_builders.Gigaword, 'url_infos', {'https://a.example/x': None})
-        assert not tfds_preparing._is_reachable('https://a.example/x')
+        monkeypatch.setattr(builders.Gigaword, 'url_infos', {'https://a.example/x': None})
+        assert not preparing._is_reachable('https://a.example/x')
         assert asked == [('proxy.example', 3128)]
 
     @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ class TestMissing:
         ],
     )
     def test_the_others_say_so_too(self, tmp_path, monkeypatch, name, files):
-        monkeypatch.setattr(tfds_preparing, '_is_reachable', lambda address: False)
+        monkeypatch.setattr(preparing, '_is_reachable', lambda address: False)
         check(f'{name} .* is not prepared in {tmp_path}.*: put {files}', name, tmp_path)
 
     def test_another_version_is_named(self, tmp_path, archive):
@@ -236,20 +238,20 @@ class TestDamaged:
     def test_an_archive_that_is_none_is_refused(self, tmp_path, manual, monkeypatch, content):
         manual.write_bytes(content)
         infos = {NOWHERE: prepared_corpora.info_of(manual)}
-        monkeypatch.setattr(tfds_builders.Gigaword, 'url_infos', infos)
+        monkeypatch.setattr(builders.Gigaword, 'url_infos', infos)
         check('cannot prepare gigaword from ggw_data.zip', 'gigaword', tmp_path)
 
     def test_a_cut_archive_of_sentences_is_refused(self, tmp_path, monkeypatch):
-        path = tmp_path / 'downloads' / 'manual' / tfds_builders.Lm1b.manual_files[0]
+        path = tmp_path / 'downloads' / 'manual' / builders.Lm1b.manual_files[0]
         path.parent.mkdir(parents=True)
         lines = prepared_corpora.sentences(3000, 1)
         prepared_corpora.lm1b_archive(path, {'train': {'news.en-1': lines}, 'test': {}})
         path.write_bytes(path.read_bytes()[:-5000])
         infos = {NOWHERE: prepared_corpora.info_of(path)}
-        monkeypatch.setattr(tfds_builders.Lm1b, 'url_infos', infos)
+        monkeypatch.setattr(builders.Lm1b, 'url_infos', infos)
         check('cannot prepare lm1b from 1-billion', 'lm1b', tmp_path)
 
-    @pytest.mark.parametrize('name', tfds_preparing._DESCRIPTIONS)
+    @pytest.mark.parametrize('name', preparing._DESCRIPTIONS)
     def test_a_folder_that_is_not_whole_is_not_used(self, tmp_path, archive, name):
         prepared_corpora.gigaword(tmp_path)
         folder = tmp_path / 'gigaword' / '1.2.0'

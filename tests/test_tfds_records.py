@@ -5,7 +5,8 @@ from array_record.python import array_record_module
 import pytest
 from tensorflow_datasets.proto import tf_example_pb2
 
-from tasks import base, tfds_records
+from tasks import base
+from tasks.text.tfds import records as records_lib
 from tests import prepared_corpora
 
 
@@ -20,12 +21,12 @@ def example(**texts):
 def write(path, file_format, records):
     if file_format == 'tfrecord':
         path.write_bytes(prepared_corpora.tfrecord(records))
-        return tfds_records.Shard(path, len(records))
+        return records_lib.Shard(path, len(records))
     writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
     for record in records:
         writer.write(record)
     writer.close()
-    return tfds_records.Shard(path, len(records))
+    return records_lib.Shard(path, len(records))
 
 
 @pytest.fixture(params=['array_record', 'tfrecord'])
@@ -36,11 +37,11 @@ def split(request, tmp_path):
         records = [example(document=f'd{i}', summary=f's{i}') for i in range(first, first + count)]
         shards.append(write(tmp_path / str(number), request.param, records))
         first += count
-    return tfds_records.Split(shards, request.param, 0, 8, 0)
+    return records_lib.Split(shards, request.param, 0, 8, 0)
 
 
 def texts_of(split, *fields):
-    return [text for block in tfds_records.read(split, fields) for text in block]
+    return [text for block in records_lib.read(split, fields) for text in block]
 
 
 def test_records_are_read_in_their_order(split):
@@ -60,10 +61,10 @@ def test_every_range_of_records_can_be_read(split):
 
 def test_the_size_of_a_block_does_not_matter(split, monkeypatch):
     for size in (1, 40, 10_000):
-        monkeypatch.setattr(tfds_records, '_BLOCK', size)
+        monkeypatch.setattr(records_lib, '_BLOCK', size)
         assert texts_of(split, 'document') == [f'd{i}' for i in range(8)]
-    monkeypatch.setattr(tfds_records, '_BLOCK', 1 << 20)
-    blocks = list(tfds_records.read(split, ['document']))
+    monkeypatch.setattr(records_lib, '_BLOCK', 1 << 20)
+    blocks = list(records_lib.read(split, ['document']))
     assert [len(block) for block in blocks] == [4, 1, 3]
 
 
@@ -71,18 +72,18 @@ def test_tfrecord_is_read_as_its_format_is_described(tmp_path):
     record = example(text='ä')
     content = struct.pack('<QI', len(record), 0) + record + struct.pack('<I', 0)
     (tmp_path / 'a').write_bytes(content + content)
-    split = tfds_records.Split([tfds_records.Shard(tmp_path / 'a', 2)], 'tfrecord', 0, 2, 0)
+    split = records_lib.Split([records_lib.Shard(tmp_path / 'a', 2)], 'tfrecord', 0, 2, 0)
     assert texts_of(split, 'text') == ['ä', 'ä']
 
 
-@pytest.mark.parametrize('file_format', tfds_records.FILE_FORMATS)
+@pytest.mark.parametrize('file_format', records_lib.FILE_FORMATS)
 def test_memory_is_bounded_by_the_block(tmp_path, monkeypatch, file_format):
-    monkeypatch.setattr(tfds_records, '_BLOCK', 1 << 14)
+    monkeypatch.setattr(records_lib, '_BLOCK', 1 << 14)
     shard = write(tmp_path / 'a', file_format, [example(text=50 * f'{i} ') for i in range(3000)])
     assert shard.path.stat().st_size > 390_000
     tracemalloc.start()
-    split = tfds_records.Split([shard], file_format, 0, 3000, 0)
-    count = sum(map(len, tfds_records.read(split, ['text'])))
+    split = records_lib.Split([shard], file_format, 0, 3000, 0)
+    count = sum(map(len, records_lib.read(split, ['text'])))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 3000
@@ -105,7 +106,7 @@ def test_a_cut_file_is_named(split):
 
 def test_a_file_cut_between_records_is_noticed(tmp_path):
     shard = write(tmp_path / 'a', 'tfrecord', [example(text='x')])
-    split = tfds_records.Split([shard._replace(num_records=2)], 'tfrecord', 0, 2, 0)
+    split = records_lib.Split([shard._replace(num_records=2)], 'tfrecord', 0, 2, 0)
     check(split, 'it has 1 records, wanted 2', 'text')
 
 
@@ -120,10 +121,10 @@ def test_a_changed_byte_of_array_record_is_noticed(tmp_path):
     content = bytearray(shard.path.read_bytes())
     content[len(content) // 2] ^= 1
     shard.path.write_bytes(content)
-    check(tfds_records.Split([shard], 'array_record', 0, 99, 0), 'a is damaged', 'text')
+    check(records_lib.Split([shard], 'array_record', 0, 99, 0), 'a is damaged', 'text')
 
 
-@pytest.mark.parametrize('file_format', tfds_records.FILE_FORMATS)
+@pytest.mark.parametrize('file_format', records_lib.FILE_FORMATS)
 @pytest.mark.parametrize(
     ('record', 'message'),
     [
@@ -135,4 +136,4 @@ def test_a_changed_byte_of_array_record_is_noticed(tmp_path):
 )
 def test_other_records_are_refused(tmp_path, file_format, record, message):
     shard = write(tmp_path / 'a', file_format, [record])
-    check(tfds_records.Split([shard], file_format, 0, 1, 0), message, 'document', 'text')
+    check(records_lib.Split([shard], file_format, 0, 1, 0), message, 'document', 'text')

@@ -3,12 +3,12 @@ import random
 import pytest
 from tensorflow_datasets.core import shuffle
 
-from tasks import tfds_shuffling
+from tasks.text.tfds import shuffling
 
 
 def shuffled(folder, keys, monkeypatch, memory):
-    monkeypatch.setattr(tfds_shuffling, '_MEMORY', memory)
-    with tfds_shuffling.without_tensorflow():
+    monkeypatch.setattr(shuffling, '_MEMORY', memory)
+    with shuffling.without_tensorflow():
         shuffler = shuffle.Shuffler(folder, 'salt')
         for key in keys:
             shuffler.add(key, f'example {key}'.encode())
@@ -17,7 +17,7 @@ def shuffled(folder, keys, monkeypatch, memory):
 
 @pytest.mark.parametrize('buffer', [1, 100, 1 << 16])
 def test_files_shuffle_as_memory_does(tmp_path, monkeypatch, buffer):
-    monkeypatch.setattr(tfds_shuffling, '_BUFFER', buffer)
+    monkeypatch.setattr(shuffling, '_BUFFER', buffer)
     keys = list(range(3000))
     with monkeypatch.context():
         in_memory = shuffled(tmp_path, keys, monkeypatch, 1 << 20)
@@ -34,10 +34,10 @@ def test_equal_keys_are_refused_in_files_too(tmp_path, monkeypatch):
 
 
 def test_a_bucket_returns_what_was_added(tmp_path, monkeypatch):
-    monkeypatch.setattr(tfds_shuffling, '_BUFFER', 64)
+    monkeypatch.setattr(shuffling, '_BUFFER', 64)
     rng = random.Random(5)
     pairs = [(rng.getrandbits(128), rng.randbytes(rng.randrange(60))) for _ in range(50)]
-    bucket = tfds_shuffling.Bucket(tmp_path / 'bucket')
+    bucket = shuffling.Bucket(tmp_path / 'bucket')
     for key, data in pairs:
         bucket.add(key, data)
     assert len(bucket) == 50
@@ -48,6 +48,6 @@ def test_a_bucket_returns_what_was_added(tmp_path, monkeypatch):
 
 def test_tfds_is_left_as_it_was(tmp_path):
     before = shuffle._Bucket, shuffle.MAX_MEM_BUFFER_SIZE
-    with tfds_shuffling.without_tensorflow():
-        assert shuffle._Bucket is tfds_shuffling.Bucket
+    with shuffling.without_tensorflow():
+        assert shuffle._Bucket is shuffling.Bucket
     assert (shuffle._Bucket, shuffle.MAX_MEM_BUFFER_SIZE) == before

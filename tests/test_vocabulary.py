@@ -4,7 +4,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tasks import base, vocabulary
+from tasks import base
+from tasks.text import vocabulary
 
 COUNTS = Counter({'the': 5, 'b': 2, 'a': 2, 'é': 2, 'rare': 1, 'once': 1, '<eos>': 3})
 

@@ -2,7 +2,7 @@
 
 import itertools
 
-from tasks import corpora
+from tasks.text import corpora
 
 
 def write(folder, files):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch import _reinforcement
-from tasks import base, gridworld
+from tasks import base
+from tasks.environments import grid
 
 
 class State(NamedTuple):
@@ -112,4 +113,4 @@ def world(environment, solves=False):
 
 def _endless(environment, drawn):
     del drawn
-    return gridworld.AutoReset(environment)
+    return grid.AutoReset(environment)

@@ -26,7 +26,8 @@ from google.protobuf import json_format
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import download_manager
 
-from tasks import base, tfds_builders, tfds_records, tfds_shuffling
+from tasks import base
+from tasks.text.tfds import builders, records, shuffling
 
 _DESCRIPTIONS = ('dataset_info.json', 'features.json')  # TFDS writes them when all else is there
 _REACH_SECONDS = 0.5
@@ -35,7 +36,7 @@ _BAD_SOURCE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, KeyEr
 
 def prepared(
     name: str, data_dir: pathlib.Path | None = None
-) -> tuple[object, dict[str, tfds_records.Split]]:
+) -> tuple[object, dict[str, records.Split]]:
     """Opens a data set; prepares it if it is not there and its source is.
 
     Args:
@@ -72,7 +73,7 @@ def prepared(
 
 
 def _builder(name: str, data_dir: pathlib.Path | None) -> Any:
-    return tfds_builders.BUILDERS[name](data_dir=str(data_dir) if data_dir else None)
+    return builders.BUILDERS[name](data_dir=str(data_dir) if data_dir else None)
 
 
 def _is_whole(folder: pathlib.Path) -> bool:
@@ -93,7 +94,7 @@ def _identity(builder: Any, folder: pathlib.Path) -> object:
     return builder.name, str(builder.version), checksums, files
 
 
-def _splits(builder: Any) -> dict[str, tfds_records.Split]:
+def _splits(builder: Any) -> dict[str, records.Split]:
     """The splits by the names that they have here."""
     there = builder.info.splits
     splits = {}
@@ -108,16 +109,16 @@ def _splits(builder: Any) -> dict[str, tfds_records.Split]:
     return {split: splits[split] for split in ('train', 'valid', 'test')}
 
 
-def _split(info: Any, file_format: str) -> tfds_records.Split:
-    if file_format not in tfds_records.FILE_FORMATS:
-        wanted = ' or '.join(tfds_records.FILE_FORMATS)
+def _split(info: Any, file_format: str) -> records.Split:
+    if file_format not in records.FILE_FORMATS:
+        wanted = ' or '.join(records.FILE_FORMATS)
         raise base.DataError(f'{info.filepaths[0]} is in the format {file_format}: wanted {wanted}')
     pairs = zip(info.filepaths, info.shard_lengths, strict=True)
-    shards = [tfds_records.Shard(pathlib.Path(path), count) for path, count in pairs]
-    return tfds_records.Split(shards, file_format, 0, info.num_examples, int(info.num_bytes))
+    shards = [records.Shard(pathlib.Path(path), count) for path, count in pairs]
+    return records.Split(shards, file_format, 0, info.num_examples, int(info.num_bytes))
 
 
-def _cut(whole: tfds_records.Split, count: int) -> tuple[tfds_records.Split, tfds_records.Split]:
+def _cut(whole: records.Split, count: int) -> tuple[records.Split, records.Split]:
     """Cuts that many records, at most a tenth, off the end of a split."""
     count = min(count, whole.stop // 10)
     num_bytes = whole.num_bytes * count // max(whole.stop, 1)
@@ -212,7 +213,7 @@ def _generate(builder: Any, downloads: pathlib.Path) -> None:
     config = tfds.download.DownloadConfig(manual_dir=downloads / 'manual', try_download_gcs=False)
     print(f'preparing {builder.name} {builder.version}, once', file=sys.stderr)
     try:
-        with tfds_shuffling.without_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
+        with shuffling.without_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(
                 download_dir=downloads, download_config=config, file_format='array_record'
             )

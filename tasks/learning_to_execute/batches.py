@@ -36,7 +36,7 @@ from typing import NamedTuple
 import chex
 import numpy as np
 
-from tasks import programs
+from tasks.learning_to_execute import programs
 
 NUM_REGISTERS = 2  # R: for values, and for what lies between
 CURRICULA = ('mix', 'baseline', 'naive', 'combined')

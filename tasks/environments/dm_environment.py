@@ -5,7 +5,7 @@
   timestep = env.step(env.action_spec().generate_value())
 
 dm_env is no requirement of this package: `pip install dm-env`,
-https://github.com/google-deepmind/dm_env. The episodes are those of `tasks.gridworld.AutoReset` for
+https://github.com/google-deepmind/dm_env. The episodes are those of `tasks.environments.grid.AutoReset` for
 `jax.random.key(seed)`, but that the last observation of each is seen, and then the first of the
 next. An episode whose time is up ends with discount 1, any other with discount 0. Every step is a
 call into a compiled function and a copy to the host; to learn fast, use the worlds under `jax.vmap`
@@ -17,13 +17,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from tasks import base, gridworld
+from tasks import base
+from tasks.environments import grid
 
 try:
     import dm_env
     from dm_env import specs
 except ModuleNotFoundError as error:
-    reason = f'tasks.dm_environment wants dm_env: pip install dm-env ({error})'
+    reason = f'tasks.environments.dm_environment wants dm_env: pip install dm-env ({error})'
     raise ModuleNotFoundError(reason, name=error.name) from None
 
 
@@ -54,7 +55,7 @@ class DmEnvironment(dm_env.Environment):
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode, and returns what is seen of it, without reward and discount."""
         key = jax.random.fold_in(self._key, self._episodes)
-        self._state, seen = gridworld.reset(self.environment, key)
+        self._state, seen = grid.reset(self.environment, key)
         self._episodes += 1
         self._over = False
         return dm_env.restart(jax.tree.map(np.array, seen.observation))
@@ -77,7 +78,7 @@ class DmEnvironment(dm_env.Environment):
         if number != action or not 0 <= number < self.environment.num_actions:
             wanted = f'wanted an action of {self.environment.num_actions}, from 0'
             raise ValueError(f'{wanted}, got {action!r}')
-        self._state, seen = gridworld.step(self.environment, self._state, np.int32(number))
+        self._state, seen = grid.step(self.environment, self._state, np.int32(number))
         self._over = bool(seen.last)
         return dm_env.TimeStep(
             dm_env.StepType.LAST if self._over else dm_env.StepType.MID,

@@ -16,13 +16,14 @@ import chex
 import jax
 import numpy as np
 
-from tasks import base, gridworld
+from tasks import base
+from tasks.environments import grid
 
 try:
     import gymnasium
     from gymnasium.envs import registration
 except ModuleNotFoundError as error:
-    reason = f'tasks.gymnasium_env wants gymnasium: pip install gymnasium ({error})'
+    reason = f'tasks.environments.gymnasium_env wants gymnasium: pip install gymnasium ({error})'
     raise ModuleNotFoundError(reason, name=error.name) from None
 
 
@@ -57,7 +58,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         self.action_space = gymnasium.spaces.Discrete(environment.num_actions)
         self.spec = registration.EnvSpec(
             f'{type(environment).__name__}-v0',
-            entry_point='tasks.gymnasium_env:GymnasiumEnv',
+            entry_point='tasks.environments.gymnasium_env:GymnasiumEnv',
             kwargs={'environment': environment, 'bounds': bounds},
         )
         self._state: Any = None
@@ -78,7 +79,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         """
         super().reset(seed=seed)
         key = jax.random.key(int(self.np_random.integers(2**31)))
-        self._state, seen = gridworld.reset(self.environment, key)
+        self._state, seen = grid.reset(self.environment, key)
         self._over = False
         return jax.tree.map(np.array, seen.observation), {}
 
@@ -103,7 +104,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
             raise gymnasium.error.ResetNeeded('wanted a reset before a step, as no episode is on')
         if not self.action_space.contains(action):
             raise ValueError(f'wanted an action of {self.action_space}, got {action!r}')
-        self._state, seen = gridworld.step(self.environment, self._state, np.int32(action))
+        self._state, seen = grid.step(self.environment, self._state, np.int32(action))
         last, ended = bool(seen.last), float(seen.discount) == 0
         self._over = last
         observation = jax.tree.map(np.array, seen.observation)

@@ -7,7 +7,7 @@ with the key of its colour; key and lock vanish then, and what the box holds lie
 that is barred (by a wall, a lock of another colour, what is in a locked box) changes nothing.
 
 The rewards are 10 for the gem, 1 for a box on the way to it, -1 for a distractor box; gem and
-distractors end the episode. What there is of boxes, and where, is drawn in `tasks.boxworld_levels`.
+distractors end the episode. What there is of boxes, and where, is drawn in `boxworld_levels`.
 
 What is seen, in colours between 0 and 1: the agent is dark grey, empty squares are light grey,
 walls black, the gem white; keys and locks have `num_colors` colours. With a viewport of V the
@@ -18,7 +18,7 @@ the key in hand is shown at the top left corner.
 
 Santoro et al. 2018, "Relational recurrent neural networks", section 4.3 and appendix A.3,
 https://arxiv.org/abs/1806.01822; rules, and greys, as in the public BoxWorld in pycolab, which
-`tasks.boxworld_levels` names. Chosen here, where the sources are silent or differ:
+`boxworld_levels` names. Chosen here, where the sources are silent or differ:
 
 - Colours are 10 hues in a bright and a dark tone; there they are 20 hues of one tone.
 - An episode is cut after 240 steps, twice as many as there: that world is seen whole, this one
@@ -40,7 +40,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks import base, boxworld_levels, gridworld
+from tasks import base
+from tasks.environments import grid as grid_lib
+from tasks.environments.boxworld import boxworld_levels
 
 _MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)], np.int32)  # rows and columns, per action
 _ACTION_NAMES: tuple[str, ...] = ('up', 'down', 'left', 'right')
@@ -185,7 +187,7 @@ def observe(world: BoxWorld, state: State) -> chex.Array:
         return _whole(world, state)
     side = world.viewport
     grid = state.grid[..., None]
-    window = gridworld.viewport(grid, state.position, side, boxworld_levels.WALL)[..., 0]
+    window = grid_lib.viewport(grid, state.position, side, boxworld_levels.WALL)[..., 0]
     palette = jnp.asarray(_palette(world.num_colors))
     squares = palette[window].at[side // 2, side // 2].set(_AGENT)
     hand = jnp.broadcast_to(palette[state.held], squares.shape)

@@ -24,7 +24,8 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from tasks import base, build_once, corpora, progress_bar, vocabulary
+from tasks import base
+from tasks.text import build_once, corpora, progress_bar, vocabulary
 
 _FORMAT = 1  # raise it when the files of the cache change
 _SAMPLE = 1000  # words of a block whose bytes are counted

@@ -4,8 +4,8 @@ In a step Pacman moves and eats food and pills, then the ghosts move, and who me
 Pacman, or a ghost while the power of a pill lasts. Actions are stay, right, up, left and down; to
 move against a wall is to stay. The mode says what is rewarded, and what clears a level:
 `mini_pacman_rules.MODES`. The next level begins at once, with all food and, from the third on, more
-ghosts: `tasks.mini_pacman_levels`. An episode ends when Pacman is eaten. It is cut after
-`max_steps`; a cut leaves the discount at 1. What is seen is told in `tasks.mini_pacman_view`.
+ghosts: `mazes`. An episode ends when Pacman is eaten. It is cut after
+`max_steps`; a cut leaves the discount at 1. What is seen is told in `view`.
 
 Rules 'paper': Weber et al. 2017, "Imagination-augmented agents for deep reinforcement learning",
 supplement C, https://arxiv.org/abs/1707.06203. To see a window of 5 x 5 squares alone is of Santoro
@@ -48,7 +48,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks import base, mini_pacman_levels, mini_pacman_rules, mini_pacman_view
+from tasks import base
+from tasks.environments.mini_pacman import mazes, view
+from tasks.environments.mini_pacman import rules as rules_lib
 
 _MAX_STEPS = {'paper': 10_000, 'released': 3_000}
 
@@ -64,14 +66,14 @@ class MiniPacman:
     power_bar: bool = True  # a row below the colours that shows how much power is left
     max_steps: int | None = None  # after which an episode is cut; None for what the rules say
 
-    num_actions = len(mini_pacman_levels.MOVES)
-    action_names = mini_pacman_levels.ACTIONS
+    num_actions = len(mazes.MOVES)
+    action_names = mazes.ACTIONS
 
     def __post_init__(self) -> None:
         choices = {
-            'mode': tuple(mini_pacman_rules.MODES['paper']),
-            'rules': mini_pacman_levels.RULES,
-            'observation': mini_pacman_view.OBSERVATIONS,
+            'mode': tuple(rules_lib.MODES['paper']),
+            'rules': mazes.RULES,
+            'observation': view.OBSERVATIONS,
         }
         for name, valid in choices.items():
             value = getattr(self, name)
@@ -88,19 +90,19 @@ class MiniPacman:
         state = jax.eval_shape(self.reset, jax.random.key(0))[0]
         return jax.eval_shape(self.observe, state)
 
-    def reset(self, key: chex.PRNGKey) -> tuple[mini_pacman_rules.State, base.TimeStep]:
+    def reset(self, key: chex.PRNGKey) -> tuple[rules_lib.State, base.TimeStep]:
         """Returns the begin of an episode drawn with a key, and what is seen of it."""
-        words = self.draw(key, 0)[: mini_pacman_levels.NUM_WORDS]
-        state = mini_pacman_rules.begin(self.rules, key, words)
+        words = self.draw(key, 0)[: mazes.NUM_WORDS]
+        state = rules_lib.begin(self.rules, key, words)
         step = base.TimeStep(self.observe(state), jnp.float32(0), jnp.float32(1), jnp.array(False))
         return state, step
 
     def step(
-        self, state: mini_pacman_rules.State, action: chex.Array
-    ) -> tuple[mini_pacman_rules.State, base.TimeStep]:
+        self, state: rules_lib.State, action: chex.Array
+    ) -> tuple[rules_lib.State, base.TimeStep]:
         """Returns the state after an action [] int32, and what is seen of it."""
         words = self.draw(state.key, state.steps + 1)
-        state, reward, dead = mini_pacman_rules.advance(self.rules, self.mode, state, action, words)
+        state, reward, dead = rules_lib.advance(self.rules, self.mode, state, action, words)
         max_steps = _MAX_STEPS[self.rules] if self.max_steps is None else self.max_steps
         discount = 1 - dead.astype(jnp.float32)
         last = dead | (state.steps >= max_steps)
@@ -108,16 +110,16 @@ class MiniPacman:
 
     def draw(self, key: chex.PRNGKey, step: chex.Numeric) -> chex.Array:
         """Returns the random words of a step of an episode, of step 0 for its begin: uint32."""
-        count = mini_pacman_rules.num_words(self.rules)
+        count = rules_lib.num_words(self.rules)
         return jax.random.bits(jax.random.fold_in(key, step), (count,))
 
-    def observe(self, state: mini_pacman_rules.State) -> chex.Array:
+    def observe(self, state: rules_lib.State) -> chex.Array:
         """Returns what is seen, as `observation_spec` says."""
         if self.observation == 'planes':
-            return mini_pacman_view.planes(state, self.rules, self.viewport)
-        return mini_pacman_view.colors(state, self.rules, self.viewport, self.power_bar)
+            return view.planes(state, self.rules, self.viewport)
+        return view.colors(state, self.rules, self.viewport, self.power_bar)
 
-    def render(self, state: mini_pacman_rules.State, scale: int = 8) -> np.ndarray:
+    def render(self, state: rules_lib.State, scale: int = 8) -> np.ndarray:
         """Returns the whole maze, `scale` pixels a square: uint8 [height, width, 3]."""
         whole = dataclasses.replace(self, viewport=None, observation='rgb')
         squares = np.round(255 * np.asarray(whole.observe(state)))

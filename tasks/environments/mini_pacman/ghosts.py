@@ -1,6 +1,6 @@
 """How the ghosts of Mini PacMan move; the rules are told in `tasks.mini_pacman`.
 
-Squares, directions and random words are as in `tasks.mini_pacman_levels`.
+Squares, directions and random words are as in `mazes`.
 
 Glossary of shapes:
   G: ghosts a state has room for; S: squares; D: codes of directions, 6.
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks import mini_pacman_levels as levels
+from tasks.environments.mini_pacman import mazes as levels
 
 CHANCES = 4096  # what chances of the released rules are multiples of, as 12 bits draw them
 STRAYS = 205  # of these, how often a ghost goes anywhere: 5 %

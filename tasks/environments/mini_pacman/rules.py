@@ -1,6 +1,6 @@
 """What happens in a step of Mini PacMan; the rules are told in `tasks.mini_pacman`.
 
-Squares, directions and random words are as in `tasks.mini_pacman_levels`. All here is a function of
+Squares, directions and random words are as in `mazes`. All here is a function of
 one game, and of the random words of the step.
 
 Glossary of shapes:
@@ -13,8 +13,8 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 
-from tasks import mini_pacman_ghosts
-from tasks import mini_pacman_levels as levels
+from tasks.environments.mini_pacman import ghosts as ghosts_lib
+from tasks.environments.mini_pacman import mazes as levels
 
 POWER = {'paper': 19, 'released': 20}  # that a pill gives
 
@@ -129,16 +129,16 @@ def advance(
     return _climb(rules, after, cleared & ~dead, words), reward, dead
 
 
-def walk(rules: str, state: State, action: chex.Array) -> mini_pacman_ghosts.Path:
+def walk(rules: str, state: State, action: chex.Array) -> ghosts_lib.Path:
     """Returns where Pacman goes with an action [] int32."""
     steps = jnp.asarray(levels.steps())
     end = middle = steps[state.pacman, action]
     if rules == 'paper':
         end = jnp.where(state.power > 0, steps[middle, action], middle)
-    return mini_pacman_ghosts.Path(state.pacman, middle, end)
+    return ghosts_lib.Path(state.pacman, middle, end)
 
 
-def eat(rules: str, state: State, path: mini_pacman_ghosts.Path) -> tuple[State, Eaten]:
+def eat(rules: str, state: State, path: ghosts_lib.Path) -> tuple[State, Eaten]:
     """Moves Pacman, who eats food and pills, and lets time pass.
 
     Returns:
@@ -170,16 +170,16 @@ def eat(rules: str, state: State, path: mini_pacman_ghosts.Path) -> tuple[State,
 def move_ghosts(
     rules: str,
     state: State,
-    path: mini_pacman_ghosts.Path,
+    path: ghosts_lib.Path,
     powered: chex.Array,
     words: chex.Array,
-) -> tuple[mini_pacman_ghosts.Ghosts, chex.Array]:
+) -> tuple[ghosts_lib.Ghosts, chex.Array]:
     """Returns the ghosts after their move, and [G] bool, which Pacman met; see there."""
-    ghosts = mini_pacman_ghosts.Ghosts(state.ghosts, state.directions)
+    ghosts = ghosts_lib.Ghosts(state.ghosts, state.directions)
     if rules == 'paper':
-        return mini_pacman_ghosts.chase(ghosts, path, powered)
+        return ghosts_lib.chase(ghosts, path, powered)
     words = words[levels.NUM_WORDS :]
-    return mini_pacman_ghosts.wander(ghosts, path.end, state.level, powered, words)
+    return ghosts_lib.wander(ghosts, path.end, state.level, powered, words)
 
 
 def is_cleared(goal: Mode, state: State) -> chex.Array:

@@ -35,9 +35,9 @@ import os
 import pathlib
 import re
 
-from tasks import python_docs, text_files, vocabulary
+from tasks.text import files, python_docs, vocabulary
 
-SPLITS = text_files.SPLITS
+SPLITS = files.SPLITS
 _NOT_SPACE = re.compile(r'[^ \t\n\r\f\v]+')
 _OTHER_SPACES = [chr(i) for i in range(1 << 16) if chr(i).isspace() and _NOT_SPACE.match(chr(i))]
 
@@ -50,7 +50,7 @@ def _split_at_ascii_space(text: str) -> list[str]:
 
 # whitespace: words between ASCII white space; a no-break space belongs to its word.
 # words: runs of letters, digits and underscores, and every other visible character alone.
-TOKENIZERS: dict[str, text_files.Tokenizer] = {
+TOKENIZERS: dict[str, files.Tokenizer] = {
     'whitespace': _split_at_ascii_space,
     'words': re.compile(rf'\w+|{vocabulary.UNK}|{vocabulary.EOS}|[^\w\s]').findall,
 }
@@ -97,7 +97,7 @@ class _Request:
     gigaword_text: str
 
     @property
-    def cut(self) -> text_files.Tokenizer:
+    def cut(self) -> files.Tokenizer:
         return TOKENIZERS[self.tokenizer]
 
 
@@ -182,11 +182,11 @@ def _pydoc(request: _Request) -> Corpus:
 
 
 def _text(request: _Request) -> Corpus:
-    return _files(request, text_files.LAYOUTS)
+    return _files(request, files.LAYOUTS)
 
 
 def _gutenberg(request: _Request) -> Corpus:
-    return _files(request, text_files.LAYOUTS[-1:])
+    return _files(request, files.LAYOUTS[-1:])
 
 
 def _files(request: _Request, layouts: Sequence[str]) -> Corpus:
@@ -194,14 +194,14 @@ def _files(request: _Request, layouts: Sequence[str]) -> Corpus:
     name = request.name
     if not request.folder:
         raise ValueError(f'dataset {name} reads your own files: name their folder with data_dir')
-    layout, paths = text_files.find(request.folder, layouts)
-    read = text_files.paragraphs if layout.endswith('/*.txt') else text_files.lines
+    layout, paths = files.find(request.folder, layouts)
+    read = files.paragraphs if layout.endswith('/*.txt') else files.lines
 
     def blocks(split: str) -> Iterator[list[str]]:
         return itertools.chain.from_iterable(read(path, request.cut) for path in paths[split])
 
     digests = [
-        (split, path.name, text_files.digest(path, request.cache_dir))
+        (split, path.name, files.digest(path, request.cache_dir))
         for split in SPLITS
         for path in paths[split]
     ]
@@ -224,7 +224,7 @@ def _sentences(request: _Request) -> Corpus:
 def _pg19(request: _Request) -> Corpus:
     def cut(texts: Sequence[str]) -> Iterator[list[str]]:
         for text in texts:
-            yield from text_files.paragraphs_of(text, request.cut)
+            yield from files.paragraphs_of(text, request.cut)
 
     return _prepared(request, ('book_text',), cut)
 
@@ -239,14 +239,14 @@ def _prepared(
     cut: Callable[[Sequence[str]], Iterator[list[str]]],
 ) -> Corpus:
     """A corpus that TFDS keeps, whose examples have these fields."""
-    from tasks import tfds_preparing, tfds_records  # they import TFDS, which few corpora need
+    from tasks.text.tfds import preparing, records
 
-    identity, splits = tfds_preparing.prepared(request.name, request.folder)
+    identity, splits = preparing.prepared(request.name, request.folder)
 
     def blocks(split: str) -> Iterator[list[str]]:
         if split not in splits:
             raise ValueError(f'unknown split {split!r}: there are {", ".join(splits)}')
-        return itertools.chain.from_iterable(map(cut, tfds_records.read(splits[split], fields)))
+        return itertools.chain.from_iterable(map(cut, records.read(splits[split], fields)))
 
     sizes = {split: part.num_bytes for split, part in splits.items()}
     return Corpus(request.name, _hash(request.tokenizer, fields, identity), blocks, sizes)

@@ -22,8 +22,8 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 
-from tasks import mini_pacman_levels as levels
-from tasks import mini_pacman_rules as dynamics
+from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import rules as dynamics
 
 OBSERVATIONS = ('rgb', 'planes')
 # Codes of what is on a square, the higher the more it covers; to that of a ghost power is added.

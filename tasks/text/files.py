@@ -11,7 +11,8 @@ import pathlib
 import re
 import tempfile
 
-from tasks import base, vocabulary
+from tasks import base
+from tasks.text import vocabulary
 
 SPLITS = ('train', 'valid', 'test')
 LAYOUTS = ('wiki.{}.tokens', '{}.txt', '{}/*.txt')

@@ -1,0 +1,1 @@
+"""Environments in pure JAX, and adapters to gymnasium and dm_env."""

@@ -1,0 +1,1 @@
+"""BoxWorld: keys, locked boxes, a gem."""

@@ -1,0 +1,1 @@
+"""Mini PacMan: a maze, ghosts, pills."""

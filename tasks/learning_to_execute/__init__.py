@@ -1,0 +1,1 @@
+"""Learning to Execute: programs as text, and batches of them."""

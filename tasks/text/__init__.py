@@ -1,0 +1,1 @@
+"""Text corpora: from files to batches of word ids."""
