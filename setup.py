@@ -28,6 +28,15 @@ PACKAGES = [
     'tasks.text',
     'tasks.text.tfds',
     'launch',
+    'launch.agents',
+    'launch.benchmarks',
+    'launch.inspection',
+    'launch.language',
+    'launch.reports',
+    'launch.runs',
+    'launch.sweeps',
+    'launch.training',
+    'launch.viewer',
 ]
 
 setuptools.setup(
@@ -39,7 +48,12 @@ setuptools.setup(
     license='Apache-2.0',
     packages=PACKAGES,
     package_data={
-        'launch': ['attention.css', 'attention.html', 'attention.js', 'attention_panels.js'],
+        'launch.inspection': [
+            'attention.css',
+            'attention.html',
+            'attention.js',
+            'attention_panels.js',
+        ],
         'relational_rnn': ['py.typed'],
     },
     python_requires='>=3.11',

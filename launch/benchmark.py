@@ -1,7 +1,7 @@
 """Times the Relational Memory Core against other ways to do its work, and the worlds of agents.
 
   python -m launch.benchmark --output=benchmark.json
-  python -m launch.benchmark --shapes=none         the worlds alone, see `_environment_benchmark`
+  python -m launch.benchmark --shapes=none         the worlds alone, see `environments_lib`
   python -m launch.benchmark --environments=none   the core alone
 
 Every shape is run as a forward pass (the loss) and as a training step (loss and gradient of all
@@ -42,7 +42,9 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from launch import _cli, _cores, _environment_benchmark, _errors
+from launch.benchmarks import environments as environments_lib
+from launch.runs import errors, flags
+from launch.training import cores
 import relational_rnn
 from relational_rnn import memory
 
@@ -65,29 +67,29 @@ SHAPES = {
     'four_slots': Shape(4, 64, 4, 32, 40, 2),
 }
 PASSES = ('forward', 'train')
-WORLDS = _environment_benchmark.WORLDS
+WORLDS = environments_lib.WORLDS
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Times the Relational Memory Core against other ways to do its work, and worlds of agents."""
 
-    shapes: str = _cli.flag(
+    shapes: str = flags.flag(
         'all', f'of the core: some of {", ".join(SHAPES)}, with commas, all or none', 'free'
     )
-    environments: str = _cli.flag(
+    environments: str = flags.flag(
         'all', f'some of {", ".join(WORLDS)}, with commas, all or none', 'free'
     )
-    repeats: int = _cli.flag(7, 'timed calls of each, of which the median counts', 'free', 5)
-    output: str = _cli.flag('', 'where to write the numbers as JSON; nowhere if empty', 'free')
-    seed: int = _cli.flag(0, 'seed of parameters and inputs', 'free', 0)
+    repeats: int = flags.flag(7, 'timed calls of each, of which the median counts', 'free', 5)
+    output: str = flags.flag('', 'where to write the numbers as JSON; nowhere if empty', 'free')
+    seed: int = flags.flag(0, 'seed of parameters and inputs', 'free', 0)
 
     def __post_init__(self) -> None:
-        _cli.check_ranges(self)
+        flags.check_ranges(self)
         for name in self.shape_names:
-            _cli.choose('shapes', name, SHAPES)
+            flags.choose('shapes', name, SHAPES)
         for name in self.environment_names:
-            _cli.choose('environments', name, WORLDS)
+            flags.choose('environments', name, WORLDS)
         folder = pathlib.Path(self.output or '.').parent
         if self.output and (not folder.is_dir() or pathlib.Path(self.output).is_dir()):
             raise ValueError(f'--output: wanted a file in an existing folder, got {self.output!r}')
@@ -147,7 +149,7 @@ def run(config: Config) -> dict[str, Any]:
       `machine`, a description by name, and `shapes`: by name the `sizes` and by contender
       `num_parameters`, `forward` and `train`, each with `median_ms`, `min_ms` (milliseconds),
       `memory_bytes` (scratch space and results) and `peak_bytes` (None where not known); and
-      `environments`, by name what `_environment_benchmark.measure` returns.
+      `environments`, by name what `environments_lib.measure` returns.
 
     Raises:
       RunError: the file cannot be written.
@@ -181,13 +183,13 @@ def _run_shapes(config: Config) -> dict[str, Any]:
 def _run_environments(config: Config) -> dict[str, Any]:
     """Returns, and prints, what was measured of the worlds."""
     results: dict[str, Any] = {}
-    size = _environment_benchmark.Size()
+    size = environments_lib.Size()
     for name in config.environment_names:
         if not results:
-            print(_environment_benchmark.HEADER, flush=True)
-        measured = _environment_benchmark.measure(WORLDS[name], size, config.repeats, config.seed)
+            print(environments_lib.HEADER, flush=True)
+        measured = environments_lib.measure(WORLDS[name], size, config.repeats, config.seed)
         results[name] = measured
-        print('\n'.join(_environment_benchmark.table({name: measured})), flush=True)
+        print('\n'.join(environments_lib.table({name: measured})), flush=True)
     return results
 
 
@@ -216,7 +218,7 @@ def contenders(shape: Shape, seed: int) -> dict[str, Contender]:
         )
 
     unroll = _recurrent(core, relational_rnn.unroll, inputs, keys[1])
-    size = _cores.lstm_size(unroll.num_parameters, config.slot_size)
+    size = cores.lstm_size(unroll.num_parameters, config.slot_size)
     return {
         'unroll': unroll,
         'dynamic_unroll': _recurrent(core, hk.dynamic_unroll, inputs, keys[1]),
@@ -409,9 +411,9 @@ def _write(path: pathlib.Path, results: dict[str, Any]) -> None:
         path.write_text(json.dumps(results, indent=2) + '\n', 'utf-8')
     except OSError as error:
         message = f'{path} cannot be written: {error.strerror}'
-        raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
+        raise errors.RunError(errors.CANNOT_SAVE, message) from error
     print(f'numbers written to {path}')
 
 
 if __name__ == '__main__':
-    sys.exit(_cli.main(Config, run, 'benchmark'))
+    sys.exit(flags.main(Config, run, 'benchmark'))

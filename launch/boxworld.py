@@ -12,10 +12,11 @@ which the episodes that begin in it take one each: Santoro et al. 2018, "Relatio
 networks", section 4.3 and appendix A.3, https://arxiv.org/abs/1806.01822.
 """
 
-from launch import _boxworld_config, _cli, _processes, _reinforcement_run
+from launch.agents import agent_run, boxworld_config
+from launch.runs import flags, processes
 
-Config = _boxworld_config.Config
-PRESETS = _boxworld_config.PRESETS
+Config = boxworld_config.Config
+PRESETS = boxworld_config.PRESETS
 
 
 def run(config: Config) -> dict[str, float]:
@@ -28,8 +29,8 @@ def run(config: Config) -> dict[str, float]:
       'return', 'length' and 'solved', means over levels, with 'return_error' and so on, their
       standard errors; and as 'random_return' and so on those of a policy that rolls dice.
     """
-    return _reinforcement_run.run(config, _boxworld_config.PROGRAM)
+    return agent_run.run(config, boxworld_config.PROGRAM)
 
 
 if __name__ == '__main__':
-    _processes.leave(_cli.main(Config, run, 'boxworld', PRESETS))
+    processes.leave(flags.main(Config, run, 'boxworld', PRESETS))

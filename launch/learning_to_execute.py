@@ -26,29 +26,24 @@ import chex
 import jax
 import numpy as np
 
-from launch import (
-    _cli,
-    _cores,
-    _errors,
-    _evaluation,
-    _learning_to_execute_config,
-    _learning_to_execute_model,
-    _parallel,
-    _plots,
-    _processes,
-    _program_comparison,
-    _report,
-    _run_directory,
-    _saved_run,
-    _signals,
-    _supervised,
-    _update,
+from launch.language import evaluation
+from launch.reports import accuracies
+from launch.runs import directory, display, errors, plots, processes, signals
+from launch.runs import flags as flags_lib
+from launch.training import (
+    cores,
+    learning_to_execute_config,
+    learning_to_execute_model,
+    loop,
+    saved_run,
+    update,
 )
+from launch.training import devices as devices_lib
 from tasks.learning_to_execute import batches as batches_lib
 from tasks.learning_to_execute import programs
 
-Config = _learning_to_execute_config.Config
-PRESETS = _learning_to_execute_config.PRESETS
+Config = learning_to_execute_config.Config
+PRESETS = learning_to_execute_config.PRESETS
 MEASURE = 'character_accuracy'  # by which runs are compared
 NUM_SHOWN = 5  # programs that are printed with their answers
 LEVEL_SIZE = 512  # programs by which a level of a curriculum is judged
@@ -66,18 +61,18 @@ def run(config: Config) -> dict[str, float]:
     """
     run_dir = config.run_dir or f'runs/learning_to_execute-{config.task}-{config.core}'
     trains = config.mode == 'train'
-    with _saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
+    with saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
         return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir, interrupts)
 
 
-def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
     """Trains from where the run is, evaluates, and shows what came of it."""
-    _, devices = _saved_run.resume(config, run_dir)
+    _, devices = saved_run.resume(config, run_dir)
     _check_programs(config)
-    model = _learning_to_execute_model.make_model(config)
-    measure = _learning_to_execute_model.make_evaluation(model)
+    model = learning_to_execute_model.make_model(config)
+    measure = learning_to_execute_model.make_evaluation(model)
     task = _make_task(config, model, measure, interrupts)
-    count, core = _cores.sizes(task.init)
+    count, core = cores.sizes(task.init)
     setting = config.setting()
     sizes = f'{setting.input_steps} characters at most, answers {setting.output_steps}'
     print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}')
@@ -85,9 +80,9 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     interrupts.check()
     flags = dataclasses.asdict(config)
     about = 'learning_to_execute', flags, count, 'sequences', config.batch_size, MEASURE
-    _run_directory.describe(run_dir, *about, higher_is_better=True)
+    directory.describe(run_dir, *about, higher_is_better=True)
     metadata = {'config': flags, 'devices': devices}
-    state = _supervised.train(config, task, run_dir, interrupts, metadata).replicated
+    state = loop.train(config, task, run_dir, interrupts, metadata).replicated
     results = _measure(config, run_dir, model, measure, state, interrupts)
     picture = _draw(config, run_dir)
     print(f'curve        {picture}')
@@ -95,12 +90,12 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     return results
 
 
-def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+def _evaluate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
     """Measures the newest checkpoint."""
-    config, _ = _saved_run.as_trained(config, PRESETS, run_dir)
-    model = _learning_to_execute_model.make_model(config)
-    state = _supervised.restore(config, model.init, (), run_dir, has_levels=True).replicated
-    measure = _learning_to_execute_model.make_evaluation(model)
+    config, _ = saved_run.as_trained(config, PRESETS, run_dir)
+    model = learning_to_execute_model.make_model(config)
+    state = loop.restore(config, model.init, (), run_dir, has_levels=True).replicated
+    measure = learning_to_execute_model.make_evaluation(model)
     return _measure(config, run_dir, model, measure, state, interrupts)
 
 
@@ -112,28 +107,28 @@ def _check_programs(config: Config) -> None:
         for level in range(num_levels):
             batches_lib.batch(setting, curriculum, level, 'train', config.seed, 0, 1)
             if num_levels > 1:
-                next(_learning_to_execute_model.drawn(config, 'valid', 1, level))
+                next(learning_to_execute_model.drawn(config, 'valid', 1, level))
         for split in ('valid', 'test'):
-            next(_learning_to_execute_model.drawn(config, split, 1))
+            next(learning_to_execute_model.drawn(config, split, 1))
     except ValueError as error:
-        raise _errors.RunError(_errors.USAGE, f'--task={config.task}: {error}') from error
+        raise errors.RunError(errors.USAGE, f'--task={config.task}: {error}') from error
 
 
 def _make_task(
     config: Config,
-    model: _learning_to_execute_model.Model,
-    measure: _learning_to_execute_model.Evaluation,
-    interrupts: _signals.Interrupts,
-) -> _update.Task:
+    model: learning_to_execute_model.Model,
+    measure: learning_to_execute_model.Evaluation,
+    interrupts: signals.Interrupts,
+) -> update.Task:
     """Returns what the training loop needs."""
-    setting, rows = config.setting(), _parallel.own_rows(config.batch_size)
+    setting, rows = config.setting(), devices_lib.own_rows(config.batch_size)
     num_levels = batches_lib.num_levels(setting, config.curriculum)
 
     def loss(
         params: chex.ArrayTree, batch: batches_lib.Batch, carry: tuple, keys: chex.Array
     ) -> tuple:
         del keys  # nothing in the network is random
-        value, sums = _learning_to_execute_model.loss(model, params, batch)
+        value, sums = learning_to_execute_model.loss(model, params, batch)
         return value, carry, sums
 
     def batch(step: int, level: int) -> batches_lib.Batch:
@@ -144,17 +139,17 @@ def _make_task(
         return jax.tree.map(lambda x: x[:, order], whole)
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
-        batches = _learning_to_execute_model.drawn(config, 'valid', config.evaluation_size)
+        batches = learning_to_execute_model.drawn(config, 'valid', config.evaluation_size)
         return measure(params, batches, interrupts.check)
 
     def passes(params: chex.ArrayTree, level: int) -> bool:
-        batches = _learning_to_execute_model.drawn(config, 'valid', LEVEL_SIZE, level)
+        batches = learning_to_execute_model.drawn(config, 'valid', LEVEL_SIZE, level)
         accuracy = measure(params, batches, lambda: None)[MEASURE]
         return accuracy >= config.curriculum_threshold
 
     pace = config.curriculum_every, num_levels, config.curriculum_patience
-    curriculum = _update.Curriculum(*pace, passes)
-    return _update.Task(
+    curriculum = update.Curriculum(*pace, passes)
+    return update.Task(
         model.init,
         (),
         loss,
@@ -179,14 +174,14 @@ def by_length(lengths: np.ndarray, num_devices: int) -> np.ndarray:
 def _measure(
     config: Config,
     run_dir: str,
-    model: _learning_to_execute_model.Model,
-    measure: _learning_to_execute_model.Evaluation,
-    state: _update.Replicated,
-    interrupts: _signals.Interrupts,
+    model: learning_to_execute_model.Model,
+    measure: learning_to_execute_model.Evaluation,
+    state: update.Replicated,
+    interrupts: signals.Interrupts,
 ) -> dict[str, float]:
     """Evaluates on test programs, keeps what came of it in the run's directory, and prints it."""
     params, size = jax.device_put(state.params), config.final_evaluation_size
-    batches = _learning_to_execute_model.drawn(config, 'test', size)
+    batches = learning_to_execute_model.drawn(config, 'test', size)
     results = measure(params, batches, interrupts.check)
     record: dict[str, Any] = {
         'program': 'learning_to_execute',
@@ -197,7 +192,7 @@ def _measure(
         'test': results[MEASURE],
         **results,
     }
-    _run_directory.write_json(pathlib.Path(run_dir, _evaluation.FILE), record)
+    directory.write_json(pathlib.Path(run_dir, evaluation.FILE), record)
     print(f'\n{_describe_examples(config, model, params)}\n')
     shares = f'{results[MEASURE]:.2%} of characters, {results["sequence_accuracy"]:.2%} of answers'
     where = f'of {size:,} test programs right, {results["eval_loss"]:.4f} nats a character'
@@ -206,29 +201,29 @@ def _measure(
 
 
 def _describe_examples(
-    config: Config, model: _learning_to_execute_model.Model, params: chex.ArrayTree
+    config: Config, model: learning_to_execute_model.Model, params: chex.ArrayTree
 ) -> str:
     """Returns some test programs with what they print and what the network says, as a table."""
-    batch = next(_learning_to_execute_model.drawn(config, 'test', NUM_SHOWN))
-    said = _learning_to_execute_model.answer(model, params, batch).argmax(axis=-1)
+    batch = next(learning_to_execute_model.drawn(config, 'test', NUM_SHOWN))
+    said = learning_to_execute_model.answer(model, params, batch).argmax(axis=-1)
     rows = [['program', 'prints', 'the network says']]
     for row in range(min(NUM_SHOWN, config.final_evaluation_size)):
         text = batch.inputs[: batch.lengths[0, row], row]
         length = int(batch.weights[:, row].sum())
         shown = text, batch.targets[:length, row], said[:length, row]
         rows.append([programs.decode(ids).replace('\n', ' ⏎ ') for ids in shown])
-    return _report.table(rows)
+    return display.table(rows)
 
 
 def _draw(config: Config, run_dir: str) -> str:
     """Draws the curve of the run and returns where it is."""
     picture = os.path.join(run_dir, 'accuracy.png')
-    rows = _report.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    rows = display.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'training_accuracy', 'validation': MEASURE}
-    difficulty = _program_comparison.difficulty(dataclasses.asdict(config))
-    level = _program_comparison.level(difficulty, config.task)
-    _plots.plot_curves(
-        {name: _report.points(rows, column) for name, column in columns.items()},
+    difficulty = accuracies.difficulty(dataclasses.asdict(config))
+    level = accuracies.level(difficulty, config.task)
+    plots.plot_curves(
+        {name: display.points(rows, column) for name, column in columns.items()},
         picture,
         title=f'{config.core} on {config.task}, nesting {config.nesting}, length {config.length}',
         y_label='accuracy per character',
@@ -240,4 +235,4 @@ def _draw(config: Config, run_dir: str) -> str:
 
 
 if __name__ == '__main__':
-    _processes.leave(_cli.main(Config, run, 'learning_to_execute', PRESETS))
+    processes.leave(flags_lib.main(Config, run, 'learning_to_execute', PRESETS))

@@ -24,33 +24,19 @@ import chex
 import haiku as hk
 import numpy as np
 
-from launch import (
-    _checkpoint,
-    _cli,
-    _cores,
-    _evaluation,
-    _evaluation_tables,
-    _language_model,
-    _lm_config,
-    _lm_model,
-    _parallel,
-    _plots,
-    _processes,
-    _report,
-    _run_directory,
-    _saved_run,
-    _signals,
-    _supervised,
-    _update,
-    _update_benchmark,
-)
+from launch.language import evaluation as evaluation_lib
+from launch.language import language_model, lm_config, lm_model, tables
+from launch.runs import checkpoint, directory, display, plots, processes, signals
+from launch.runs import flags as flags_lib
+from launch.training import cores, cost, loop, saved_run, update
+from launch.training import devices as devices_lib
 from relational_rnn import losses
 from tasks import base
 from tasks.text import corpora, vocabulary
 from tasks.text import streams as streams_lib
 
-Config = _lm_config.Config
-PRESETS = _lm_config.PRESETS
+Config = lm_config.Config
+PRESETS = lm_config.PRESETS
 MEASURE = 'valid_perplexity'  # by which runs are compared
 
 
@@ -64,22 +50,22 @@ def run(config: Config) -> dict[str, float]:
       What was measured: in training and evaluation the perplexities of validation and test.
     """
     if config.mode == 'benchmark':
-        with _processes.join(config, ''):
+        with processes.join(config, ''):
             return _benchmark(config)
     run_dir = config.run_dir or f'runs/lm-{config.dataset}-{config.core}'
     trains = config.mode == 'train'
-    with _saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
+    with saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
         return RUN_MODES[config.mode](config, own_dir, interrupts)
 
 
-def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
     """Trains from where the run is, measures, and shows what came of it."""
-    saved, devices = _saved_run.resume(config, run_dir)
-    streams = _lm_model.prepare(config, saved, interrupts)
+    saved, devices = saved_run.resume(config, run_dir)
+    streams = lm_model.prepare(config, saved, interrupts)
     words = streams.vocabulary
-    words.save(os.path.join(run_dir, _lm_model.VOCABULARY))
-    model = _lm_model.make_model(config, len(words))
-    score = _language_model.make_score(model, words)
+    words.save(os.path.join(run_dir, lm_model.VOCABULARY))
+    model = lm_model.make_model(config, len(words))
+    score = language_model.make_score(model, words)
     task = _make_task(config, model, streams, score, interrupts)
     _describe_corpus(config, streams)
     num_parameters = _describe_model(config, task)
@@ -87,10 +73,8 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     flags = dataclasses.asdict(config)
     metadata = {'config': flags, 'corpus': streams.key, 'devices': devices}
     words_per_update = config.batch_size * config.unroll_length
-    _run_directory.describe(
-        run_dir, 'lm', flags, num_parameters, task.unit, words_per_update, MEASURE
-    )
-    state = _supervised.train(config, task, run_dir, interrupts, metadata).replicated
+    directory.describe(run_dir, 'lm', flags, num_parameters, task.unit, words_per_update, MEASURE)
+    state = loop.train(config, task, run_dir, interrupts, metadata).replicated
     evaluation = _measure(config, run_dir, score, state, streams, 0, interrupts)
     sample = _sample(config, model, state.params, words)
     picture = _draw(config, run_dir, evaluation)
@@ -98,43 +82,43 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     print(f'checkpoints  {os.path.join(run_dir, "checkpoints")}')
     print(f'metrics      {os.path.join(run_dir, "metrics.jsonl")}, and for TensorBoard')
     print(f'curve        {picture}')
-    print(f'evaluation   {os.path.join(run_dir, _evaluation.FILE)}; --mode=evaluate tells more')
+    print(f'evaluation   {os.path.join(run_dir, evaluation_lib.FILE)}; --mode=evaluate tells more')
     print(f'all {config.num_steps} updates are done; a larger --num_steps trains on from here')
     return _results(evaluation)
 
 
-def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+def _evaluate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
     """Measures the newest checkpoint: by split, by frequency of the word, by unroll length."""
-    config, saved = _lm_model.as_trained(config, run_dir)
-    streams = _lm_model.prepare(config, saved, interrupts)
-    model = _lm_model.make_model(config, len(streams.vocabulary))
-    state = _lm_model.restore(config, model, run_dir)
-    score = _language_model.make_score(model, streams.vocabulary)
+    config, saved = lm_model.as_trained(config, run_dir)
+    streams = lm_model.prepare(config, saved, interrupts)
+    model = lm_model.make_model(config, len(streams.vocabulary))
+    state = lm_model.restore(config, model, run_dir)
+    score = language_model.make_score(model, streams.vocabulary)
     num_words = len(streams.test)
     num_unrolled = min(config.evaluation_words or num_words, num_words)
     if num_unrolled < num_words:
         cut = f'unroll lengths: on the first {num_unrolled:,} of {num_words:,} words of test'
         print(f'{cut}; --evaluation_words=0 takes all')
     evaluation = _measure(config, run_dir, score, state, streams, num_unrolled, interrupts)
-    print(f'\n{_evaluation_tables.describe_bands(evaluation)}')
-    print(f'\n{_evaluation_tables.describe_unrolls(evaluation)}\n')
-    for picture in _evaluation_tables.draw(run_dir, evaluation):
+    print(f'\n{tables.describe_bands(evaluation)}')
+    print(f'\n{tables.describe_unrolls(evaluation)}\n')
+    for picture in tables.draw(run_dir, evaluation):
         print(f'picture      {picture}')
-    print(f'evaluation   {os.path.join(run_dir, _evaluation.FILE)}')
+    print(f'evaluation   {os.path.join(run_dir, evaluation_lib.FILE)}')
     return _results(evaluation)
 
 
-def _generate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+def _generate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
     """Prints a sample of the newest checkpoint; needs no corpus."""
-    config, _ = _lm_model.as_trained(config, run_dir)
-    words = vocabulary.load(os.path.join(run_dir, _lm_model.VOCABULARY))
-    model = _lm_model.make_model(config, len(words))
-    params = _lm_model.restore(config, model, run_dir).params
+    config, _ = lm_model.as_trained(config, run_dir)
+    words = vocabulary.load(os.path.join(run_dir, lm_model.VOCABULARY))
+    model = lm_model.make_model(config, len(words))
+    params = lm_model.restore(config, model, run_dir).params
     interrupts.check()
     prompt = corpora.tokenize(config.prompt, config.dataset, config.tokenizer)
     unknown = ', '.join(repr(word) for word in dict.fromkeys(prompt) if word not in words.index)
     if unknown:
-        _checkpoint.warn(f'lm: --prompt: the model does not know {unknown}, read as <unk>')
+        checkpoint.warn(f'lm: --prompt: the model does not know {unknown}, read as <unk>')
     print(_sample(config, model, params, words))
     return {}
 
@@ -145,8 +129,8 @@ RUN_MODES = {'train': _train, 'evaluate': _evaluate, 'generate': _generate}  # n
 def _benchmark(config: Config) -> dict[str, float]:
     """Measures the update of a model on random words; needs no corpus and no directory."""
     shape = config.unroll_length + 1, config.batch_size
-    model = _lm_model.make_model(config, config.vocab_size)
-    rows = _parallel.own_rows(config.batch_size)
+    model = lm_model.make_model(config, config.vocab_size)
+    rows = devices_lib.own_rows(config.batch_size)
 
     def batch(step: int) -> base.Batch:
         ids = np.random.default_rng(step).zipf(1.3, shape)[:, rows] % config.vocab_size
@@ -156,21 +140,21 @@ def _benchmark(config: Config) -> dict[str, float]:
 
     task = _task(config, model, batch, lambda params: {})
     _describe_model(config, task)
-    costs = _update_benchmark.measure(config, task, batch, config.repeats)
-    print('\n'.join(_update_benchmark.describe(costs, task.unit)))
+    costs = cost.measure(config, task, batch, config.repeats)
+    print('\n'.join(cost.describe(costs, task.unit)))
     return costs
 
 
 def _make_task(
     config: Config,
-    model: _language_model.Model,
+    model: language_model.Model,
     streams: streams_lib.Streams,
-    score: _language_model.Score,
-    interrupts: _signals.Interrupts,
-) -> _update.Task:
+    score: language_model.Score,
+    interrupts: signals.Interrupts,
+) -> update.Task:
     """Returns what the training loop needs."""
     sizes = config.batch_size, config.unroll_length
-    known, own_rows = len(streams.vocabulary), _parallel.own_rows(config.batch_size)
+    known, own_rows = len(streams.vocabulary), devices_lib.own_rows(config.batch_size)
     needed = config.batch_size * config.unroll_length + 1
     if len(streams.train) < needed:
         raise base.DataError(
@@ -185,17 +169,17 @@ def _make_task(
         sizes = config.evaluation_batch, config.unroll_length
         nats = score(params, streams.valid, *sizes, lambda _: interrupts.check())
         value = float(np.mean(nats, dtype=np.float64))
-        return {'valid_loss': value, MEASURE: _report.perplexity(value)}
+        return {'valid_loss': value, MEASURE: display.perplexity(value)}
 
     return _task(config, model, batch, evaluate)
 
 
 def _task(
     config: Config,
-    model: _language_model.Model,
+    model: language_model.Model,
     batch: Callable[[int], base.Batch],
     evaluate: Callable[[chex.ArrayTree], Mapping[str, float]],
-) -> _update.Task:
+) -> update.Task:
     """Returns the task of predicting the words of batches."""
 
     def loss(
@@ -204,17 +188,17 @@ def _task(
         return *model.cross_entropy(params, *batch, carry, keys), {}
 
     carry = model.initial_state(config.batch_size)
-    return _update.Task(model.init, carry, loss, evaluate, 'words', batch, perplexity=True)
+    return update.Task(model.init, carry, loss, evaluate, 'words', batch, perplexity=True)
 
 
 def _measure(
     config: Config,
     run_dir: str,
-    score: _language_model.Score,
-    state: _update.Replicated,
+    score: language_model.Score,
+    state: update.Replicated,
     streams: streams_lib.Streams,
     num_unrolled: int,
-    interrupts: _signals.Interrupts,
+    interrupts: signals.Interrupts,
 ) -> dict[str, Any]:
     """Evaluates, keeps what came of it in the run's directory, and prints the perplexities."""
     sizes = config.evaluation_batch, config.unroll_length
@@ -224,12 +208,12 @@ def _measure(
         'core': config.core,
         'step': int(state.step),
         'parameters': hk.data_structures.tree_size(state.params),
-        **_evaluation.evaluate(
+        **evaluation_lib.evaluate(
             score, state.params, streams, *sizes, num_unrolled, interrupts.check
         ),
     }
-    _evaluation.save(run_dir, evaluation)
-    print(f'\n{_evaluation_tables.describe_splits(evaluation)}')
+    evaluation_lib.save(run_dir, evaluation)
+    print(f'\n{tables.describe_splits(evaluation)}')
     return evaluation
 
 
@@ -237,18 +221,18 @@ def _results(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """Returns the perplexities by model and split; NaN for one that is not finite."""
     return {
         f'{name}_{split}': math.nan if value is None else value
-        for name, values in _evaluation_tables.perplexities(evaluation).items()
+        for name, values in tables.perplexities(evaluation).items()
         for split, value in zip(('valid', 'test'), values, strict=True)
     }
 
 
 def _sample(
     config: Config,
-    model: _language_model.Model,
+    model: language_model.Model,
     params: chex.ArrayTree,
     words: vocabulary.Vocabulary,
 ) -> str:
-    return _language_model.generate(
+    return language_model.generate(
         model,
         params,
         words,
@@ -263,11 +247,11 @@ def _sample(
 def _draw(config: Config, run_dir: str, evaluation: Mapping[str, Any]) -> str:
     """Draws the curve of the run and returns where it is."""
     picture = os.path.join(run_dir, 'perplexity.png')
-    rows = _report.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    rows = display.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'perplexity', 'validation': MEASURE}
     baselines = {name: values['valid'] for name, values in evaluation['ngrams'].items()}
-    _plots.plot_curves(
-        {name: _report.points(rows, column) for name, column in columns.items()},
+    plots.plot_curves(
+        {name: display.points(rows, column) for name, column in columns.items()},
         picture,
         title=f'{config.core} on {config.dataset}',
         baselines={f'{name}, validation': value for name, value in baselines.items()},
@@ -283,13 +267,13 @@ def _describe_corpus(config: Config, streams: streams_lib.Streams) -> None:
     print(f'{config.dataset}: {sizes} words of train / valid / test, {known:,} known')
 
 
-def _describe_model(config: Config, task: _update.Task) -> int:
+def _describe_model(config: Config, task: update.Task) -> int:
     """Prints what is about to be trained, and returns the number of parameters."""
-    count, core = _cores.sizes(task.init)
-    devices = _parallel.describe_devices()
+    count, core = cores.sizes(task.init)
+    devices = devices_lib.describe_devices()
     print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}')
     return count
 
 
 if __name__ == '__main__':
-    _processes.leave(_cli.main(Config, run, 'lm', PRESETS))
+    processes.leave(flags_lib.main(Config, run, 'lm', PRESETS))

@@ -12,10 +12,11 @@ https://arxiv.org/abs/1806.01822, who do not state the agent of this game: `pape
 their BoxWorld.
 """
 
-from launch import _cli, _mini_pacman_config, _processes, _reinforcement_run
+from launch.agents import agent_run, mini_pacman_config
+from launch.runs import flags, processes
 
-Config = _mini_pacman_config.Config
-PRESETS = _mini_pacman_config.PRESETS
+Config = mini_pacman_config.Config
+PRESETS = mini_pacman_config.PRESETS
 
 
 def run(config: Config) -> dict[str, float]:
@@ -28,8 +29,8 @@ def run(config: Config) -> dict[str, float]:
       'return' and 'length', means over games, with 'return_error' and 'length_error', their
       standard errors; and as 'random_return' and so on those of a policy that rolls dice.
     """
-    return _reinforcement_run.run(config, _mini_pacman_config.PROGRAM)
+    return agent_run.run(config, mini_pacman_config.PROGRAM)
 
 
 if __name__ == '__main__':
-    _processes.leave(_cli.main(Config, run, 'mini_pacman', PRESETS))
+    processes.leave(flags.main(Config, run, 'mini_pacman', PRESETS))

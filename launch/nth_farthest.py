@@ -23,25 +23,14 @@ from typing import Any
 import chex
 import jax
 
-from launch import (
-    _cli,
-    _cores,
-    _evaluation,
-    _nth_farthest_config,
-    _nth_farthest_model,
-    _plots,
-    _processes,
-    _report,
-    _run_directory,
-    _saved_run,
-    _seeds,
-    _signals,
-    _supervised,
-    _update,
-)
+from launch.language import evaluation
+from launch.runs import directory, display, plots, processes, signals
+from launch.runs import flags as flags_lib
+from launch.training import cores, loop, nth_farthest_config, nth_farthest_model, saved_run, update
+from launch.training import seeds as seeds_lib
 
-Config = _nth_farthest_config.Config
-PRESETS = _nth_farthest_config.PRESETS
+Config = nth_farthest_config.Config
+PRESETS = nth_farthest_config.PRESETS
 MEASURE = 'accuracy'  # by which runs are compared
 # Accuracies of rules on 8 vectors, by which a curve is read; see the tests of the task.
 LEVELS = {'m itself, or any other': 0.250, "the paper's RMC": 0.91}
@@ -59,24 +48,24 @@ def run(config: Config) -> dict[str, float]:
     """
     run_dir = config.run_dir or f'runs/nth_farthest-{config.core}'
     trains = config.mode == 'train'
-    with _saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
+    with saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
         return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir, interrupts)
 
 
-def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
     """Trains from where the run is, evaluates, and shows what came of it."""
-    _, devices = _saved_run.resume(config, run_dir)
-    model = _nth_farthest_model.make_model(config)
-    measure = _nth_farthest_model.make_evaluation(config, model)
+    _, devices = saved_run.resume(config, run_dir)
+    model = nth_farthest_model.make_model(config)
+    measure = nth_farthest_model.make_evaluation(config, model)
     task = _make_task(config, model, measure)
-    count, core = _cores.sizes(task.init)
+    count, core = cores.sizes(task.init)
     sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
     networks = f'{config.num_seeds} x ' if config.num_seeds > 1 else ''
     counts = f'{networks}{count:,} parameters, {core:,} in the core'
     print(f'{config.core}: {counts}; on {devices}; {sizes}')
     interrupts.check()
     flags = dataclasses.asdict(config)
-    _run_directory.describe(
+    directory.describe(
         run_dir,
         'nth_farthest',
         flags,
@@ -87,7 +76,7 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
         higher_is_better=True,
     )
     metadata = {'config': flags, 'devices': devices}
-    state = _supervised.train(config, task, run_dir, interrupts, metadata).replicated
+    state = loop.train(config, task, run_dir, interrupts, metadata).replicated
     results = _measure(config, run_dir, measure, state)
     picture = _draw(config, run_dir)
     print(f'curve        {picture}')
@@ -95,51 +84,51 @@ def _train(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dic
     return results
 
 
-def _evaluate(config: Config, run_dir: str, interrupts: _signals.Interrupts) -> dict[str, float]:
+def _evaluate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
     """Measures the newest checkpoint."""
-    config, (_, metadata) = _saved_run.as_trained(config, PRESETS, run_dir)
+    config, (_, metadata) = saved_run.as_trained(config, PRESETS, run_dir)
     config = dataclasses.replace(config, seed=metadata['config']['seed'])
-    model = _nth_farthest_model.make_model(config)
-    state = _supervised.restore(config, model.init, (), run_dir).replicated
+    model = nth_farthest_model.make_model(config)
+    state = loop.restore(config, model.init, (), run_dir).replicated
     interrupts.check()
-    measure = _nth_farthest_model.make_evaluation(config, model)
+    measure = nth_farthest_model.make_evaluation(config, model)
     return _measure(config, run_dir, measure, state)
 
 
 def _make_task(
-    config: Config, model: _nth_farthest_model.Model, measure: _nth_farthest_model.Evaluation
-) -> _update.Task:
+    config: Config, model: nth_farthest_model.Model, measure: nth_farthest_model.Evaluation
+) -> update.Task:
     """Returns what the training loop needs."""
 
     def loss(
-        params: chex.ArrayTree, batch: _nth_farthest_model.Batch, carry: tuple, keys: chex.Array
+        params: chex.ArrayTree, batch: nth_farthest_model.Batch, carry: tuple, keys: chex.Array
     ) -> tuple:
         del keys  # nothing in the network is random
-        value, sums = _nth_farthest_model.loss(model, params, batch)
+        value, sums = nth_farthest_model.loss(model, params, batch)
         return value, carry, sums
 
-    def sample(keys: chex.PRNGKey, step: chex.Array) -> _nth_farthest_model.Batch:
+    def sample(keys: chex.PRNGKey, step: chex.Array) -> nth_farthest_model.Batch:
         del step  # all batches are of the full task
-        return _nth_farthest_model.sample(config, keys)
+        return nth_farthest_model.sample(config, keys)
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         return measure(params, config.evaluation_size)
 
-    read = _nth_farthest_model.ERRORS if config.head == 'distances' else ()
+    read = nth_farthest_model.ERRORS if config.head == 'distances' else ()
     names = ('training_accuracy', *read)
-    return _update.Task(model.init, (), loss, evaluate, 'sequences', sample=sample, names=names)
+    return update.Task(model.init, (), loss, evaluate, 'sequences', sample=sample, names=names)
 
 
 def _measure(
     config: Config,
     run_dir: str,
-    measure: _nth_farthest_model.Evaluation,
-    state: _update.Replicated,
+    measure: nth_farthest_model.Evaluation,
+    state: update.Replicated,
 ) -> dict[str, float]:
     """Evaluates on many sequences, keeps what came of it in the run's directory, and prints it."""
-    networks = _seeds.split(jax.device_put(state.params), config.num_seeds)
+    networks = seeds_lib.split(jax.device_put(state.params), config.num_seeds)
     values = [measure(params, config.final_evaluation_size) for params in networks]
-    results = _seeds.summarise(config.seeds(), values)
+    results = seeds_lib.summarise(config.seeds(), values)
     record: dict[str, Any] = {
         'program': 'nth_farthest',
         'core': config.core,
@@ -148,7 +137,7 @@ def _measure(
         'test': results[MEASURE],
         **results,
     }
-    _run_directory.write_json(pathlib.Path(run_dir, _evaluation.FILE), record)
+    directory.write_json(pathlib.Path(run_dir, evaluation.FILE), record)
     share = f'{results[MEASURE]:.2%} of {config.final_evaluation_size:,} held-out sequences right'
     print(f'\nafter {int(state.step):,} updates {share}, {results["eval_loss"]:.4f} nats')
     if config.num_seeds > 1:
@@ -168,21 +157,21 @@ def _describe_networks(seeds: range, values: Sequence[Mapping[str, float]]) -> s
 def _draw(config: Config, run_dir: str) -> str:
     """Draws the curve of the run and returns where it is."""
     picture = os.path.join(run_dir, 'accuracy.png')
-    rows = _report.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    rows = display.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'training_accuracy', 'held out': MEASURE}
     several = f', mean and range of {config.num_seeds} networks' if config.num_seeds > 1 else ''
-    _plots.plot_curves(
-        {name: _report.points(rows, column) for name, column in columns.items()},
+    plots.plot_curves(
+        {name: display.points(rows, column) for name, column in columns.items()},
         picture,
         title=f'{config.core} on Nth Farthest{several}',
         y_label='accuracy',
         baselines=LEVELS if config.num_objects == 8 else {},
         log_scale=False,
         pale=['training'],
-        bands={'held out': _seeds.ranges(rows, MEASURE)},
+        bands={'held out': seeds_lib.ranges(rows, MEASURE)},
     )
     return picture
 
 
 if __name__ == '__main__':
-    _processes.leave(_cli.main(Config, run, 'nth_farthest', PRESETS))
+    processes.leave(flags_lib.main(Config, run, 'nth_farthest', PRESETS))

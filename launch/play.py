@@ -23,17 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from launch import (
-    _cli,
-    _errors,
-    _play_agent,
-    _play_game,
-    _play_gif,
-    _play_loop,
-    _play_picture,
-    _play_terminal,
-    _play_worlds,
-)
+from launch.runs import errors
+from launch.runs import flags as flags_lib
+from launch.viewer import agents, environments, screen
+from launch.viewer import episodes as episodes_lib
+from launch.viewer import gif as gif_lib
+from launch.viewer import pictures as pictures_lib
+from launch.viewer import terminal as terminal_lib
 
 _PRESET = 'cpu'
 _OF_A_WORLD = ('viewport', 'game', 'rules')
@@ -45,29 +41,29 @@ _LONGEST_GIF = 1000  # steps of an episode, unless --max_steps says more
 class Config:
     """Plays a world, or shows how an agent does."""
 
-    world: str | None = _cli.flag(None, f'{" or ".join(_play_worlds.WORLDS)}', 'free')
-    run_dir: str | None = _cli.flag(None, 'of a trained agent, which plays', 'free')
-    gif: str | None = _cli.flag(None, 'a file, NAME.gif, to be written instead', 'free')
-    preset: str | None = _cli.flag(None, f"of the world's program; default {_PRESET}", 'free')
-    viewport: int | None = _cli.flag(
+    world: str | None = flags_lib.flag(None, f'{" or ".join(environments.WORLDS)}', 'free')
+    run_dir: str | None = flags_lib.flag(None, 'of a trained agent, which plays', 'free')
+    gif: str | None = flags_lib.flag(None, 'a file, NAME.gif, to be written instead', 'free')
+    preset: str | None = flags_lib.flag(None, f"of the world's program; default {_PRESET}", 'free')
+    viewport: int | None = flags_lib.flag(
         None, 'squares of a side that an agent sees, odd; 0 for all; default as the preset', 'free'
     )
-    game: str | None = _cli.flag(None, 'of mini_pacman: as its program says', 'free')
-    rules: str | None = _cli.flag(None, 'of mini_pacman: as its program says', 'free')
-    hide: bool = _cli.flag(False, 'hides what is outside of the window, else dimmed', 'free')
-    greedy: bool = _cli.flag(False, 'the agent takes the likeliest action, else draws', 'free')
-    seed: int = _cli.flag(0, 'of episodes, and of what an agent does', 'free', minimum=0)
-    episodes: int = _cli.flag(1, 'that an agent plays', 'free', 1, 1000)
-    max_steps: int | None = _cli.flag(
+    game: str | None = flags_lib.flag(None, 'of mini_pacman: as its program says', 'free')
+    rules: str | None = flags_lib.flag(None, 'of mini_pacman: as its program says', 'free')
+    hide: bool = flags_lib.flag(False, 'hides what is outside of the window, else dimmed', 'free')
+    greedy: bool = flags_lib.flag(False, 'the agent takes the likeliest action, else draws', 'free')
+    seed: int = flags_lib.flag(0, 'of episodes, and of what an agent does', 'free', minimum=0)
+    episodes: int = flags_lib.flag(1, 'that an agent plays', 'free', 1, 1000)
+    max_steps: int | None = flags_lib.flag(
         None, f'of an episode; default as the world, in a GIF {_LONGEST_GIF} at most', 'free', 1
     )
-    frames_per_second: float = _cli.flag(8, 'steps that an agent makes', 'free', 1, 50)
+    frames_per_second: float = flags_lib.flag(8, 'steps that an agent makes', 'free', 1, 50)
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
-        _cli.check_ranges(self)
+        flags_lib.check_ranges(self)
         if self.world is not None:
-            _cli.choose('world', self.world, _play_worlds.WORLDS)
+            flags_lib.choose('world', self.world, environments.WORLDS)
         if self.gif is not None and not self.gif.endswith('.gif'):
             raise ValueError(f'--gif: wanted a name that ends in .gif, got {self.gif!r}')
         if self.run_dir is not None:
@@ -81,8 +77,8 @@ class Config:
 
     def trainer(self) -> Any:
         """Returns the flags of the program that trains in the world that is asked for."""
-        module, preset = _play_worlds.WORLDS[self.world or ''], self.preset or _PRESET
-        _cli.choose('preset', preset, module.PRESETS)
+        module, preset = environments.WORLDS[self.world or ''], self.preset or _PRESET
+        flags_lib.choose('preset', preset, module.PRESETS)
         known = {field.name for field in dataclasses.fields(module.Config)}
         flags = {name: getattr(self, name) for name in _OF_A_WORLD}
         flags = {name: value for name, value in flags.items() if value is not None}
@@ -106,20 +102,20 @@ def run(config: Config) -> dict[str, float]:
     _check(config)
     policy = None
     if config.run_dir is not None:
-        name = _play_agent.world_of(config.run_dir, config.world)
+        name = agents.world_of(config.run_dir, config.world)
         print(f'{name}: loads the agent of {config.run_dir}', flush=True)
-        flags, policy, about = _play_agent.load(config.run_dir, name, config.greedy)
+        flags, policy, about = agents.load(config.run_dir, name, config.greedy)
     else:
         flags, name, about = config.trainer(), config.world or '', ''
-    title = ', '.join(filter(None, [_play_worlds.WORLDS[name].title(flags), about]))
+    title = ', '.join(filter(None, [environments.WORLDS[name].title(flags), about]))
     print(title, flush=True)
     world = _limit(flags.environment(), config)
-    game = _play_game.make_game(world)
-    show = _play_loop.Show(title, world, game, config.seed, config.hide)
+    game = episodes_lib.make_game(world)
+    show = screen.Show(title, world, game, config.seed, config.hide)
     if config.gif is None:
         moments = _on_screen(config, show, policy)
     else:
-        moments = _write(config, show, policy or _play_game.dice(world.num_actions))
+        moments = _write(config, show, policy or episodes_lib.dice(world.num_actions))
     return _report(world, moments)
 
 
@@ -127,22 +123,22 @@ def _check(config: Config) -> None:
     """Raises a RunError for what cannot be, before anything is loaded."""
     if config.world is None and config.run_dir is None:
         message = '--world: wanted one of boxworld, mini_pacman, or --run_dir=RUN, got neither'
-        raise _errors.RunError(_errors.USAGE, message)
+        raise errors.RunError(errors.USAGE, message)
     if config.gif is None:
         for file, name in ((sys.stdin, 'input'), (sys.stdout, 'output')):
             if not file.isatty():
                 message = f'wanted a terminal, the {name} is none; --gif=FILE.gif writes a file'
-                raise _errors.RunError(_errors.USAGE, message)
+                raise errors.RunError(errors.USAGE, message)
         return
     folder, wanted = pathlib.Path(config.gif).parent, f'--gif={config.gif}: wanted'
     if not folder.is_dir():
         message = f'{wanted} a folder that is there, {folder} is not'
-        raise _errors.RunError(_errors.CANNOT_SAVE, message)
+        raise errors.RunError(errors.CANNOT_SAVE, message)
     if os.path.isdir(config.gif) or not os.access(folder, os.W_OK):
-        raise _errors.RunError(_errors.CANNOT_SAVE, f'{wanted} a file that can be written')
+        raise errors.RunError(errors.CANNOT_SAVE, f'{wanted} a file that can be written')
 
 
-def _limit(world: _play_worlds.World, config: Config) -> _play_worlds.World:
+def _limit(world: environments.World, config: Config) -> environments.World:
     """Returns a world whose episodes are no longer than asked for."""
     limit = config.max_steps
     if limit is None and config.gif is not None:
@@ -151,47 +147,47 @@ def _limit(world: _play_worlds.World, config: Config) -> _play_worlds.World:
 
 
 def _on_screen(
-    config: Config, show: _play_loop.Show, policy: _play_game.Policy | None
-) -> list[_play_game.Moment]:
+    config: Config, show: screen.Show, policy: episodes_lib.Policy | None
+) -> list[episodes_lib.Moment]:
     """Returns where episodes were left that a person played, or an agent if there is one."""
-    terminal = _play_terminal.Terminal()
-    _play_loop.check_size(show, terminal.size)
+    terminal = terminal_lib.Terminal()
+    screen.check_size(show, terminal.size)
     if policy is not None:
-        _play_game.warm_up(show.game, policy)
+        episodes_lib.warm_up(show.game, policy)
     with terminal:
         if policy is None:
-            return _play_loop.play(terminal, show)
+            return screen.play(terminal, show)
         pace = config.episodes, config.frames_per_second
-        return _play_loop.watch(terminal, show, policy, *pace)
+        return screen.watch(terminal, show, policy, *pace)
 
 
 def _write(
-    config: Config, show: _play_loop.Show, policy: _play_game.Policy
-) -> list[_play_game.Moment]:
+    config: Config, show: screen.Show, policy: episodes_lib.Policy
+) -> list[episodes_lib.Moment]:
     """Writes the GIF and returns the ends of its episodes."""
     pictures: list[list[np.ndarray]] = []
     ends = []
     for number in range(config.episodes):
         pictures.append([])
-        for moment in _play_game.episode(show.game, policy, show.seed, number):
-            scene = _play_worlds.look(show.world, moment.state)
-            pictures[-1].append(_play_picture.shade(scene.picture, scene.seen, show.hide))
+        for moment in episodes_lib.episode(show.game, policy, show.seed, number):
+            scene = environments.look(show.world, moment.state)
+            pictures[-1].append(pictures_lib.shade(scene.picture, scene.seen, show.hide))
         ends.append(moment)
     path = pathlib.Path(config.gif or '')
-    data = _play_gif.encode(pictures, config.frames_per_second)
+    data = gif_lib.encode(pictures, config.frames_per_second)
     try:
         path.write_bytes(data)
     except OSError as error:
         message = f'{path} cannot be written: {error.strerror}'
-        raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
+        raise errors.RunError(errors.CANNOT_SAVE, message) from error
     print(f'gif          {path}, {len(data) / 1000:,.0f} kB')
     return ends
 
 
-def _report(world: _play_worlds.World, moments: Sequence[_play_game.Moment]) -> dict[str, float]:
+def _report(world: environments.World, moments: Sequence[episodes_lib.Moment]) -> dict[str, float]:
     """Prints how each episode went, and returns the means."""
     for number, moment in enumerate(moments, 1):
-        end = _play_worlds.ending(world, moment.seen) or 'left before its end'
+        end = environments.ending(world, moment.seen) or 'left before its end'
         numbers = f'return {moment.returned:g}, {moment.length} steps'
         print(f'episode {number:<4} {numbers}; {end}')
     return {
@@ -209,4 +205,4 @@ def switch_on(words: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    sys.exit(_cli.main(Config, run, 'play', args=switch_on(sys.argv[1:])))
+    sys.exit(flags_lib.main(Config, run, 'play', args=switch_on(sys.argv[1:])))

@@ -3,7 +3,7 @@
   python -m launch.report runs/lm-pydoc-rmc runs/lm-pydoc-lstm
   python -m launch.report runs/* --x=minutes --output=curves.png
 
-It reads what any run writes: `metrics.jsonl`, `run.json` (see `_run_directory`; runs older than it
+It reads what any run writes: `metrics.jsonl`, `run.json` (see `directory`; runs older than it
 are laid out by their steps) and `evaluation.json`, whose `test` goes into the table. For language
 models it also shows what Santoro et al. 2018 show of theirs, https://arxiv.org/abs/1806.01822:
 Figure 11 (validation over words seen), Tables 2 and 3 and Figure 12, and for runs of
@@ -19,18 +19,10 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from launch import (
-    _cli,
-    _comparison,
-    _errors,
-    _evaluation,
-    _plots,
-    _program_comparison,
-    _program_figure,
-    _report,
-    _run_directory,
-    _seeds,
-)
+from launch.language import evaluation as evaluation_lib
+from launch.reports import accuracies, accuracy_figure, perplexities
+from launch.runs import directory, display, errors, flags, plots
+from launch.training import seeds
 from tasks import base
 
 _OLDER = 'valid_perplexity'  # what runs without a `run.json` measure
@@ -40,16 +32,16 @@ _OLDER = 'valid_perplexity'  # what runs without a `run.json` measure
 class Config:
     """Lays runs over each other."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = _cli.positional(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = flags.positional(
         "the runs' directories"
     )
-    output: str = _cli.flag(
+    output: str = flags.flag(
         'runs/report', 'folder of the pictures, or FILE.png: curves only', 'free'
     )
-    x: str | None = _cli.flag(
+    x: str | None = flags.flag(
         None, 'steps, minutes (of training), or what runs count: words; default: words', 'free'
     )
-    y: str | None = _cli.flag(None, 'a column of metrics.jsonl; default: as run.json says', 'free')
+    y: str | None = flags.flag(None, 'a column of metrics.jsonl; default: as run.json says', 'free')
 
 
 class Run(NamedTuple):
@@ -66,9 +58,9 @@ class Run(NamedTuple):
         return self.description.get('unit')
 
     @property
-    def facts(self) -> _program_comparison.Facts | None:
+    def facts(self) -> accuracies.Facts | None:
         """Returns what is known of a run of `learning_to_execute`, None for other programs."""
-        return _program_comparison.facts(self.description, self.evaluation)
+        return accuracies.facts(self.description, self.evaluation)
 
     def column(self, asked: str | None) -> str:
         """Returns the metric to draw: the one that was asked for, or the run's own."""
@@ -91,22 +83,22 @@ def run(config: Config) -> list[str]:
     runs = _load_all(config.runs)
     x = _choose_x(config.x, runs)
     columns = _columns(runs, config.y)
-    print(_report.table([_HEADER, *(_describe(each, config.y) for each in runs)]))
+    print(display.table([_HEADER, *(_describe(each, config.y) for each in runs)]))
     evaluations = {
         each.name: each.evaluation for each in runs if each.evaluation.get('program') == 'lm'
     }
-    for group in _comparison.by_corpus(evaluations):
-        print(f'\n{_comparison.describe(group)}')
+    for group in perplexities.by_corpus(evaluations):
+        print(f'\n{perplexities.describe(group)}')
     programs = {each.name: each.facts for each in runs if each.facts}
     evaluated = {name: known for name, known in programs.items() if 'test' in known}
-    for difficulty, alike in _program_comparison.by_difficulty(evaluated).items():
-        print(f'\n{_program_comparison.describe(difficulty, alike)}')
+    for difficulty, alike in accuracies.by_difficulty(evaluated).items():
+        print(f'\n{accuracies.describe(difficulty, alike)}')
     try:
         pictures = _draw(config.output, runs, columns, x, evaluations)
         pictures += _draw_programs(config, runs, programs)
     except OSError as error:
         message = f'--output={config.output}: cannot be written: {error.strerror}'
-        raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
+        raise errors.RunError(errors.CANNOT_SAVE, message) from error
     print(''.join(f'\npicture      {picture}' for picture in pictures))
     return pictures
 
@@ -131,11 +123,11 @@ def _load(folder: pathlib.Path, name: str) -> Run:
     if not path.is_file():
         lacks = 'it has no metrics.jsonl' if folder.is_dir() else 'there is no such folder'
         raise base.DataError(f"{folder}: wanted a run's directory, {lacks}")
-    rows = _report.read_metrics(path)
+    rows = display.read_metrics(path)
     if not rows:
         raise base.DataError(f'{path}: has no metrics yet; wait for some or leave out the run')
-    each = Run(name, rows, _run_directory.read_description(folder), _evaluation.load(folder))
-    missing = _program_comparison.lacking(each.facts) if each.facts else []
+    each = Run(name, rows, directory.read_description(folder), evaluation_lib.load(folder))
+    missing = accuracies.lacking(each.facts) if each.facts else []
     if missing:
         message = f'tells no {", ".join(missing)}: evaluate again with --mode=evaluate'
         raise base.DataError(f'{folder}: {message}')
@@ -155,7 +147,7 @@ def _choose_x(asked: str | None, runs: Sequence[Run]) -> str:
     if asked not in ['steps', 'minutes', *shared]:
         known = ', '.join(['steps', 'minutes', *shared])
         reason = '' if shared else '; the runs count different things or have no run.json'
-        raise _errors.RunError(_errors.USAGE, f'--x: wanted one of {known}, got {asked!r}{reason}')
+        raise errors.RunError(errors.USAGE, f'--x: wanted one of {known}, got {asked!r}{reason}')
     return asked
 
 
@@ -166,12 +158,10 @@ def _columns(runs: Sequence[Run], asked: str | None) -> list[str]:
       RunError: a column was asked for that no run has.
     """
     wanted = {each.name: each.column(asked) for each in runs}
-    drawn = {each.name for each in runs if _report.points(each.rows, wanted[each.name])}
+    drawn = {each.name for each in runs if display.points(each.rows, wanted[each.name])}
     if asked and not drawn:
         known = sorted({name for each in runs for row in each.rows for name in row} - {'step'})
-        raise _errors.RunError(
-            _errors.USAGE, f'--y: wanted one of {", ".join(known)}, got {asked!r}'
-        )
+        raise errors.RunError(errors.USAGE, f'--y: wanted one of {", ".join(known)}, got {asked!r}')
     for name in wanted:
         if name not in drawn:
             print(f'{name}: nothing to draw, no {wanted[name]} yet')
@@ -180,7 +170,7 @@ def _columns(runs: Sequence[Run], asked: str | None) -> list[str]:
 
 def _curve(each: Run, column: str, x: str) -> list[tuple[float, float]]:
     """Returns the points of a run's curve, none if it has nothing in that column."""
-    points = _report.points(each.rows, column)
+    points = display.points(each.rows, column)
     steps, heights = zip(*points, strict=True) if points else ((), ())
     return list(zip(_places(each, x, steps), heights, strict=True))
 
@@ -191,7 +181,7 @@ def _places(each: Run, x: str, steps: Sequence[float]) -> list[float]:
         return list(steps)
     if x != 'minutes':
         return [step * each.description['units_per_update'] for step in steps]
-    return [seconds / 60 for seconds in _report.training_seconds(each.rows, steps)]
+    return [seconds / 60 for seconds in display.training_seconds(each.rows, steps)]
 
 
 _HEADER = [
@@ -215,7 +205,7 @@ def _describe(each: Run, asked: str | None) -> list[str]:
     about = each.description
     config = {**each.evaluation, **about.get('config', {})}
     column = each.column(asked)
-    values = [value for _, value in _report.points(each.rows, column)]
+    values = [value for _, value in display.points(each.rows, column)]
     best = min if _is_loss(column) else max
     updates = each.rows[-1]['step']
     seen = f'{updates * about["units_per_update"]:,} {each.unit}' if each.unit else '?'
@@ -228,9 +218,9 @@ def _describe(each: Run, asked: str | None) -> list[str]:
         f'{updates:,}',
         seen,
         column,
-        _report.number(best(values, default=None)),
-        _report.number(values[-1] if values else None),
-        _report.number(each.evaluation.get('test')),
+        display.number(best(values, default=None)),
+        display.number(values[-1] if values else None),
+        display.number(each.evaluation.get('test')),
         _speed(each.rows),
     ]
 
@@ -247,7 +237,7 @@ def _speed(rows: Sequence[Mapping[str, Any]]) -> str:
         return '?'
     seconds = sum(row['seconds'] for row in logged)
     rate = sum(row[column] * row['seconds'] for row in logged) / seconds
-    return f'{_report.number(round(rate))} {column.removesuffix("_per_second")}/s'
+    return f'{display.number(round(rate))} {column.removesuffix("_per_second")}/s'
 
 
 def _draw(
@@ -255,13 +245,13 @@ def _draw(
     runs: Sequence[Run],
     columns: Sequence[str],
     x: str,
-    evaluations: _comparison.Evaluations,
+    evaluations: perplexities.Evaluations,
 ) -> list[str]:
     """Draws a picture for each column and those of language models; returns their paths."""
     alone = output.endswith('.png')
     if alone and len(columns) > 1:
         message = f'wanted a folder, or --y=COLUMN, for pictures of {", ".join(columns)}'
-        raise _errors.RunError(_errors.USAGE, f'--output={output}: {message}')
+        raise errors.RunError(errors.USAGE, f'--output={output}: {message}')
     folder = os.path.dirname(output) if alone else output
     os.makedirs(folder or '.', exist_ok=True)
     pictures = []
@@ -270,26 +260,24 @@ def _draw(
         _draw_curves(pictures[-1], runs, column, x)
     if evaluations and not alone:
         paths = [os.path.join(folder, f'{name}.png') for name in ('frequency', 'unroll')]
-        pictures += _comparison.draw(evaluations, *paths)
+        pictures += perplexities.draw(evaluations, *paths)
     return pictures
 
 
-def _draw_programs(
-    config: Config, runs: Sequence[Run], programs: _program_comparison.Runs
-) -> list[str]:
+def _draw_programs(config: Config, runs: Sequence[Run], programs: accuracies.Runs) -> list[str]:
     """Draws Figure 8, over updates unless something else was asked for; returns its path."""
     x, curves = config.x or 'steps', {}
     for each in runs if not config.output.endswith('.png') else ():
         column = each.column(None)
         points = _curve(each, column, x) if each.name in programs else []
         if points:
-            ranges = _seeds.ranges(each.rows, column)
-            curves[each.name] = _program_figure.Curve(points, ranges)
+            ranges = seeds.ranges(each.rows, column)
+            curves[each.name] = accuracy_figure.Curve(points, ranges)
     if not curves:
         return []
     picture = os.path.join(config.output, 'programs.png')
     drawn = {name: programs[name] for name in curves}
-    _program_figure.draw(drawn, curves, picture, _label(x))
+    accuracy_figure.draw(drawn, curves, picture, _label(x))
     return [picture]
 
 
@@ -301,16 +289,16 @@ def _label(x: str) -> str:
 def _draw_curves(picture: str, runs: Sequence[Run], column: str, x: str) -> None:
     label = _label(x)
     name = column.replace('valid_', 'validation ').replace('_', ' ')
-    _plots.plot_curves(
+    plots.plot_curves(
         {each.name: _curve(each, column, x) for each in runs},
         picture,
         title=f'{name.capitalize()} over {label}',
         x_label=label,
         y_label=name,
         log_scale=_is_loss(column),
-        bands={each.name: _seeds.ranges(each.rows, column) for each in runs},
+        bands={each.name: seeds.ranges(each.rows, column) for each in runs},
     )
 
 
 if __name__ == '__main__':
-    sys.exit(_cli.main(Config, run, 'report'))
+    sys.exit(flags.main(Config, run, 'report'))

@@ -23,16 +23,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from launch import (
-    _cli,
-    _errors,
-    _run_directory,
-    _signals,
-    _sweep_figure,
-    _sweep_grid,
-    _sweep_results,
-    _sweep_runs,
-)
+from launch.runs import directory, errors, flags, signals
+from launch.sweeps import execution, figure
+from launch.sweeps import grid as grid_lib
+from launch.sweeps import results as results_lib
 from tasks import base
 
 MODES = ('run', 'draw')
@@ -42,27 +36,27 @@ MODES = ('run', 'draw')
 class Config:
     """Runs a grid of settings of a program: PROGRAM NAME=VALUE,VALUE NAME=VALUE --sweep_dir=DIR."""
 
-    words: Annotated[tuple[str, ...], tyro.conf.Positional] = _cli.positional(
+    words: Annotated[tuple[str, ...], tyro.conf.Positional] = flags.positional(
         r'the program, then its flags, several values separated by commas; \, is a comma'
     )
-    sweep_dir: str | None = _cli.flag(
+    sweep_dir: str | None = flags.flag(
         None, 'folder of all runs, table and picture; default runs/sweep-PROGRAM', 'free'
     )
-    mode: str = _cli.flag('run', 'run, or draw: only the table and the picture', 'free')
-    processes: int = _cli.flag(1, 'runs at a time', 'free', minimum=1)
-    x: str = _cli.flag('minutes', 'what the picture goes over: minutes, hours or steps', 'free')
-    level: float | None = _cli.flag(
+    mode: str = flags.flag('run', 'run, or draw: only the table and the picture', 'free')
+    processes: int = flags.flag(1, 'runs at a time', 'free', minimum=1)
+    x: str = flags.flag('minutes', 'what the picture goes over: minutes, hours or steps', 'free')
+    level: float | None = flags.flag(
         None, 'of the measure: the table tells when it was passed', 'free'
     )
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
-        _cli.check_ranges(self)
-        _cli.choose('mode', self.mode, MODES)
-        _cli.choose('x', self.x, _sweep_figure.X)
+        flags.check_ranges(self)
+        flags.choose('mode', self.mode, MODES)
+        flags.choose('x', self.x, figure.X)
 
 
-def run(config: Config) -> list[_sweep_results.Result]:
+def run(config: Config) -> list[results_lib.Result]:
     """Runs what is not done yet, prints the table and draws the picture.
 
     Args:
@@ -77,55 +71,53 @@ def run(config: Config) -> list[_sweep_results.Result]:
     """
     folder = pathlib.Path(config.sweep_dir or f'runs/sweep-{config.words[0]}')
     if config.mode == 'draw':
-        grid = _sweep_grid.read(folder)
+        grid = grid_lib.read(folder)
         if grid is None:
             raise base.DataError(f'--sweep_dir={folder}: wanted the directory of a sweep, got none')
         return _show(config, folder, grid)
-    module = _sweep_grid.load_program(config.words[0])
+    module = grid_lib.load_program(config.words[0])
     _plan(config.words, folder, module)  # before the directory is touched
     with (
-        _signals.Interrupts() as interrupts,
-        _run_directory.RunDirectory(folder, 'sweep_dir'),
+        signals.Interrupts() as interrupts,
+        directory.RunDirectory(folder, 'sweep_dir'),
     ):
         grid = _plan(config.words, folder, module)  # another sweep may have added to it until now
-        _sweep_grid.write(folder, grid)
-        failures = _sweep_runs.run(folder, grid, config.processes, interrupts)
+        grid_lib.write(folder, grid)
+        failures = execution.run(folder, grid, config.processes, interrupts)
     results = _show(config, folder, grid)
     if failures:
         first = failures[0]
         message = f'{len(failures)} of {len(grid.points)} points failed, the first {first.name}'
-        log = folder / first.name / _sweep_runs.LOG
-        raise _errors.RunError(first.code, f'{message}: {first.reason}; see {log}')
+        log = folder / first.name / execution.LOG
+        raise errors.RunError(first.code, f'{message}: {first.reason}; see {log}')
     return results
 
 
-def _plan(words: Sequence[str], folder: pathlib.Path, module: Any) -> _sweep_grid.Grid:
+def _plan(words: Sequence[str], folder: pathlib.Path, module: Any) -> grid_lib.Grid:
     """Returns the grid of the words and the directory together, checked."""
-    known = _sweep_grid.read(folder)
-    grid = _sweep_grid.parse(words, known)
+    known = grid_lib.read(folder)
+    grid = grid_lib.parse(words, known)
     if known:
-        grid = _sweep_grid.add(known, grid, _cli.field_classes(module.Config))
-    _sweep_grid.check(grid, module)
+        grid = grid_lib.add(known, grid, flags.field_classes(module.Config))
+    grid_lib.check(grid, module)
     return grid
 
 
-def _show(
-    config: Config, folder: pathlib.Path, grid: _sweep_grid.Grid
-) -> list[_sweep_results.Result]:
+def _show(config: Config, folder: pathlib.Path, grid: grid_lib.Grid) -> list[results_lib.Result]:
     """Prints and writes the table, and draws the picture if there is something to draw."""
-    results = _sweep_results.read(folder, grid)
-    table = _sweep_results.table(grid, results, config.level)
+    results = results_lib.read(folder, grid)
+    table = results_lib.table(grid, results, config.level)
     fixed = ' '.join(f'{name}={value}' for name, value in grid.fixed.items())
     print(f'\n{grid.program} {fixed}\n\n{table}\n')
     page, picture = folder / 'sweep.md', folder / 'sweep.png'
     try:
         page.write_text(f'# {grid.program} {fixed}\n\n```\n{table}\n```\n', 'utf-8')
         if any(result.values for result in results):
-            _sweep_figure.draw(grid, results, picture, config.x, config.level)
+            figure.draw(grid, results, picture, config.x, config.level)
             print(f'picture      {picture}')
     except OSError as error:
         message = f'{error.filename or folder} cannot be written: {error.strerror}'
-        raise _errors.RunError(_errors.CANNOT_SAVE, message) from error
+        raise errors.RunError(errors.CANNOT_SAVE, message) from error
     print(f'table        {page}')
     return results
 
@@ -143,4 +135,4 @@ def without_dashes(words: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    sys.exit(_cli.main(Config, run, 'sweep', args=without_dashes(sys.argv[1:])))
+    sys.exit(flags.main(Config, run, 'sweep', args=without_dashes(sys.argv[1:])))

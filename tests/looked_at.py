@@ -6,7 +6,10 @@ import haiku as hk
 import jax
 import numpy as np
 
-from launch import _checkpoint, _inspection, _lm_config, _lm_model, _run_directory, _supervised
+from launch.inspection import subjects
+from launch.language import lm_config, lm_model
+from launch.runs import checkpoint, directory
+from launch.training import loop
 import relational_rnn
 from tasks.text import vocabulary
 
@@ -32,20 +35,20 @@ def subject(make=None, lengths=(6, 5), num_rows=1, dtype='float32', seed=0):
     params = jax.jit(hk.transform(run).init)(jax.random.key(seed), inputs[0])
     params = jax.tree.map(lambda leaf: np.asarray(leaf) * 2, params)  # attention far from equal
     examples = tuple(example(f'sequence {i + 1}', x) for i, x in enumerate(inputs))
-    return _inspection.Subject('a random core & <its> title', make, params, examples, dtype)
+    return subjects.Subject('a random core & <its> title', make, params, examples, dtype)
 
 
 def example(title, inputs):
     """Returns an example that marks its third step and answers at every step but the first."""
-    answers = tuple(_inspection.Answer(*pair) for pair in ANSWERS)
+    answers = tuple(subjects.Answer(*pair) for pair in ANSWERS)
     steps = [
-        _inspection.Step(
+        subjects.Step(
             f'vector {t + 1}', 'n = 2, m = 3', 'm is shown' if t == 2 else '', answers, 'vector 5'
         )
         for t in range(len(inputs))
     ]
-    steps[0] = _inspection.Step('vector 1')
-    return _inspection.Example(title, inputs, tuple(steps))
+    steps[0] = subjects.Step('vector 1')
+    return subjects.Example(title, inputs, tuple(steps))
 
 
 def lm_run(run_dir, cache_dir=None, **flags):
@@ -55,23 +58,23 @@ def lm_run(run_dir, cache_dir=None, **flags):
     """
     sizes = {'total_units': 16, 'mem_slots': 2, 'num_heads': 2, 'attention_mlp_layers': 1}
     sizes |= {'embedding_size': 8, 'dataset': 'text', 'data_dir': 'gone', 'batch_size': 3}
-    config = _lm_config.Config(**(sizes | {'cache_dir': str(cache_dir)} | flags))
+    config = lm_config.Config(**(sizes | {'cache_dir': str(cache_dir)} | flags))
     run_dir.mkdir(exist_ok=True)
     words = vocabulary.Vocabulary(tuple(WORDS), np.arange(len(WORDS), 0, -1))
-    words.save(run_dir / _lm_model.VOCABULARY)
-    model = _lm_model.make_model(config, len(words))
+    words.save(run_dir / lm_model.VOCABULARY)
+    model = lm_model.make_model(config, len(words))
     carry = model.initial_state(config.batch_size)
-    state = _supervised.initial_state(config, model.init, carry)
+    state = loop.initial_state(config, model.init, carry)
     metadata = {'config': dataclasses.asdict(config), 'corpus': '0123456789abcdef' * 4}
-    _checkpoint.Checkpointer(run_dir).save(1200, state, metadata)
+    checkpoint.Checkpointer(run_dir).save(1200, state, metadata)
     description = 'lm', metadata['config'], 1, 'words', 1, 'valid_perplexity'
-    _run_directory.describe(run_dir, *description)
+    directory.describe(run_dir, *description)
     random = np.random.default_rng(5)
     lines = [random.integers(1, len(WORDS), random.integers(3, 10)) for _ in range(30)]
     ids = np.concatenate([np.append(line, 0) for line in lines])
     if cache_dir:
         folder = cache_dir / 'text-0123456789abcdef'
         folder.mkdir(parents=True)
-        words.save(folder / _lm_model.VOCABULARY)
+        words.save(folder / lm_model.VOCABULARY)
         ids.astype(np.uint16).tofile(folder / 'valid.bin')
     return config, ids

@@ -5,14 +5,16 @@ import json
 from matplotlib import image
 import pytest
 
-from launch import _cli, _errors, attention
+from launch import attention
+from launch.runs import errors
+from launch.runs import flags as flags_lib
 from tests import looked_at
 
 pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
 
 
 def _main(*flags):
-    return _cli.main(attention.Config, attention.run, 'attention', None, flags)
+    return flags_lib.main(attention.Config, attention.run, 'attention', None, flags)
 
 
 def _fails(capsys, code, *flags):
@@ -45,7 +47,7 @@ def test_output_says_where(run_dir, tmp_path, capsys):
     assert _main(f'--run_dir={run_dir}', *flags) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ['look.html', 'look.png']
     line = _fails(
-        capsys, _errors.CANNOT_SAVE, f'--run_dir={run_dir}', '--output=/nowhere/a.html', *flags[1:]
+        capsys, errors.CANNOT_SAVE, f'--run_dir={run_dir}', '--output=/nowhere/a.html', *flags[1:]
     )
     assert '--output=/nowhere/a.html: wanted a folder that is there, /nowhere is not' in line
 
@@ -53,11 +55,11 @@ def test_output_says_where(run_dir, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('flags', 'code', 'message'),
     [
-        ([], _errors.USAGE, '--run_dir: wanted the directory of a trained run, got none'),
-        (['--run_dir=/nowhere'], _errors.BAD_DATA, 'wanted the directory of a trained run'),
-        (['--run_dir=/nowhere', '--max_steps=0'], _errors.USAGE, '--max_steps: wanted at least 1'),
-        (['--run_dir=/nowhere', '--output=a.pdf'], _errors.USAGE, 'a name that ends in .html'),
-        (['--run_dir=/nowhere', '--steps=3'], _errors.USAGE, 'no flag --steps'),
+        ([], errors.USAGE, '--run_dir: wanted the directory of a trained run, got none'),
+        (['--run_dir=/nowhere'], errors.BAD_DATA, 'wanted the directory of a trained run'),
+        (['--run_dir=/nowhere', '--max_steps=0'], errors.USAGE, '--max_steps: wanted at least 1'),
+        (['--run_dir=/nowhere', '--output=a.pdf'], errors.USAGE, 'a name that ends in .html'),
+        (['--run_dir=/nowhere', '--steps=3'], errors.USAGE, 'no flag --steps'),
     ],
 )
 def test_a_mistake_gets_one_line(flags, code, message, capsys):
@@ -66,5 +68,5 @@ def test_a_mistake_gets_one_line(flags, code, message, capsys):
 
 def test_a_run_of_another_core_is_refused(tmp_path, capsys):
     looked_at.lm_run(tmp_path, core='lstm')
-    line = _fails(capsys, _errors.BAD_DATA, f'--run_dir={tmp_path}')
+    line = _fails(capsys, errors.BAD_DATA, f'--run_dir={tmp_path}')
     assert 'wanted a run with --core=rmc, which has a memory, got lstm' in line

@@ -4,7 +4,8 @@ from matplotlib import figure, image
 import numpy as np
 import pytest
 
-from launch import _attention_figure, _inspection
+from launch.inspection import figure as figure_lib
+from launch.inspection import subjects
 from tests import looked_at
 
 
@@ -22,12 +23,12 @@ def _example(num_steps, heads=2, label='vector'):
     steps = tuple(step._replace(label=f'{label} {t}') for t, step in enumerate(example.steps))
     weights = np.random.default_rng(0).dirichlet(np.ones(4), (num_steps, heads, 3))
     memory = np.zeros((num_steps, 3, 2))
-    return example._replace(steps=steps), _inspection.Look((weights,), memory, memory, {})
+    return example._replace(steps=steps), subjects.Look((weights,), memory, memory, {})
 
 
 def test_every_head_and_step_has_its_matrix_and_marked_steps_a_frame(drawn, tmp_path):
     example, look = _example(5)
-    _attention_figure.draw(example, look, tmp_path / 'a.png', 'a title')
+    figure_lib.draw(example, look, tmp_path / 'a.png', 'a title')
     grid = [axes for axes in drawn[0].axes if axes.images]
     assert len(grid) == 2 * 5
     for index, axes in enumerate(grid):
@@ -42,19 +43,19 @@ def test_every_head_and_step_has_its_matrix_and_marked_steps_a_frame(drawn, tmp_
 
 def test_the_picture_is_wider_than_high_for_one_head(tmp_path):
     example, look = _example(4, heads=1)
-    _attention_figure.draw(example, look, tmp_path / 'a.png', 'a title')
+    figure_lib.draw(example, look, tmp_path / 'a.png', 'a title')
     height, width, _ = image.imread(tmp_path / 'a.png').shape
     assert width > height > 100
 
 
 def test_a_line_parts_the_slots_from_the_input(drawn, tmp_path):
     example, look = _example(2)
-    _attention_figure.draw(example, look, tmp_path / 'a.png', 'a title')
+    figure_lib.draw(example, look, tmp_path / 'a.png', 'a title')
     (line,) = drawn[0].axes[0].lines
     assert list(line.get_xdata()) == [2.5, 2.5]
 
 
 def test_of_a_long_sequence_with_many_heads_the_first_are_drawn(drawn, tmp_path):
     example, look = _example(18, heads=9, label='$\\frac')  # no formula
-    _attention_figure.draw(example, look, tmp_path / 'a.png', 'a title')
+    figure_lib.draw(example, look, tmp_path / 'a.png', 'a title')
     assert len([axes for axes in drawn[0].axes if axes.images]) == 16 * 8

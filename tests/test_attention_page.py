@@ -12,7 +12,8 @@ import shutil
 import numpy as np
 import pytest
 
-from launch import _attention_page, _inspection
+from launch.inspection import page as page_lib
+from launch.inspection import subjects
 from tests import looked_at
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -24,8 +25,8 @@ SLOTS, COLUMNS, HEADS, STEPS = 4, 5, 2, 6
 def shown(compile_quickly):
     """Returns a core of two blocks, what happened inside, and the page."""
     subject = looked_at.subject(looked_at.make_core(num_blocks=2))
-    looks = _inspection.look_inside(subject)
-    return subject, looks, _attention_page.render(subject, looks)
+    looks = subjects.look_inside(subject)
+    return subject, looks, page_lib.render(subject, looks)
 
 
 @pytest.fixture(scope='module')
@@ -92,7 +93,7 @@ def test_the_data_are_those_of_the_library(shown):
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
     assert data['rows'] == [COLUMNS, SLOTS]
     assert data['names'] == ['slot 1', 'slot 2', 'slot 3', 'slot 4', 'input']
-    assert data == json.loads(json.dumps(_attention_page.describe(subject, looks)))
+    assert data == json.loads(json.dumps(page_lib.describe(subject, looks)))
     for example, look in zip(data['examples'], looks, strict=True):
         for text, block in zip(example['attention'], look.attention, strict=True):
             values = np.frombuffer(base64.b64decode(text), '<u2') / 65535
@@ -106,10 +107,10 @@ def test_the_data_are_those_of_the_library(shown):
 
 def test_the_change_of_a_slot_is_the_length_of_the_difference():
     before, memory = np.zeros((1, 2, 2), np.float32), np.array([[[3.0, 4.0], [0.0, -2.0]]])
-    look = _inspection.Look((np.full((1, 1, 2, 3), 1 / 3),), before, memory, {})
+    look = subjects.Look((np.full((1, 1, 2, 3), 1 / 3),), before, memory, {})
     example = looked_at.example('one', np.zeros((1, 7), np.float32))
-    subject = _inspection.Subject('a core', looked_at.make_core(), {}, (example,))
-    data = _attention_page.describe(subject, [look])
+    subject = subjects.Subject('a core', looked_at.make_core(), {}, (example,))
+    data = page_lib.describe(subject, [look])
     assert data['examples'][0]['change'] == [[5.0, 2.0]]
     assert data['limit'] == 4.0
     assert data['facts'] == '2 slots of 2 units · 1 attention head · 1 block'
@@ -118,10 +119,10 @@ def test_the_change_of_a_slot_is_the_length_of_the_difference():
 
 def test_the_strips_of_a_large_memory_show_some_of_its_units():
     memory = np.random.default_rng(0).normal(size=(100, 2, 2500)).astype(np.float32)
-    look = _inspection.Look((np.full((100, 1, 2, 3), 1 / 3),), memory, memory, {})
+    look = subjects.Look((np.full((100, 1, 2, 3), 1 / 3),), memory, memory, {})
     example = looked_at.example('one', np.zeros((100, 7), np.float32))
-    subject = _inspection.Subject('a core', looked_at.make_core(), {}, (example,))
-    data = _attention_page.describe(subject, [look])
+    subject = subjects.Subject('a core', looked_at.make_core(), {}, (example,))
+    data = page_lib.describe(subject, [look])
     assert data['cells'] == 2500 // 4
     assert 'one in 4 of 2,500 units' in data['memoryNote']
     assert len(base64.b64decode(data['examples'][0]['memory'])) == 101 * 2 * 625 < 150_000
@@ -131,7 +132,7 @@ def test_nothing_that_a_task_says_ends_the_script_or_becomes_markup(shown):
     subject, looks, _ = shown
     steps = [step._replace(label='</script>@title@<b>') for step in subject.examples[0].steps]
     example = subject.examples[0]._replace(steps=tuple(steps), title='@data@')
-    page = _attention_page.render(subject._replace(examples=(example,)), looks[:1])
+    page = page_lib.render(subject._replace(examples=(example,)), looks[:1])
     assert page.count('</script>') == 2
     assert '<b>' not in page
     assert '<h1>a random core &amp; &lt;its&gt; title</h1>' in page
@@ -383,13 +384,13 @@ def _large():
     weights = random.dirichlet(np.ones(18), (3, 8, 16))
     before, memory = random.normal(size=(2, 3, 16, 64))
     gates = {name: random.uniform(size=(3, 16, 1)) for name in ('input', 'forget', 'output')}
-    subject = _inspection.Subject('a' * 99, looked_at.make_core(), {}, (example,))
-    return subject, [_inspection.Look((weights,), before, memory, gates)]
+    subject = subjects.Subject('a' * 99, looked_at.make_core(), {}, (example,))
+    return subject, [subjects.Look((weights,), before, memory, gates)]
 
 
 def test_a_narrow_screen_does_not_scroll_sideways(visit, tmp_path):
     path = tmp_path / 'large.html'
-    path.write_text(_attention_page.render(*_large()), 'utf-8')
+    path.write_text(page_lib.render(*_large()), 'utf-8')
     for page in (visit(), visit(address=path.as_uri())):
         page.click('summary')
         for width in (360, 320):

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _cli, _environment_benchmark, _errors, benchmark
+from launch import benchmark
+from launch.benchmarks import environments
+from launch.runs import errors
+from launch.runs import flags as flags_lib
 from tests import tiny_worlds
 
 TINY = benchmark.Shape(3, 4, 2, 5, 6, 2)  # F = 8
@@ -142,9 +145,9 @@ def test_a_run_prints_a_table_and_writes_what_it_returns(tiny, tmp_path, capsys)
 
 
 def test_worlds_alone_can_be_timed(tmp_path, monkeypatch, capsys):
-    world = _environment_benchmark.World(tiny_worlds.Corridor())
-    size = _environment_benchmark.Size(3, 5)
-    monkeypatch.setattr(_environment_benchmark, 'Size', lambda: size)
+    world = environments.World(tiny_worlds.Corridor())
+    size = environments.Size(3, 5)
+    monkeypatch.setattr(environments, 'Size', lambda: size)
     monkeypatch.setitem(benchmark.WORLDS, 'corridor', world)
     path = tmp_path / 'numbers.json'
     results = benchmark.run(benchmark.Config('none', 'corridor', 5, str(path)))
@@ -154,7 +157,7 @@ def test_worlds_alone_can_be_timed(tmp_path, monkeypatch, capsys):
     timed = results['environments']['corridor']
     assert (timed['environments'], timed['steps']) == (3, 5)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == _environment_benchmark.HEADER
+    assert lines[1] == environments.HEADER
     assert lines[2].startswith('corridor ')
 
 
@@ -207,7 +210,7 @@ def test_a_bad_flag_gets_one_line(flags, reason, capsys):
     def refuse(_):
         raise AssertionError(flags)
 
-    assert _cli.main(benchmark.Config, refuse, 'benchmark', args=flags) == _errors.USAGE
+    assert flags_lib.main(benchmark.Config, refuse, 'benchmark', args=flags) == errors.USAGE
     error = capsys.readouterr().err
     assert error.count('\n') == 1
     assert reason in error
@@ -220,13 +223,13 @@ def test_some_shapes_can_be_chosen():
 
 
 def test_some_worlds_can_be_chosen():
-    assert benchmark.Config().environment_names == list(_environment_benchmark.WORLDS)
+    assert benchmark.Config().environment_names == list(environments.WORLDS)
     assert benchmark.Config(environments='none').environment_names == []
     some = ['boxworld_full', 'mini_pacman']
     assert benchmark.Config(environments=','.join(some)).environment_names == some
 
 
 def test_a_file_that_cannot_be_written_is_a_run_error(tmp_path):
-    with pytest.raises(_errors.RunError, match='cannot be written') as caught:
+    with pytest.raises(errors.RunError, match='cannot be written') as caught:
         benchmark._write(tmp_path / 'gone' / 'a.json', {})
-    assert caught.value.code == _errors.CANNOT_SAVE
+    assert caught.value.code == errors.CANNOT_SAVE

@@ -6,7 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from launch import _boxworld_config, _cli, _errors, _plots, _reinforcement_run, _report, boxworld
+from launch import boxworld
+from launch.agents import agent_run, boxworld_config
+from launch.runs import display, errors, plots
+from launch.runs import flags as flags_lib
 from tasks.environments.boxworld import boxworld as world
 from tests import saved_bytes
 
@@ -24,14 +27,14 @@ def _flags(run_dir, *more):
 
 
 def _main(*flags):
-    return _cli.main(boxworld.Config, boxworld.run, 'boxworld', boxworld.PRESETS, flags)
+    return flags_lib.main(boxworld.Config, boxworld.run, 'boxworld', boxworld.PRESETS, flags)
 
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory, compile_once):
     """Returns the directory of a finished run, and what it returned."""
     run_dir = tmp_path_factory.mktemp('whole') / 'run'
-    config = _cli.parse(boxworld.Config, _flags(run_dir), 'boxworld', boxworld.PRESETS)
+    config = flags_lib.parse(boxworld.Config, _flags(run_dir), 'boxworld', boxworld.PRESETS)
     return run_dir, boxworld.run(config)
 
 
@@ -48,7 +51,7 @@ def test_it_trains_measures_and_draws(whole):
     about = json.loads((run_dir / 'run.json').read_text())
     assert (about['program'], about['measure']) == ('boxworld', 'solved')
     assert (about['unit'], about['units_per_update']) == ('frames', 6 * 8)
-    rows = _report.read_metrics(run_dir / 'metrics.jsonl')
+    rows = display.read_metrics(run_dir / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'frames_per_second' in row] == [2, 4]
     assert [row['step'] for row in rows if 'solved' in row] == [2, 4]
 
@@ -67,24 +70,24 @@ def test_evaluating_again_gives_the_same_numbers(whole, capsys):
     assert _main(*flags) == 0
     assert (run_dir / 'evaluation.json').read_text() == before
     assert 'in 20 episodes' in capsys.readouterr().out
-    assert _main(*flags, '--size=10') == _errors.MISMATCH
+    assert _main(*flags, '--size=10') == errors.MISMATCH
 
 
 def test_the_curve_is_drawn_over_environment_steps(whole, monkeypatch):
     seen = []
-    monkeypatch.setattr(_plots, 'plot_curves', lambda *args, **facts: seen.append((args, facts)))
+    monkeypatch.setattr(plots, 'plot_curves', lambda *args, **facts: seen.append((args, facts)))
     run_dir, results = whole
-    config = _cli.parse(boxworld.Config, _flags(run_dir), 'boxworld', boxworld.PRESETS)
-    program = _boxworld_config.PROGRAM
-    _reinforcement_run._draw(config, program, str(run_dir), results)
+    config = flags_lib.parse(boxworld.Config, _flags(run_dir), 'boxworld', boxworld.PRESETS)
+    program = boxworld_config.PROGRAM
+    agent_run._draw(config, program, str(run_dir), results)
     (curves, _), facts = seen[0]
     assert [x for x, _ in curves['evaluation']] == [2 * 48, 4 * 48]
     assert facts['baselines'] == {'random policy': results['random_solved']}
 
 
 def test_levels_are_drawn_anew_for_each_row_and_begun_with():
-    config = _cli.parse(boxworld.Config, _flags('run'), 'boxworld', boxworld.PRESETS)
-    place = _boxworld_config.make_world(config)
+    config = flags_lib.parse(boxworld.Config, _flags('run'), 'boxworld', boxworld.PRESETS)
+    place = boxworld_config.make_world(config)
     keys = jax.random.split(jax.random.key(0), 2)
     one, other = (place.draw(key) for key in keys)
     assert one.grid.shape[0] == 2
@@ -102,8 +105,8 @@ def test_the_papers_settings_are_the_papers(preset):
     assert 1e-5 <= config.learning_rate <= 2e-4
     sizes = config.mem_slots, config.total_units, config.num_heads, config.num_blocks
     assert (sizes, config.gate_style) == ((4, 1024, 4, 1), 'memory')
-    assert _boxworld_config.levels(config)["the paper's RMC"] == 0.98
-    assert not _boxworld_config.levels(boxworld.Config(**boxworld.PRESETS['cpu']))
+    assert boxworld_config.levels(config)["the paper's RMC"] == 0.98
+    assert not boxworld_config.levels(boxworld.Config(**boxworld.PRESETS['cpu']))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_the_papers_settings_are_the_papers(preset):
     ],
 )
 def test_bad_flags_get_one_line(flags, wanted, capsys):
-    assert _main(*flags.split()) == _errors.USAGE
+    assert _main(*flags.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1

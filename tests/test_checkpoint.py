@@ -18,7 +18,7 @@ import numpy as np
 import optax
 import pytest
 
-from launch import _checkpoint, _errors
+from launch.runs import checkpoint, errors
 
 
 class Carry(NamedTuple):
@@ -43,7 +43,7 @@ def _state(step):
 
 def _assert_equal(got, wanted):
     chex.assert_trees_all_equal_structs(got, wanted)
-    got, wanted = _checkpoint._named_leaves(got), _checkpoint._named_leaves(wanted)
+    got, wanted = checkpoint._named_leaves(got), checkpoint._named_leaves(wanted)
     for name in wanted:
         assert got[name].dtype == wanted[name].dtype, name
         assert got[name].shape == wanted[name].shape, name
@@ -52,7 +52,7 @@ def _assert_equal(got, wanted):
 
 def _checkpointer(run_dir, keep=3):
     lines = []
-    return _checkpoint.Checkpointer(run_dir, keep=keep, tell=lines.append), lines
+    return checkpoint.Checkpointer(run_dir, keep=keep, tell=lines.append), lines
 
 
 @pytest.fixture(scope='module')
@@ -147,18 +147,18 @@ def test_a_replacement_stopped_between_its_two_renames_is_undone(run_dir):
     ],
 )
 def test_a_state_that_does_not_fit_the_template_is_refused(two_steps, change, words):
-    with pytest.raises(_errors.RunError) as caught:
+    with pytest.raises(errors.RunError) as caught:
         _checkpointer(two_steps)[0].restore({**_state(0), **change})
-    assert caught.value.code == _errors.MISMATCH
+    assert caught.value.code == errors.MISMATCH
     assert [word for word in words if word not in str(caught.value)] == []
 
 
 def test_a_state_with_one_leaf_more_than_the_template_is_refused(two_steps):
     template = _state(0)
     del template['mask']
-    with pytest.raises(_errors.RunError, match=r"mask'\]: wanted nothing, got bool\[3\]") as caught:
+    with pytest.raises(errors.RunError, match=r"mask'\]: wanted nothing, got bool\[3\]") as caught:
         _checkpointer(two_steps)[0].restore(template)
-    assert caught.value.code == _errors.MISMATCH
+    assert caught.value.code == errors.MISMATCH
 
 
 def test_every_flipped_byte_is_found(run_dir, tmp_path):
@@ -256,13 +256,13 @@ def test_no_whole_checkpoint_left_is_an_error_every_time(run_dir):
     for step in (10, 20):
         (folder / str(step) / 'manifest.json').unlink()
     for _ in range(2):
-        with pytest.raises(_errors.RunError, match='no whole checkpoint') as caught:
+        with pytest.raises(errors.RunError, match='no whole checkpoint') as caught:
             _checkpointer(run_dir)[0].restore(_state(0))
-        assert caught.value.code == _errors.BAD_DATA
+        assert caught.value.code == errors.BAD_DATA
         assert '\n' not in str(caught.value)
     shutil.rmtree(folder / '10')
     (folder / '20').rename(folder / '20.damaged')
-    with pytest.raises(_errors.RunError, match='no whole checkpoint'):
+    with pytest.raises(errors.RunError, match='no whole checkpoint'):
         _checkpointer(run_dir)[0].newest_metadata()
 
 
@@ -278,21 +278,21 @@ def test_an_interrupted_first_save_is_a_clean_start(tmp_path):
 def test_arrays_that_differ_from_a_forged_description_are_refused(run_dir):
     path = run_dir / 'checkpoints' / '20' / 'metadata.json'
     path.write_text(path.read_text().replace('bool[3]', 'bool[4]'))
-    _checkpoint._seal(path.parent, 20)
+    checkpoint._seal(path.parent, 20)
     template = {**_state(0), 'mask': np.zeros(4, bool)}
-    with pytest.raises(_errors.RunError, match=r'wanted bool\[4\], got bool\[3\]') as caught:
+    with pytest.raises(errors.RunError, match=r'wanted bool\[4\], got bool\[3\]') as caught:
         _checkpointer(run_dir)[0].restore(template)
-    assert caught.value.code == _errors.MISMATCH
+    assert caught.value.code == errors.MISMATCH
 
 
 def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
     for path in (run_dir / 'checkpoints' / '20' / 'state').rglob('*'):
         if path.is_file():
             path.write_bytes(b'\x80\x04.')
-    _checkpoint._seal(run_dir / 'checkpoints' / '20', 20)
-    with pytest.raises(_errors.RunError, match='cannot be read') as caught:
+    checkpoint._seal(run_dir / 'checkpoints' / '20', 20)
+    with pytest.raises(errors.RunError, match='cannot be read') as caught:
         _checkpointer(run_dir)[0].restore(_state(0))
-    assert caught.value.code == _errors.BAD_DATA
+    assert caught.value.code == errors.BAD_DATA
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
@@ -300,9 +300,9 @@ def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
 def test_a_state_that_is_not_finite_is_never_saved(run_dir, value, dtype):
     saver, _ = _checkpointer(run_dir)
     bad = {**_state(30), 'zz': {'w': np.array([[0, 1], [value, 2]], dtype)}}
-    with pytest.raises(_errors.RunError, match=r"state\['zz'\]\['w'\] holds NaN or Inf") as caught:
+    with pytest.raises(errors.RunError, match=r"state\['zz'\]\['w'\] holds NaN or Inf") as caught:
         saver.save(30, bad, {})
-    assert caught.value.code == _errors.INTERNAL
+    assert caught.value.code == errors.INTERNAL
     assert sorted(os.listdir(run_dir / 'checkpoints')) == ['10', '20']
 
 
@@ -332,7 +332,7 @@ def test_a_failing_system_call_leaves_older_checkpoints_whole(run_dir, monkeypat
 
     saver, lines = _checkpointer(run_dir)
     with monkeypatch.context() as patch:
-        patch.setattr(_checkpoint.os, call, fail)
+        patch.setattr(checkpoint.os, call, fail)
         assert not saver.save(30, _state(30), {})
     assert fired
     assert os.strerror(code) in lines[0]
@@ -348,7 +348,7 @@ def test_a_failing_last_rename_brings_the_replaced_checkpoint_back(run_dir, monk
             raise OSError(errno.EIO, 'broken')
         real(source, target)
 
-    monkeypatch.setattr(_checkpoint.os, 'replace', fail)
+    monkeypatch.setattr(checkpoint.os, 'replace', fail)
     saver, lines = _checkpointer(run_dir)
     assert not saver.save(20, _state(21), {})
     assert 'broken' in lines[0]
@@ -358,7 +358,7 @@ def test_a_failing_last_rename_brings_the_replaced_checkpoint_back(run_dir, monk
 
 def test_a_full_disk_is_seen_before_writing(run_dir, monkeypatch):
     usage = shutil.disk_usage(run_dir)._replace(free=100)
-    monkeypatch.setattr(_checkpoint.shutil, 'disk_usage', lambda path: usage)
+    monkeypatch.setattr(checkpoint.shutil, 'disk_usage', lambda path: usage)
     saver, lines = _checkpointer(run_dir)
     assert not saver.save(30, _state(30), {})
     assert '100 are free' in lines[0]
@@ -370,11 +370,11 @@ def test_three_failed_saves_in_a_row_end_the_run(run_dir, monkeypatch):
     saver, lines = _checkpointer(run_dir)
     for free in (0, 0, usage.free, 0, 0):
         full = usage._replace(free=free)
-        monkeypatch.setattr(_checkpoint.shutil, 'disk_usage', lambda path, full=full: full)
+        monkeypatch.setattr(checkpoint.shutil, 'disk_usage', lambda path, full=full: full)
         assert saver.save(30, _state(30), {}) == (free > 0)
-    with pytest.raises(_errors.RunError, match='3 saves in a row failed') as caught:
+    with pytest.raises(errors.RunError, match='3 saves in a row failed') as caught:
         saver.save(40, _state(40), {})
-    assert caught.value.code == _errors.CANNOT_SAVE
+    assert caught.value.code == errors.CANNOT_SAVE
     assert len(lines) == 4
 
 
@@ -383,7 +383,7 @@ _MEETS_A_LIMIT = """
     import numpy as np
     from launch import _checkpoint
     state = {'a': np.random.default_rng(0).normal(size=(300, 100))}
-    saver = _checkpoint.Checkpointer(sys.argv[1])
+    saver = checkpoint.Checkpointer(sys.argv[1])
     assert saver.save(1, state, {}) and saver.restore(state).step == 1
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
@@ -404,7 +404,7 @@ _SAVES = """
     import sys
     import numpy as np
     from launch import _checkpoint
-    saver = _checkpoint.Checkpointer(sys.argv[1], keep=2)
+    saver = checkpoint.Checkpointer(sys.argv[1], keep=2)
     step = int(sys.argv[2])
     while True:
         step += 1

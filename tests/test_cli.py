@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pytest
 import tyro
 
-from launch import _cli, _errors
+from launch.runs import errors, flags
 from tasks import base
 
 _PRESETS = {'small': {}, 'large': {'num_steps': 500, 'num_heads': 8}}
@@ -19,25 +19,25 @@ _PRESETS = {'small': {}, 'large': {'num_steps': 500, 'num_heads': 8}}
 class Config:
     """Trains a toy. The defaults are those of no table."""
 
-    run_dir: str = _cli.flag('runs/toy', "the run's directory", 'free')
-    preset: str = _cli.flag('small', 'named defaults', 'free')
-    core: Literal['rmc', 'lstm'] = _cli.flag('rmc', 'the recurrent core', 'identity')
-    data_dir: str | None = _cli.flag(None, 'folder of a corpus', 'identity')
-    num_heads: int = _cli.flag(4, 'heads of attention', 'identity', minimum=1, maximum=16)
-    tied: bool = _cli.flag(True, 'whether the softmax shares the embeddings', 'identity')
-    num_steps: int = _cli.flag(10, 'training steps', 'schedule', minimum=1)
-    learning_rate: float = _cli.flag(1e-3, 'the step size of Adam', 'schedule', minimum=0)
-    max_words: int | None = _cli.flag(None, 'a limit for trials', 'identity', minimum=1)
+    run_dir: str = flags.flag('runs/toy', "the run's directory", 'free')
+    preset: str = flags.flag('small', 'named defaults', 'free')
+    core: Literal['rmc', 'lstm'] = flags.flag('rmc', 'the recurrent core', 'identity')
+    data_dir: str | None = flags.flag(None, 'folder of a corpus', 'identity')
+    num_heads: int = flags.flag(4, 'heads of attention', 'identity', minimum=1, maximum=16)
+    tied: bool = flags.flag(True, 'whether the softmax shares the embeddings', 'identity')
+    num_steps: int = flags.flag(10, 'training steps', 'schedule', minimum=1)
+    learning_rate: float = flags.flag(1e-3, 'the step size of Adam', 'schedule', minimum=0)
+    max_words: int | None = flags.flag(None, 'a limit for trials', 'identity', minimum=1)
 
     def __post_init__(self) -> None:
-        _cli.check_ranges(self)
+        flags.check_ranges(self)
         if self.num_heads % 2:
             raise ValueError(f'--num_heads: wanted an even number, got {self.num_heads}')
 
 
 def _run(words, presets=_PRESETS):
     seen = []
-    return _cli.main(Config, seen.append, 'toy', presets, words), seen
+    return flags.main(Config, seen.append, 'toy', presets, words), seen
 
 
 def _parsed(words):
@@ -118,7 +118,7 @@ def _bad_lines():
 def test_a_bad_command_line_gets_one_line_and_exit_code_2(words, parts, capsys):
     code, seen = _run(words)
     out, err = capsys.readouterr()
-    assert (code, seen, out) == (_errors.USAGE, [], '')
+    assert (code, seen, out) == (errors.USAGE, [], '')
     assert err.startswith('toy: ')
     assert err.count('\n') == 1
     assert err.endswith('\n')
@@ -137,7 +137,7 @@ def test_there_are_enough_bad_lines():
 @pytest.mark.parametrize(
     ('error', 'code'),
     [
-        (_errors.RunError(_errors.IN_USE, 'two\nlines'), 73),
+        (errors.RunError(errors.IN_USE, 'two\nlines'), 73),
         (base.DataError('two\nlines'), 65),
         (KeyboardInterrupt(), 75),
     ],
@@ -146,7 +146,7 @@ def test_expected_ends_print_one_line_and_return_their_code(error, code, capsys)
     def run(config):
         raise error
 
-    assert _cli.main(Config, run, 'toy', _PRESETS, []) == code
+    assert flags.main(Config, run, 'toy', _PRESETS, []) == code
     message = 'interrupted' if code == 75 else 'two lines'
     assert capsys.readouterr().err == f'toy: {message}\n'
 
@@ -155,7 +155,7 @@ def test_a_defect_shows_its_traceback_and_returns_70(capsys):
     def run(config):
         raise ValueError('a defect')
 
-    assert _cli.main(Config, run, 'toy', _PRESETS, []) == _errors.INTERNAL
+    assert flags.main(Config, run, 'toy', _PRESETS, []) == errors.INTERNAL
     assert 'Traceback' in capsys.readouterr().err
 
 
@@ -174,9 +174,9 @@ def test_help_does_not_start_a_device_backend():
         from launch import _cli
         @dataclasses.dataclass(frozen=True)
         class Config:
-            size: int = _cli.flag(3, 'a size', 'free')
+            size: int = flags.flag(3, 'a size', 'free')
         try:
-            _cli.main(Config, print, 'toy', None, ['--help'])
+            flags.main(Config, print, 'toy', None, ['--help'])
         finally:
             from jax._src import xla_bridge
             assert not xla_bridge.backends_are_initialized()
@@ -187,7 +187,7 @@ def test_help_does_not_start_a_device_backend():
 
 
 def test_field_classes_name_every_field():
-    classes = _cli.field_classes(Config)
+    classes = flags.field_classes(Config)
     assert list(classes) == [field.name for field in dataclasses.fields(Config)]
     assert (classes['core'], classes['num_steps'], classes['run_dir']) == (
         'identity',
@@ -202,39 +202,39 @@ def test_a_field_without_a_class_is_refused():
         size: int = 3
 
     with pytest.raises(TypeError, match='got size without'):
-        _cli.field_classes(Bare)
+        flags.field_classes(Bare)
     with pytest.raises(ValueError, match='wanted a kind of'):
-        _cli.flag(3, 'a size', 'sometimes')
+        flags.flag(3, 'a size', 'sometimes')
 
 
 def test_a_preset_with_an_unknown_field_is_a_defect(capsys):
     code, _ = _run([], {'small': {}, 'large': {'num_stps': 3}})
-    assert code == _errors.INTERNAL
+    assert code == errors.INTERNAL
     assert 'num_stps' in capsys.readouterr().err
 
 
 def test_choose_lists_the_choices():
-    _cli.choose('dataset', 'text', ['pydoc', 'text'])
+    flags.choose('dataset', 'text', ['pydoc', 'text'])
     message = r"--dataset: wanted one of pydoc, text, got 'txt' \(did you mean text\?\)"
     with pytest.raises(ValueError, match=message):
-        _cli.choose('dataset', 'txt', ['pydoc', 'text'])
+        flags.choose('dataset', 'txt', ['pydoc', 'text'])
 
 
 @dataclasses.dataclass(frozen=True)
 class Lists:
     """Takes words."""
 
-    folders: Annotated[tuple[str, ...], tyro.conf.Positional] = _cli.positional('what to read')
-    x: str | None = _cli.flag(None, 'an axis', 'free')
-    size: int = _cli.flag(3, 'a number', 'free', minimum=1)
+    folders: Annotated[tuple[str, ...], tyro.conf.Positional] = flags.positional('what to read')
+    x: str | None = flags.flag(None, 'an axis', 'free')
+    size: int = flags.flag(3, 'a number', 'free', minimum=1)
 
     def __post_init__(self) -> None:
-        _cli.check_ranges(self)
+        flags.check_ranges(self)
 
 
 def _lists(line):
     seen = []
-    return _cli.main(Lists, seen.append, 'lists', args=line.split()), seen
+    return flags.main(Lists, seen.append, 'lists', args=line.split()), seen
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_words_that_are_no_flags_may_stand_anywhere(line):
     ],
 )
 def test_bad_lines_with_words_get_one_line(line, reason, capsys):
-    assert _lists(line) == (_errors.USAGE, [])
+    assert _lists(line) == (errors.USAGE, [])
     assert capsys.readouterr().err == f'lists: {reason}\n'
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from launch import _comparison, _evaluation
+from launch.language import evaluation
+from launch.reports import perplexities
 
 
 def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled=True):
@@ -17,7 +18,7 @@ def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled
     unroll = {
         'words': 8,
         'carried': test,
-        'lengths': list(_evaluation.UNROLL_LENGTHS),
+        'lengths': list(evaluation.UNROLL_LENGTHS),
         'perplexities': [test + extra for extra in (6, 5, 4, 3, 2, -1)],
     }
     return {
@@ -35,7 +36,7 @@ def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled
 
 def test_runs_stand_below_each_other_in_three_tables():
     runs = {'first': _evaluation_of(), 'second': _evaluation_of(test=7.25, unrolled=False)}
-    assert _comparison.describe(runs).splitlines() == [
+    assert perplexities.describe(runs).splitlines() == [
         'perplexity per word on text (36 words known), as in Table 2',
         '        updates  validation   test',
         'bigram                12.00  13.50',
@@ -60,13 +61,13 @@ def test_runs_stand_below_each_other_in_three_tables():
 
 
 def test_unroll_lengths_that_no_run_has_measured_are_left_out():
-    text = _comparison.describe({'first': _evaluation_of(unrolled=False)})
+    text = perplexities.describe({'first': _evaluation_of(unrolled=False)})
     assert 'Table 3' in text
     assert 'Figure 12' not in text
 
 
 def _lines(**facts):
-    text = _comparison.describe({'run': _evaluation_of(**facts)})
+    text = perplexities.describe({'run': _evaluation_of(**facts)})
     return [' '.join(line.split()) for line in text.splitlines() if line.startswith('paper')]
 
 
@@ -103,9 +104,9 @@ def test_the_paper_is_left_out_beside_other_corpora(dataset):
 
 
 def test_table_3_of_the_paper_has_a_number_for_each_band():
-    for published in _comparison.PUBLISHED.values():
-        assert {len(row) for row in published.bands.values()} <= {len(_evaluation.BANDS) + 1}
-        lengths = len(_evaluation.UNROLL_LENGTHS)
+    for published in perplexities.PUBLISHED.values():
+        assert {len(row) for row in published.bands.values()} <= {len(evaluation.BANDS) + 1}
+        lengths = len(evaluation.UNROLL_LENGTHS)
         assert {len(row) for row in published.increases.values()} <= {lengths}
 
 
@@ -115,13 +116,13 @@ def test_runs_are_grouped_by_what_they_read():
         'b': _evaluation_of(corpus='beef'),
         'c': _evaluation_of(test=3.0),
     }
-    assert [list(group) for group in _comparison.by_corpus(runs)] == [['a', 'c'], ['b']]
-    assert _comparison.by_corpus({}) == []
+    assert [list(group) for group in perplexities.by_corpus(runs)] == [['a', 'c'], ['b']]
+    assert perplexities.by_corpus({}) == []
 
 
 def test_all_runs_are_drawn_into_two_pictures_or_one(tmp_path):
     runs = {'a': _evaluation_of(), 'b': _evaluation_of(corpus='beef', unrolled=False)}
     paths = [str(tmp_path / 'bands.png'), str(tmp_path / 'unrolls.png')]
-    assert _comparison.draw(runs, *paths) == paths
+    assert perplexities.draw(runs, *paths) == paths
     assert all((tmp_path / name).stat().st_size > 1000 for name in ('bands.png', 'unrolls.png'))
-    assert _comparison.draw({'b': runs['b']}, *paths) == paths[:1]
+    assert perplexities.draw({'b': runs['b']}, *paths) == paths[:1]

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch import _cores
+from launch.training import cores as cores_lib
 
-SMALL = _cores.Config(mem_slots=2, total_units=24, num_heads=3, attention_mlp_layers=2)
+SMALL = cores_lib.Config(mem_slots=2, total_units=24, num_heads=3, attention_mlp_layers=2)
 DNC = dataclasses.replace(
     SMALL, core='dnc', dnc_memory_size=6, dnc_word_size=5, dnc_reads=3, dnc_writes=2
 )
@@ -18,7 +18,7 @@ LSTM = dataclasses.replace(SMALL, core='lstm', lstm_size=9)
 
 def _network(config, input_size):
     def run(inputs):
-        core = _cores.make(config, input_size)
+        core = cores_lib.make(config, input_size)
         return core(inputs, core.initial_state(len(inputs)))[0]
 
     return jnp.zeros((3, input_size)), hk.transform(run)
@@ -35,26 +35,30 @@ def _sizes(params):
 
 def _assert_sized(config, input_size, size_of, count):
     """Checks that a core has as many units as fit, by its formula and by its parameters."""
-    limit = _cores.num_parameters(config, input_size)
+    limit = cores_lib.num_parameters(config, input_size)
     size = size_of(limit, input_size, count)
     fits, too_many = (
-        _cores.count(_params(dataclasses.replace(config, **{f'{config.core}_size': s}), input_size))
+        cores_lib.count(
+            _params(dataclasses.replace(config, **{f'{config.core}_size': s}), input_size)
+        )
         for s in (size, size + 1)
     )
     assert fits <= limit < too_many
     assert size_of(fits, input_size, count) == size
     assert size_of(fits - 1, input_size, count) == max(1, size - 1)
-    assert _cores.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+    assert (
+        cores_lib.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+    )
 
 
 def test_the_rmc_has_the_parameters_that_its_flags_say():
     # 3 heads of 4 make slots of 12 units: a layer of the MLP has 12 * 12 + 12 parameters, and one
     # more number of the input is one more row of the input's projection.
     params = _params(SMALL, 7)
-    assert _cores.count(params) == _sizes(params) == _cores.num_parameters(SMALL, 7)
+    assert cores_lib.count(params) == _sizes(params) == cores_lib.num_parameters(SMALL, 7)
     more = dataclasses.replace(SMALL, attention_mlp_layers=3)
-    assert _cores.num_parameters(more, 7) - _cores.num_parameters(SMALL, 7) == 12 * 12 + 12
-    assert _cores.num_parameters(SMALL, 8) - _cores.num_parameters(SMALL, 7) == 12
+    assert cores_lib.num_parameters(more, 7) - cores_lib.num_parameters(SMALL, 7) == 12 * 12 + 12
+    assert cores_lib.num_parameters(SMALL, 8) - cores_lib.num_parameters(SMALL, 7) == 12
 
 
 @pytest.mark.parametrize('slots', [1, 2])
@@ -70,8 +74,8 @@ def test_the_lstm_has_at_most_as_many_parameters_and_one_unit_more_would_be_too_
     input_size, units
 ):
     config = dataclasses.replace(SMALL, core='lstm', total_units=units)
-    limit = _cores.num_parameters(config, input_size)
-    size = _cores.lstm_size(limit, input_size)
+    limit = cores_lib.num_parameters(config, input_size)
+    size = cores_lib.lstm_size(limit, input_size)
     shapes = [
         jax.eval_shape(
             hk.transform(lambda x, h=h: hk.LSTM(h)(x, hk.LSTM(h).initial_state(1))[0]).init,
@@ -80,24 +84,24 @@ def test_the_lstm_has_at_most_as_many_parameters_and_one_unit_more_would_be_too_
         )
         for h in (size, size + 1)
     ]
-    fits, too_many = (_cores.count(shape) for shape in shapes)
+    fits, too_many = (cores_lib.count(shape) for shape in shapes)
     assert fits <= limit < too_many
 
 
 def test_the_size_of_an_lstm_is_exact_where_the_parameters_fit_exactly():
     for size, inputs in ((1, 3), (7, 5), (100, 64), (2048, 512)):
         exact = 4 * size * (inputs + size + 1)
-        assert _cores.lstm_size(exact, inputs) == size
-        assert _cores.lstm_size(exact - 1, inputs) == max(1, size - 1)
+        assert cores_lib.lstm_size(exact, inputs) == size
+        assert cores_lib.lstm_size(exact - 1, inputs) == max(1, size - 1)
 
 
 def test_the_lstm_of_the_factory_is_the_one_that_was_sized():
     config = dataclasses.replace(SMALL, core='lstm')
-    limit = _cores.num_parameters(config, 7)
-    size = _cores.lstm_size(limit, 7)
-    assert _cores.count(_params(config, 7)) == 4 * size * (7 + size + 1) <= limit
+    limit = cores_lib.num_parameters(config, 7)
+    size = cores_lib.lstm_size(limit, 7)
+    assert cores_lib.count(_params(config, 7)) == 4 * size * (7 + size + 1) <= limit
     given = dataclasses.replace(config, lstm_size=9)
-    assert _cores.count(_params(given, 7)) == 4 * 9 * (7 + 9 + 1)
+    assert cores_lib.count(_params(given, 7)) == 4 * 9 * (7 + 9 + 1)
 
 
 @pytest.mark.parametrize('layers', [2, 3])
@@ -106,7 +110,7 @@ def test_a_layered_lstm_has_at_most_as_many_parameters_and_one_unit_more_would_b
     layers, input_size, units
 ):
     config = dataclasses.replace(SMALL, core='lstm', total_units=units, lstm_layers=layers)
-    _assert_sized(config, input_size, _cores.lstm_size, layers)
+    _assert_sized(config, input_size, cores_lib.lstm_size, layers)
 
 
 def test_the_layers_of_an_lstm_see_the_input_and_are_all_seen():
@@ -124,7 +128,9 @@ def test_the_layers_of_an_lstm_see_the_input_and_are_all_seen():
 
 
 def test_one_layer_is_the_lstm_without_anything_around_it():
-    core = hk.transform(lambda: [_cores.make(LSTM, 7), *_cores.make(LSTM, 7).initial_state(2)])
+    core = hk.transform(
+        lambda: [cores_lib.make(LSTM, 7), *cores_lib.make(LSTM, 7).initial_state(2)]
+    )
     made, *state = core.apply({}, None)
     assert type(made) is hk.LSTM
     assert [leaf.shape for leaf in state] == [(2, 9), (2, 9)]
@@ -137,12 +143,12 @@ def test_the_entnet_has_at_most_as_many_parameters_and_one_unit_more_would_be_to
     cells, input_size, units
 ):
     config = dataclasses.replace(SMALL, core='entnet', total_units=units, entnet_cells=cells)
-    _assert_sized(config, input_size, _cores.entnet_size, cells)
+    _assert_sized(config, input_size, cores_lib.entnet_size, cells)
 
 
 def test_the_entnet_of_the_factory_has_the_cells_of_its_flags():
     config = dataclasses.replace(SMALL, core='entnet', entnet_cells=5, entnet_size=6)
-    state = hk.transform(lambda: _cores.make(config, 7).initial_state(4)).apply({}, None)
+    state = hk.transform(lambda: cores_lib.make(config, 7).initial_state(4)).apply({}, None)
     assert [leaf.shape for leaf in state] == [(4, 5, 6)] * 2
     inputs, network = _network(config, 7)
     params = jax.eval_shape(network.init, jax.random.key(0), inputs)
@@ -150,8 +156,8 @@ def test_the_entnet_of_the_factory_has_the_cells_of_its_flags():
 
 
 def test_cores_without_room_have_one_unit():
-    assert _cores.lstm_size(10, 5) == _cores.lstm_size(10, 5, 2) == 1
-    assert _cores.entnet_size(10, 5, 2) == 1
+    assert cores_lib.lstm_size(10, 5) == cores_lib.lstm_size(10, 5, 2) == 1
+    assert cores_lib.entnet_size(10, 5, 2) == 1
 
 
 @pytest.mark.parametrize('layers', [1, 3])
@@ -163,32 +169,32 @@ def test_the_transformer_has_at_most_as_many_parameters_and_the_next_size_would_
     config = dataclasses.replace(
         SMALL, core='transformer', total_units=units, transformer_layers=layers, transformer_heads=2
     )
-    limit = _cores.num_parameters(config, input_size)
-    size = _cores.transformer_size(limit, input_size, layers, num_heads=2)
+    limit = cores_lib.num_parameters(config, input_size)
+    size = cores_lib.transformer_size(limit, input_size, layers, num_heads=2)
     assert size % 4 == 0
     fits, too_many = (
-        _cores.count(_params(dataclasses.replace(config, transformer_size=s), input_size))
+        cores_lib.count(_params(dataclasses.replace(config, transformer_size=s), input_size))
         for s in (size, size + 4)
     )
     assert fits <= limit < too_many or size == 4
-    assert _cores.count(_params(config, input_size)) == fits
+    assert cores_lib.count(_params(config, input_size)) == fits
 
 
 def test_the_size_of_a_transformer_is_exact_where_the_parameters_fit_exactly():
     # With F = 12, D = 5 and 3 layers: 36 * 144 + (5 + 39 + 3) * 12 parameters.
-    assert _cores.transformer_size(5748, 5, num_layers=3, num_heads=2) == 12
-    assert _cores.transformer_size(5747, 5, num_layers=3, num_heads=2) == 8
-    assert _cores.transformer_size(10, 5, num_layers=3, num_heads=2) == 4
-    config = _cores.Config(
+    assert cores_lib.transformer_size(5748, 5, num_layers=3, num_heads=2) == 12
+    assert cores_lib.transformer_size(5747, 5, num_layers=3, num_heads=2) == 8
+    assert cores_lib.transformer_size(10, 5, num_layers=3, num_heads=2) == 4
+    config = cores_lib.Config(
         core='transformer', transformer_size=12, transformer_layers=3, transformer_heads=2
     )
-    assert _cores.count(_params(config, 5)) == _sizes(_params(config, 5)) == 5748
+    assert cores_lib.count(_params(config, 5)) == _sizes(_params(config, 5)) == 5748
 
 
 def test_the_transformer_of_the_factory_has_the_layers_and_memory_of_its_flags():
     sizes = {'transformer_size': 12, 'transformer_layers': 3, 'transformer_heads': 2}
     config = dataclasses.replace(SMALL, core='transformer', transformer_memory=5, **sizes)
-    state = hk.transform(lambda: _cores.make(config, 7).initial_state(4)).apply({}, None)
+    state = hk.transform(lambda: cores_lib.make(config, 7).initial_state(4)).apply({}, None)
     assert state.memory.shape == (4, 5, 3, 12)
     inputs, network = _network(config, 7)
     params = jax.eval_shape(network.init, jax.random.key(0), inputs)
@@ -204,25 +210,27 @@ def test_the_dnc_has_at_most_as_many_parameters_and_one_unit_more_would_be_too_m
     config = dataclasses.replace(
         DNC, total_units=units, dnc_controller=controller, dnc_controller_layers=layers
     )
-    limit = _cores.num_parameters(config, input_size)
-    size = _cores.dnc_controller_size(config, limit, input_size)
+    limit = cores_lib.num_parameters(config, input_size)
+    size = cores_lib.dnc_controller_size(config, limit, input_size)
     fits, too_many = (
-        _cores.count(_params(dataclasses.replace(config, dnc_controller_size=s), input_size))
+        cores_lib.count(_params(dataclasses.replace(config, dnc_controller_size=s), input_size))
         for s in (size, size + 1)
     )
     assert fits <= limit < too_many
-    assert _cores.dnc_controller_size(config, fits, input_size) == size
-    assert _cores.dnc_controller_size(config, fits - 1, input_size) == size - 1
-    assert _cores.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+    assert cores_lib.dnc_controller_size(config, fits, input_size) == size
+    assert cores_lib.dnc_controller_size(config, fits - 1, input_size) == size - 1
+    assert (
+        cores_lib.count(_params(config, input_size)) == _sizes(_params(config, input_size)) == fits
+    )
 
 
 def test_a_dnc_without_room_has_one_unit():
-    assert _cores.dnc_controller_size(DNC, 10, 5) == 1
+    assert cores_lib.dnc_controller_size(DNC, 10, 5) == 1
 
 
 def test_the_dnc_of_the_factory_has_the_memory_and_heads_of_its_flags():
     config = dataclasses.replace(DNC, dnc_controller_size=9)
-    state = hk.transform(lambda: _cores.make(config, 7).initial_state(4)).apply({}, None)
+    state = hk.transform(lambda: cores_lib.make(config, 7).initial_state(4)).apply({}, None)
     assert state.memory.shape == (4, 6, 5)
     assert state.read_weights.shape == (4, 3, 6)
     assert state.write_weights.shape == (4, 2, 6)
@@ -234,26 +242,28 @@ def test_the_dnc_of_the_factory_has_the_memory_and_heads_of_its_flags():
 
 def test_counting_leaves_out_what_is_not_of_the_core():
     def network(inputs):
-        core = _cores.make(SMALL, 7)
+        core = cores_lib.make(SMALL, 7)
         output, _ = core(inputs, core.initial_state(len(inputs)))
         return hk.Linear(5)(output)
 
     params = jax.eval_shape(hk.transform(network).init, jax.random.key(0), jnp.zeros((2, 7)))
-    assert _cores.count(params) == _cores.num_parameters(SMALL, 7) == _sizes(params) - 24 * 5 - 5
+    assert (
+        cores_lib.count(params) == cores_lib.num_parameters(SMALL, 7) == _sizes(params) - 24 * 5 - 5
+    )
 
 
-@pytest.mark.parametrize('core', _cores.NAMES)
+@pytest.mark.parametrize('core', cores_lib.NAMES)
 def test_counting_finds_every_core_beside_others_of_its_kind(core):
     config = dataclasses.replace(SMALL, core=core, lstm_layers=2)
 
     def network(inputs):
-        cores = [_cores.make(config, 7) for _ in range(2)]
+        cores = [cores_lib.make(config, 7) for _ in range(2)]
         outputs = [core(inputs, core.initial_state(len(inputs)))[0] for core in cores]
         return hk.Linear(5, name='lstmlike')(sum(outputs))
 
     params = jax.eval_shape(hk.transform(network).init, jax.random.key(0), jnp.zeros((2, 7)))
-    assert _cores.count(params) == 2 * _cores.count(_params(config, 7))
-    assert _cores.count(params) < _sizes(params)
+    assert cores_lib.count(params) == 2 * cores_lib.count(_params(config, 7))
+    assert cores_lib.count(params) < _sizes(params)
 
 
 @pytest.mark.parametrize('gate_style', ['unit', 'memory', 'none'])
@@ -264,7 +274,7 @@ def test_every_gate_style_but_none_with_an_output_gate_makes_a_core(gate_style, 
             dataclasses.replace(SMALL, gate_style=gate_style, output_gate=output_gate)
     else:
         config = dataclasses.replace(SMALL, gate_style=gate_style, output_gate=output_gate)
-        assert _sizes(_params(config, 7)) == _cores.num_parameters(config, 7)
+        assert _sizes(_params(config, 7)) == cores_lib.num_parameters(config, 7)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _environment_benchmark as benchmark
+from launch.benchmarks import environments as benchmark
 from tasks.environments import grid as grid_lib
 from tasks.environments.boxworld import boxworld
 from tests import tiny_worlds

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from launch import _errors, _evaluation, _report
+from launch.language import evaluation as evaluation_lib
+from launch.runs import display, errors
 from tasks import base
 from tasks.text import ngrams, vocabulary
 from tasks.text import streams as streams_lib
@@ -28,19 +29,21 @@ def _text(size, seed=0):
 
 
 def test_perplexity_is_a_mean_in_float64():
-    assert _evaluation.perplexity(np.log(np.array([2.0, 8.0]))) == pytest.approx(4)
+    assert evaluation_lib.perplexity(np.log(np.array([2.0, 8.0]))) == pytest.approx(4)
     nats = np.full(2**21, 0.1, np.float32)
-    assert math.log(_evaluation.perplexity(nats)) == pytest.approx(float(np.float32(0.1)), rel=1e-9)
+    assert math.log(evaluation_lib.perplexity(nats)) == pytest.approx(
+        float(np.float32(0.1)), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize('nats', [[], [1.0, math.nan], [1.0, math.inf]])
 def test_there_is_no_perplexity_of_nothing_or_of_what_is_not_finite(nats):
-    assert _evaluation.perplexity(np.array(nats, np.float32)) is None
+    assert evaluation_lib.perplexity(np.array(nats, np.float32)) is None
 
 
 def test_a_split_is_measured_by_how_often_its_words_occur_in_train():
     tokens, nats = _text(301)
-    measured = _evaluation.measure_split(nats, tokens, WORDS)
+    measured = evaluation_lib.measure_split(nats, tokens, WORDS)
     for name, band in measured['bands'].items():
         own = [float(x) for token, x in zip(tokens, nats, strict=True) if BAND_OF[token] == name]
         assert band['words'] == len(own) > 0
@@ -54,7 +57,7 @@ def test_a_split_is_measured_by_how_often_its_words_occur_in_train():
 
 def test_an_empty_band_has_no_perplexity():
     tokens, nats = np.array([2, 3, 2], np.uint16), np.array([1.0, 2.0, 3.0], np.float32)
-    bands = _evaluation.measure_split(nats, tokens, WORDS)['bands']
+    bands = evaluation_lib.measure_split(nats, tokens, WORDS)['bands']
     assert bands['> 10 K'] == bands['< 1 K'] == {'words': 0, 'share': 0.0, 'perplexity': None}
     assert bands['1 K - 10 K']['perplexity'] == pytest.approx(math.exp(2))
 
@@ -78,7 +81,7 @@ def _streams():
 
 
 def _evaluate(score, streams, num_unrolled, check=lambda: None):
-    return _evaluation.evaluate(score, 0.5, streams, 3, 20, num_unrolled, check)
+    return evaluation_lib.evaluate(score, 0.5, streams, 3, 20, num_unrolled, check)
 
 
 def test_each_split_is_scored_once_and_unroll_lengths_where_they_are_wanted():
@@ -87,8 +90,10 @@ def test_each_split_is_scored_once_and_unroll_lengths_where_they_are_wanted():
     assert score.calls == [(703, 3, 20, None), (911, 3, 20, None)]
     assert evaluation['unroll'] is None
     carried = score(0.5, streams.test, 3, 20, lambda _: None)
-    assert evaluation['test'] == _evaluation.perplexity(carried)
-    assert evaluation['splits']['test'] == _evaluation.measure_split(carried, streams.test, WORDS)
+    assert evaluation['test'] == evaluation_lib.perplexity(carried)
+    assert evaluation['splits']['test'] == evaluation_lib.measure_split(
+        carried, streams.test, WORDS
+    )
     assert (evaluation['corpus'], evaluation['known']) == ('c0ffee', len(WORDS))
 
 
@@ -99,9 +104,9 @@ def test_unroll_lengths_are_those_of_the_figure_on_the_beginning_of_test():
     assert score.calls[2:] == [(600, 3, 20, length) for length in lengths]
     carried = score(0.5, streams.test, 3, 20, lambda _: None)[:600]
     assert (unroll['words'], unroll['lengths']) == (600, lengths)
-    assert unroll['carried'] == _evaluation.perplexity(carried)
+    assert unroll['carried'] == evaluation_lib.perplexity(carried)
     cut = score(0.5, streams.test[:600], 3, 20, lambda _: None, 25)
-    assert unroll['perplexities'][0] == _evaluation.perplexity(cut)
+    assert unroll['perplexities'][0] == evaluation_lib.perplexity(cut)
     assert unroll['perplexities'] == sorted(unroll['perplexities'], reverse=True)
     assert unroll['perplexities'][-1] > unroll['carried']
 
@@ -113,7 +118,7 @@ def test_n_gram_models_stand_beside_except_of_very_long_texts(monkeypatch):
     assert measured['bigram']['test'] == ngrams.perplexity(bigram, streams.test)
     wanted = ngrams.unigram_perplexity(streams.train, streams.valid, len(WORDS))
     assert measured['unigram']['valid'] == wanted
-    monkeypatch.setattr(_evaluation, 'MAX_NGRAM_TOKENS', 4000)
+    monkeypatch.setattr(evaluation_lib, 'MAX_NGRAM_TOKENS', 4000)
     assert _evaluate(_Score(), streams, 0)['ngrams'] == {}
 
 
@@ -123,19 +128,19 @@ def test_an_evaluation_stops_when_it_is_asked_to():
     def check():
         asked.append(1)
         if len(asked) == 5:
-            raise _errors.RunError(_errors.INTERRUPTED, 'stopped')
+            raise errors.RunError(errors.INTERRUPTED, 'stopped')
 
-    with pytest.raises(_errors.RunError, match='stopped'):
+    with pytest.raises(errors.RunError, match='stopped'):
         _evaluate(_Score(), _streams(), 600, check)
 
 
 def test_lines_of_progress_come_every_ten_seconds(monkeypatch):
     now = iter([100.0, 105.0, 110.5, 115.0, 121.0])
     stream = io.StringIO()
-    progress = _report.Progress(500, stream=stream, unit='word')
-    monkeypatch.setattr(_evaluation.time, 'monotonic', lambda: next(now))
+    progress = display.Progress(500, stream=stream, unit='word')
+    monkeypatch.setattr(evaluation_lib.time, 'monotonic', lambda: next(now))
     monkeypatch.setattr(progress, '_time_left', lambda step: '?')
-    tick = _evaluation.Ticker(progress, lambda: None)
+    tick = evaluation_lib.Ticker(progress, lambda: None)
     for _ in range(4):
         tick(100)
     lines = stream.getvalue().splitlines()
@@ -150,36 +155,36 @@ def _evaluation_of(step=60):
 
 def test_a_saved_evaluation_has_the_same_bytes_every_time(tmp_path):
     evaluation = _evaluation_of()
-    _evaluation.save(str(tmp_path), evaluation)
+    evaluation_lib.save(str(tmp_path), evaluation)
     first = (tmp_path / 'evaluation.json').read_bytes()
-    _evaluation.save(str(tmp_path), _evaluation_of())
+    evaluation_lib.save(str(tmp_path), _evaluation_of())
     assert (tmp_path / 'evaluation.json').read_bytes() == first
-    assert json.loads(first) == _evaluation.load(tmp_path) == evaluation
+    assert json.loads(first) == evaluation_lib.load(tmp_path) == evaluation
 
 
 def test_unroll_lengths_stay_until_the_model_changes(tmp_path):
     evaluation = _evaluation_of()
-    _evaluation.save(str(tmp_path), evaluation)
-    _evaluation.save(str(tmp_path), {**evaluation, 'unroll': None})
-    assert _evaluation.load(tmp_path)['unroll'] == evaluation['unroll']
-    _evaluation.save(str(tmp_path), {**evaluation, 'unroll': None, 'step': 61})
-    assert _evaluation.load(tmp_path)['unroll'] is None
+    evaluation_lib.save(str(tmp_path), evaluation)
+    evaluation_lib.save(str(tmp_path), {**evaluation, 'unroll': None})
+    assert evaluation_lib.load(tmp_path)['unroll'] == evaluation['unroll']
+    evaluation_lib.save(str(tmp_path), {**evaluation, 'unroll': None, 'step': 61})
+    assert evaluation_lib.load(tmp_path)['unroll'] is None
 
 
 def test_a_damaged_evaluation_is_refused_and_replaced(tmp_path):
     path = tmp_path / 'evaluation.json'
     path.write_text('{"program": "lm"')
     with pytest.raises(base.DataError, match=r'evaluation\.json cannot be read'):
-        _evaluation.load(tmp_path)
+        evaluation_lib.load(tmp_path)
     path.write_text('{"program": "lm", "core": "rmc"}')
     with pytest.raises(base.DataError, match=r'has no corpus, dataset, .*--mode=evaluate'):
-        _evaluation.load(tmp_path)
+        evaluation_lib.load(tmp_path)
     evaluation = _evaluation_of()
-    _evaluation.save(str(tmp_path), evaluation)
-    assert _evaluation.load(tmp_path) == evaluation
+    evaluation_lib.save(str(tmp_path), evaluation)
+    assert evaluation_lib.load(tmp_path) == evaluation
 
 
 def test_an_evaluation_of_another_program_may_hold_anything(tmp_path):
     (tmp_path / 'evaluation.json').write_text('{"program": "farthest", "test": 0.5}')
-    assert _evaluation.load(tmp_path) == {'program': 'farthest', 'test': 0.5}
-    assert _evaluation.load(tmp_path / 'absent') == {}
+    assert evaluation_lib.load(tmp_path) == {'program': 'farthest', 'test': 0.5}
+    assert evaluation_lib.load(tmp_path / 'absent') == {}

@@ -2,7 +2,8 @@
 
 import pathlib
 
-from launch import _evaluation_tables, _plots
+from launch.language import tables
+from launch.runs import plots
 
 EVALUATION = {
     'program': 'lm',
@@ -46,7 +47,7 @@ EVALUATION = {
 
 
 def test_splits_stand_beside_n_gram_models():
-    assert _evaluation_tables.describe_splits(EVALUATION).splitlines() == [
+    assert tables.describe_splits(EVALUATION).splitlines() == [
         'perplexity per word   validation       test',
         'unigram                    12.00      13.50',
         'rmc                         4.25       5.50',
@@ -54,7 +55,7 @@ def test_splits_stand_beside_n_gram_models():
 
 
 def test_bands_have_their_words_and_an_empty_one_is_shown_as_such():
-    assert _evaluation_tables.describe_bands(EVALUATION).splitlines() == [
+    assert tables.describe_bands(EVALUATION).splitlines() == [
         'times in train  validation    test  words of test   share',
         '> 10 K                none    none              0   0.00%',
         '1 K - 10 K            2.00    3.00              2  25.00%',
@@ -65,7 +66,7 @@ def test_bands_have_their_words_and_an_empty_one_is_shown_as_such():
 
 
 def test_unroll_lengths_are_compared_with_the_state_carried_on():
-    assert _evaluation_tables.describe_unrolls(EVALUATION).splitlines() == [
+    assert tables.describe_unrolls(EVALUATION).splitlines() == [
         'state anew every  perplexity  increase',
         '25 words               10.00      4.00',
         '50 words                9.50      3.50',
@@ -77,14 +78,14 @@ def test_unroll_lengths_are_compared_with_the_state_carried_on():
         '(of the first 6 of 8 words of test)',
     ]
     whole = {**EVALUATION, 'unroll': {**EVALUATION['unroll'], 'words': 8}}
-    assert _evaluation_tables.describe_unrolls(whole).endswith('(of all 8 words of test)')
+    assert tables.describe_unrolls(whole).endswith('(of all 8 words of test)')
 
 
 def test_pictures_show_what_was_measured(tmp_path, monkeypatch):
     seen = []
     for name in ('plot_bars', 'plot_places'):
-        monkeypatch.setattr(_plots, name, lambda series, *args: seen.append(series))
-    pictures = _evaluation_tables.draw(str(tmp_path), EVALUATION)
+        monkeypatch.setattr(plots, name, lambda series, *args: seen.append(series))
+    pictures = tables.draw(str(tmp_path), EVALUATION)
     assert pictures == [str(tmp_path / 'frequency.png'), str(tmp_path / 'unroll.png')]
     assert seen == [
         {'validation': [None, 2.0, 64000.125, 4.25], 'test': [None, 3.0, 700.0, 5.5]},
@@ -93,13 +94,13 @@ def test_pictures_show_what_was_measured(tmp_path, monkeypatch):
 
 
 def test_pictures_are_drawn(tmp_path):
-    for picture in _evaluation_tables.draw(str(tmp_path), EVALUATION):
+    for picture in tables.draw(str(tmp_path), EVALUATION):
         assert pathlib.Path(picture).stat().st_size > 1000
 
 
 def test_there_is_no_picture_of_unroll_lengths_that_were_not_measured(tmp_path):
-    assert _evaluation_tables.draw(str(tmp_path), {**EVALUATION, 'unroll': None}) == [
+    assert tables.draw(str(tmp_path), {**EVALUATION, 'unroll': None}) == [
         str(tmp_path / 'frequency.png')
     ]
     nowhere = {**EVALUATION['unroll'], 'perplexities': [None] * 6}
-    assert len(_evaluation_tables.draw(str(tmp_path), {**EVALUATION, 'unroll': nowhere})) == 2
+    assert len(tables.draw(str(tmp_path), {**EVALUATION, 'unroll': nowhere})) == 2

@@ -6,19 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from launch import (
-    _checkpoint,
-    _errors,
-    _inspection,
-    _learning_to_execute_config,
-    _learning_to_execute_model,
-    _run_directory,
-    _supervised,
-)
+from launch.inspection import subjects
+from launch.runs import checkpoint, directory, errors
+from launch.training import learning_to_execute_config, learning_to_execute_model, loop
 from tasks.learning_to_execute import batches, programs
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
-CONFIG = _learning_to_execute_config.Config(
+CONFIG = learning_to_execute_config.Config(
     task='program',
     nesting=2,
     length=2,
@@ -35,18 +29,18 @@ _SHOWN = {'⏎': '\n', '␣': ' '}
 
 
 def _request(run_dir, num_examples=3, max_steps=MAX_STEPS, seed=1, prompt=''):
-    return _inspection.Request(str(run_dir), num_examples, max_steps, seed, prompt)
+    return subjects.Request(str(run_dir), num_examples, max_steps, seed, prompt)
 
 
 def _run(run_dir, **changes):
     """Writes a run that no update has touched."""
     config = dataclasses.replace(CONFIG, **changes)
-    model = _learning_to_execute_model.make_model(config)
-    state = _supervised.initial_state(config, model.init, (), has_levels=True)
+    model = learning_to_execute_model.make_model(config)
+    state = loop.initial_state(config, model.init, (), has_levels=True)
     flags = dataclasses.asdict(config)
-    _checkpoint.Checkpointer(run_dir).save(1200, state, {'config': flags})
+    checkpoint.Checkpointer(run_dir).save(1200, state, {'config': flags})
     about = 'learning_to_execute', flags, 1, 'sequences', 8, 'character_accuracy'
-    _run_directory.describe(run_dir, *about)
+    directory.describe(run_dir, *about)
     return model, state.replicated.params
 
 
@@ -60,7 +54,7 @@ def run(tmp_path_factory, compile_quickly):
 @pytest.fixture(scope='module')
 def subject(run):
     """Returns what is shown of that run."""
-    return _inspection.open_run(_request(run[0]))
+    return subjects.open_run(_request(run[0]))
 
 
 def _told(example):
@@ -100,7 +94,7 @@ def _logits(run, text, num_steps, decoding='non_autoregressive'):
     ids = np.array([[programs.CHARACTERS.index(character)] for character in text], np.int32)
     nothing = np.zeros((num_steps, 1), np.int32)
     batch = batches.Batch(ids, np.array([[len(text)]], np.int32), nothing, nothing)
-    return _learning_to_execute_model.answer(*run[1:], batch)[:, 0]
+    return learning_to_execute_model.answer(*run[1:], batch)[:, 0]
 
 
 def test_answers_are_the_networks_with_their_probabilities(run, subject):
@@ -123,7 +117,7 @@ def test_the_core_that_is_shown_has_the_memory_of_the_network(run, subject):
     """So what an answer is read off is the last memory of the core that is looked at."""
     example = subject.examples[0]
     text, answering = _told(example)
-    look = _inspection.look_inside(subject)[0]
+    look = subjects.look_inside(subject)[0]
     params = {name.split('sequence_to_sequence/')[-1]: value for name, value in run[2].items()}
     hidden = look.memory[-len(answering) :].reshape(len(answering), -1)
     for layer in range(4):
@@ -136,7 +130,7 @@ def test_the_core_that_is_shown_has_the_memory_of_the_network(run, subject):
 
 def test_a_decoder_that_is_fed_its_answers_is_fed_them_here(tmp_path):
     _run(tmp_path, decoding='autoregressive')
-    example = _inspection.open_run(_request(tmp_path)).examples[0]
+    example = subjects.open_run(_request(tmp_path)).examples[0]
     text, answering = _told(example)
     fed = example.inputs[len(text) :]
     assert not fed[0].any()
@@ -147,16 +141,16 @@ def test_a_decoder_that_is_fed_its_answers_is_fed_them_here(tmp_path):
 
 def test_of_two_cores_the_one_that_reads_is_shown(tmp_path):
     _run(tmp_path, shared_core=False)
-    subject = _inspection.open_run(_request(tmp_path))
+    subject = subjects.open_run(_request(tmp_path))
     for example in subject.examples:
         assert len(example.steps) == len(example.inputs)
         assert not any(step.answers for step in example.steps)
         assert (example.inputs.sum(axis=1) == 1).all()
-    assert len(_inspection.look_inside(subject)) == 3
+    assert len(subjects.look_inside(subject)) == 3
 
 
 def test_the_seed_chooses_programs_of_the_test_split(run, subject):
-    other = _inspection.open_run(_request(run[0], seed=2))
+    other = subjects.open_run(_request(run[0], seed=2))
     texts = [[_told(example)[0] for example in each.examples] for each in (subject, other)]
     assert texts[0] != texts[1]
     for text in texts[0] + texts[1]:
@@ -174,16 +168,16 @@ def test_the_seed_chooses_programs_of_the_test_split(run, subject):
     ],
 )
 def test_what_cannot_be_shown_gets_one_line(change, wanted, run):
-    with pytest.raises(_errors.RunError, match=wanted) as stop:
-        _inspection.open_run(_request(run[0], **change))
-    assert stop.value.code == _errors.USAGE
+    with pytest.raises(errors.RunError, match=wanted) as stop:
+        subjects.open_run(_request(run[0], **change))
+    assert stop.value.code == errors.USAGE
 
 
 def test_with_hints_the_core_is_shown_that_heard_them(tmp_path):
     """What an answer is read off is the memory that is shown, and the last result beside it."""
     run = (tmp_path, *_run(tmp_path, dialect='sonnet', task='addition', hint_weight=2.0))
-    subject = _inspection.open_run(_request(tmp_path))
-    look, example = _inspection.look_inside(subject)[0], subject.examples[0]
+    subject = subjects.open_run(_request(tmp_path))
+    look, example = subjects.look_inside(subject)[0], subject.examples[0]
     text, answering = _told(example)
     places = subject.examples[0].inputs.shape[1] - len(programs.CHARACTERS)
     assert places == 2 * 2 * 3

@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from launch import _errors, _inspect_lm, _inspection, _lm_model
+from launch.inspection import of_lm, subjects
+from launch.language import lm_model
+from launch.runs import errors
 from tasks.text import vocabulary
 from tests import looked_at
 
@@ -21,11 +23,11 @@ def run(tmp_path_factory, compile_quickly, compile_once):
 @pytest.fixture(scope='module')
 def subject(run):
     """Returns what is shown of that run."""
-    return _inspect_lm.inspect(_request(run[0]))
+    return of_lm.inspect(_request(run[0]))
 
 
 def _request(run_dir, num_examples=3, max_steps=9, seed=1, prompt=''):
-    return _inspection.Request(str(run_dir), num_examples, max_steps, seed, prompt)
+    return subjects.Request(str(run_dir), num_examples, max_steps, seed, prompt)
 
 
 def _labels(example):
@@ -60,7 +62,7 @@ def test_the_inputs_are_the_embeddings_of_the_words(run, subject):
 
 
 def test_the_answers_are_the_likeliest_words_of_the_model_and_the_true_one(run, subject):
-    model = _lm_model.make_model(run[1], len(looked_at.WORDS))
+    model = lm_model.make_model(run[1], len(looked_at.WORDS))
     state = model.initial_state(1)
     next_word = jax.jit(model.next_word)
     for step in subject.examples[1].steps:
@@ -79,14 +81,14 @@ def test_the_answers_are_the_likeliest_words_of_the_model_and_the_true_one(run, 
 
 
 def test_the_seed_chooses_the_passages(run, subject):
-    other = _inspect_lm.inspect(_request(run[0], seed=2))
+    other = of_lm.inspect(_request(run[0], seed=2))
     titles = [[example.title for example in one.examples] for one in (subject, other)]
     assert titles[0] != titles[1]
 
 
 def test_a_prompt_is_gone_on_with_by_the_model(run):
     prompt = 'the word3 word4'
-    subject = _inspect_lm.inspect(_request(run[0], num_examples=2, prompt=prompt))
+    subject = of_lm.inspect(_request(run[0], num_examples=2, prompt=prompt))
     first, second = subject.examples
     assert _labels(first)[:4] == _labels(second)[:4] == ['⏎', *prompt.split()]
     assert _labels(first) != _labels(second)
@@ -99,7 +101,7 @@ def test_a_prompt_is_gone_on_with_by_the_model(run):
 
 def test_a_prompt_longer_than_the_steps_is_cut_and_shown_once(run, capsys):
     prompt = ' '.join(f'word{i}' for i in range(15))
-    subject = _inspect_lm.inspect(_request(run[0], max_steps=6, prompt=f'{prompt} strange'))
+    subject = of_lm.inspect(_request(run[0], max_steps=6, prompt=f'{prompt} strange'))
     (example,) = subject.examples
     assert _labels(example) == ['⏎', *prompt.split()[:5]]
     assert example.steps[-1].truth == 'word5'
@@ -113,8 +115,8 @@ def test_without_its_validation_text_the_model_makes_some_itself(damage, tmp_pat
     if damage == 'gone':
         (folder / 'valid.bin').unlink()
     else:
-        (folder / _lm_model.VOCABULARY).write_text('the\t1\n')
-    (example,) = _inspect_lm.inspect(_request(tmp_path / 'run', 1, 9)).examples
+        (folder / lm_model.VOCABULARY).write_text('the\t1\n')
+    (example,) = of_lm.inspect(_request(tmp_path / 'run', 1, 9)).examples
     assert example.title.startswith('sampled with seed 1')
     assert len(example.steps) == 9
     assert not any(step.truth for step in example.steps)
@@ -122,5 +124,5 @@ def test_without_its_validation_text_the_model_makes_some_itself(damage, tmp_pat
 
 
 def test_a_run_without_a_checkpoint_gets_one_line(tmp_path):
-    with pytest.raises(_errors.RunError, match='wanted a run with a checkpoint'):
-        _inspect_lm.inspect(_request(tmp_path))
+    with pytest.raises(errors.RunError, match='wanted a run with a checkpoint'):
+        of_lm.inspect(_request(tmp_path))

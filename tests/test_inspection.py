@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from launch import _errors, _inspection, _run_directory
+from launch.inspection import subjects
+from launch.runs import directory, errors
 import relational_rnn
 from tests import looked_at
 
@@ -13,14 +14,14 @@ pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
 
 
 def _request(run_dir):
-    return _inspection.Request(str(run_dir), 2, 5, 0, '')
+    return subjects.Request(str(run_dir), 2, 5, 0, '')
 
 
 def test_the_memory_is_that_of_the_core_step_by_step():
     make = looked_at.make_core(num_blocks=2, output_gate=True, gate_style='memory')
     subject = looked_at.subject(make)
     step = jax.jit(hk.transform(lambda x, state: make()(x, state)).apply)
-    for example, look in zip(subject.examples, _inspection.look_inside(subject), strict=True):
+    for example, look in zip(subject.examples, subjects.look_inside(subject), strict=True):
         assert list(look.gates) == ['input', 'forget', 'output']
         identity = np.eye(4, 6, dtype=np.float32)
         state = relational_rnn.GatedState(np.zeros_like(identity), identity)
@@ -32,7 +33,7 @@ def test_the_memory_is_that_of_the_core_step_by_step():
 
 def test_attention_of_each_block_has_rows_that_sum_to_one():
     subject = looked_at.subject(looked_at.make_core(num_blocks=2), lengths=(3,), num_rows=2)
-    (look,) = _inspection.look_inside(subject)
+    (look,) = subjects.look_inside(subject)
     assert [block.shape for block in look.attention] == [(3, 2, 6, 6), (3, 2, 4, 6)]
     for block in look.attention:
         np.testing.assert_allclose(block.sum(-1), np.ones(block.shape[:-1]), atol=1e-5)
@@ -41,12 +42,12 @@ def test_attention_of_each_block_has_rows_that_sum_to_one():
 
 def test_a_core_without_gates_has_none():
     subject = looked_at.subject(looked_at.make_core(gate_style=None), lengths=(2,))
-    assert _inspection.look_inside(subject)[0].gates == {}
+    assert subjects.look_inside(subject)[0].gates == {}
 
 
 def test_a_core_that_multiplied_in_bfloat16_does_so_here():
     full, half = (
-        _inspection.look_inside(looked_at.subject(lengths=(4,), dtype=dtype))[0]
+        subjects.look_inside(looked_at.subject(lengths=(4,), dtype=dtype))[0]
         for dtype in ('float32', 'bfloat16')
     )
     error = np.abs(full.memory - half.memory).max()
@@ -54,7 +55,7 @@ def test_a_core_that_multiplied_in_bfloat16_does_so_here():
 
 
 def test_the_programs_are_those_that_have_a_file():
-    assert 'lm' in _inspection.programs()
+    assert 'lm' in subjects.programs()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_the_programs_are_those_that_have_a_file():
 def test_a_run_that_cannot_be_looked_at_gets_one_line(change, message, tmp_path):
     if change is not None:
         description = ['lm', {'core': 'rmc'}, 1, 'words', 1, 'valid_perplexity']
-        _run_directory.describe(tmp_path, *change, *description[len(change) :])
-    with pytest.raises(_errors.RunError, match=message) as error:
-        _inspection.open_run(_request(tmp_path))
-    assert error.value.code == _errors.BAD_DATA
+        directory.describe(tmp_path, *change, *description[len(change) :])
+    with pytest.raises(errors.RunError, match=message) as error:
+        subjects.open_run(_request(tmp_path))
+    assert error.value.code == errors.BAD_DATA

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _errors, _language_model, _signals
+from launch.language import language_model
+from launch.runs import errors, signals
 from tasks.text import vocabulary
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -21,7 +22,7 @@ WORDS = vocabulary.Vocabulary(
 
 @pytest.fixture(scope='module')
 def model():
-    return _language_model.make_model(lambda: hk.LSTM(7), len(WORDS), 18, 0.5, 0.5, adaptive=True)
+    return language_model.make_model(lambda: hk.LSTM(7), len(WORDS), 18, 0.5, 0.5, adaptive=True)
 
 
 @pytest.fixture(scope='module')
@@ -58,7 +59,7 @@ def test_each_word_is_scored_in_the_order_of_the_text_with_the_state_carried(
     model, params, streams, unroll_length
 ):
     tokens = _tokens(17)
-    score = _language_model.make_score(model, WORDS)
+    score = language_model.make_score(model, WORDS)
     length = -(-len(tokens) // min(streams, len(tokens)))
     wanted = _one_at_a_time(model, params, tokens, range(0, len(tokens), length))
     nats = score(params, tokens, streams, unroll_length, _ignore)
@@ -73,14 +74,14 @@ def test_a_state_starts_anew_by_the_place_in_the_text_however_it_is_cut(
     model, params, streams, unroll_length, reset_every
 ):
     tokens = _tokens(23)
-    score = _language_model.make_score(model, WORDS)
+    score = language_model.make_score(model, WORDS)
     wanted = _one_at_a_time(model, params, tokens, range(0, len(tokens), reset_every))
     nats = score(params, tokens, streams, unroll_length, _ignore, reset_every)
     np.testing.assert_allclose(nats, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_a_state_cannot_start_anew_every_zero_words(model, params):
-    score = _language_model.make_score(model, WORDS)
+    score = language_model.make_score(model, WORDS)
     with pytest.raises(ValueError, match='wanted reset_every >= 1 or None: got 0'):
         score(params, _tokens(5), 2, 2, _ignore, 0)
 
@@ -92,7 +93,7 @@ def test_all_lengths_and_resets_share_one_compiled_window(model, params):
         traced.append(1)
         return model.log_probs(*args)
 
-    score = _language_model.make_score(model._replace(log_probs=log_probs), WORDS)
+    score = language_model.make_score(model._replace(log_probs=log_probs), WORDS)
     for reset_every in (None, 3, 4):
         score(params, _tokens(31), 2, 5, _ignore, reset_every)
     score(params, _tokens(26), 2, 5, _ignore)
@@ -101,18 +102,18 @@ def test_all_lengths_and_resets_share_one_compiled_window(model, params):
 
 def test_a_scoring_tells_of_every_window_and_asks_whether_to_go_on(model, params):
     told = []
-    score = _language_model.make_score(model, WORDS)
+    score = language_model.make_score(model, WORDS)
     score(params, np.zeros(23, np.uint16), 2, 5, told.append)
     assert told == [10, 10, 3]  # 12 words a stream, the second has 11
 
-    interrupts = _signals.Interrupts()
+    interrupts = signals.Interrupts()
     interrupts._note(15, None)
-    with pytest.raises(_errors.RunError, match='stopped by SIGTERM'):
+    with pytest.raises(errors.RunError, match='stopped by SIGTERM'):
         score(params, np.zeros(23, np.uint16), 2, 5, lambda _: interrupts.check())
 
 
 def _generate(model, params, prompt=(), num_words=30, temperature=1.0, top_p=1.0, seed=0):
-    return _language_model.generate(
+    return language_model.generate(
         model, params, WORDS, prompt, num_words, temperature, top_p, seed
     )
 
@@ -181,7 +182,7 @@ def test_a_model_in_bfloat16_has_the_same_parameters_and_state_and_rounds_its_pr
     model, params
 ):
     sizes = len(WORDS), 18, 0.5, 0.5
-    low = _language_model.make_model(lambda: hk.LSTM(7), *sizes, adaptive=True, dtype='bfloat16')
+    low = language_model.make_model(lambda: hk.LSTM(7), *sizes, adaptive=True, dtype='bfloat16')
     made = jax.eval_shape(low.init, jax.random.key(0))
     chex.assert_trees_all_equal_shapes_and_dtypes(made, params)
     word, state = jnp.array([4]), model.initial_state(1)

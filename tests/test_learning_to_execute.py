@@ -7,16 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from launch import (
-    _cli,
-    _errors,
-    _learning_to_execute_model,
-    _plots,
-    _report,
-    _saved_run,
-    _signals,
-    learning_to_execute,
-)
+from launch import learning_to_execute
+from launch.runs import display, errors, plots, signals
+from launch.runs import flags as flags_lib
+from launch.training import learning_to_execute_model, saved_run
 from tasks.learning_to_execute import batches
 from tests import saved_bytes
 
@@ -43,14 +37,14 @@ def _flags(run_dir, *more):
 
 
 def _config(*flags):
-    return _cli.parse(
+    return flags_lib.parse(
         learning_to_execute.Config, flags, 'learning_to_execute', learning_to_execute.PRESETS
     )
 
 
 def _main(*flags):
     facts = learning_to_execute.run, 'learning_to_execute', learning_to_execute.PRESETS
-    return _cli.main(learning_to_execute.Config, *facts, flags)
+    return flags_lib.main(learning_to_execute.Config, *facts, flags)
 
 
 @pytest.fixture(scope='module')
@@ -88,7 +82,7 @@ def test_it_learns_and_says_what_it_is(whole):
 
 
 def test_its_log_tells_accuracies(whole):
-    rows = _report.read_metrics(whole[0] / 'metrics.jsonl')
+    rows = display.read_metrics(whole[0] / 'metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
     assert [row['step'] for row in logged] == [100, 200, 300]
     assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
@@ -137,9 +131,9 @@ def test_an_evaluation_sees_test_programs_of_the_full_difficulty_only(whole, spl
 
 def test_training_reads_its_own_split_and_validates_on_another(tmp_path, splits):
     config = _config(*_flags(tmp_path, '--curriculum=combined'))
-    model = _learning_to_execute_model.make_model(config)
-    measure = _learning_to_execute_model.make_evaluation(model)
-    with _signals.Interrupts() as interrupts:
+    model = learning_to_execute_model.make_model(config)
+    measure = learning_to_execute_model.make_evaluation(model)
+    with signals.Interrupts() as interrupts:
         task = learning_to_execute._make_task(config, model, measure, interrupts)
         task.batch(4, 1)
         assert splits == [('combined', 1, 'train')]
@@ -174,15 +168,15 @@ def test_a_level_is_left_where_its_accuracy_is_reached_or_patience_ends(
     flags = '--curriculum=naive', '--curriculum_every=4', f'--curriculum_threshold={threshold}'
     flags = *flags, f'--curriculum_patience={patience}'
     assert _main(*_flags(tmp_path, *flags, *_FEW, '--num_steps=10')) == 0
-    rows = _report.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
     assert [(row['step'], row['level']) for row in rows if 'level' in row] == levels
 
 
 def test_the_accuracy_that_a_level_is_judged_by_is_that_of_its_own_programs(tmp_path, splits):
     config = _config(*_flags(tmp_path, '--curriculum=combined', '--curriculum_threshold=0.5'))
-    model = _learning_to_execute_model.make_model(config)
+    model = learning_to_execute_model.make_model(config)
     for accuracy, passes in ((0.4, False), (0.5, True)):
-        with _signals.Interrupts() as interrupts:
+        with signals.Interrupts() as interrupts:
             measure = lambda *args, found=accuracy: list(args[1]) and {'character_accuracy': found}  # noqa: E731
             task = learning_to_execute._make_task(config, model, measure, interrupts)
             assert task.curriculum.passes({}, 1) == passes
@@ -227,9 +221,9 @@ def _rows_of(batch):
 @pytest.mark.parametrize('flags', ['--length=5', '--task=addition --nesting=2 --hint_weight=2'])
 def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_rows(flags, tmp_path):
     config = _config(*_flags(tmp_path, *flags.split()))
-    model = _learning_to_execute_model.make_model(config)
-    with _signals.Interrupts() as interrupts:
-        measure = _learning_to_execute_model.make_evaluation(model)
+    model = learning_to_execute_model.make_model(config)
+    with signals.Interrupts() as interrupts:
+        measure = learning_to_execute_model.make_evaluation(model)
         got = learning_to_execute._make_task(config, model, measure, interrupts).batch(3, 0)
     hints = config.uses_hints()
     assert (got.hints is not None) == hints
@@ -244,14 +238,14 @@ def test_an_update_in_parts_is_nearly_the_same(tmp_path):
         run_dir = tmp_path / str(parts)
         sizes = *_FEW, '--num_steps=5', '--log_every=5'
         assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
-        rows = _report.read_metrics(run_dir / 'metrics.jsonl')
+        rows = display.read_metrics(run_dir / 'metrics.jsonl')
         found.append(next(row['loss'] for row in rows if 'loss' in row))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_the_papers_number_stands_beside_the_curve_of_its_own_task_only(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(_plots, 'plot_curves', lambda *args, **facts: seen.append(facts))
+    monkeypatch.setattr(plots, 'plot_curves', lambda *args, **facts: seen.append(facts))
     copying = {'task': 'copy', 'nesting': 1}
     for changes in ({}, {'length': 4}, {'dialect': 'zaremba'}, {'task': 'algebra'}, copying):
         learning_to_execute._draw(learning_to_execute.Config(**changes), str(tmp_path))
@@ -280,7 +274,7 @@ def test_the_papers_number_stands_beside_the_curve_of_its_own_task_only(tmp_path
     ],
 )
 def test_bad_flags_get_one_line(flags, wanted, capsys):
-    assert _main(*flags.split()) == _errors.USAGE
+    assert _main(*flags.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1
@@ -297,7 +291,7 @@ def test_a_split_without_programs_ends_a_run_at_its_start_with_one_line(
         return made(setting, curriculum, level, split, *numbers)
 
     monkeypatch.setattr(batches, 'batch', batch)
-    assert _main(*_flags(tmp_path / 'run')) == _errors.USAGE
+    assert _main(*_flags(tmp_path / 'run')) == errors.USAGE
     captured = capsys.readouterr()
     assert captured.err == 'learning_to_execute: --task=copy: wanted 1 samples, got 0\n'
     assert captured.out == ''
@@ -307,22 +301,22 @@ def test_a_split_without_programs_ends_a_run_at_its_start_with_one_line(
     'flag', ['--length=3', '--decoding=autoregressive', '--curriculum=naive', '--shared_core=False']
 )
 def test_another_task_does_not_fit_the_checkpoint(flag, whole, capsys):
-    assert _main(*_flags(whole[0], flag)) == _errors.MISMATCH
+    assert _main(*_flags(whole[0], flag)) == errors.MISMATCH
     assert flag[2:].split('=')[0] in capsys.readouterr().err
 
 
 def test_what_is_no_run_gets_one_line(tmp_path, capsys):
-    assert _main('--mode=evaluate', f'--run_dir={tmp_path}') == _errors.BAD_DATA
+    assert _main('--mode=evaluate', f'--run_dir={tmp_path}') == errors.BAD_DATA
     assert 'wanted the directory of a trained run' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('preset', sorted(learning_to_execute.PRESETS))
 def test_presets_make_networks_that_answer(preset):
     config = learning_to_execute.Config(**learning_to_execute.PRESETS[preset])
-    model = _learning_to_execute_model.make_model(config)
+    model = learning_to_execute_model.make_model(config)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     (logits,) = [value for name, value in shapes.items() if name.endswith('logits')]
-    assert logits['w'].shape == (256, _learning_to_execute_model.NUM_CLASSES)
+    assert logits['w'].shape == (256, learning_to_execute_model.NUM_CLASSES)
 
 
 def test_presets_of_the_paper_train_as_it_did():
@@ -343,4 +337,4 @@ def test_presets_of_the_paper_train_as_it_did():
 
 def test_a_resumed_run_may_change_what_is_free(whole):
     config = _config(*_flags(whole[0], '--evaluation_size=5', '--final_evaluation_size=7'))
-    _saved_run.resume(config, str(whole[0]))
+    saved_run.resume(config, str(whole[0]))

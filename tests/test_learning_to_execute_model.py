@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _learning_to_execute_config, _learning_to_execute_model
+from launch.training import learning_to_execute_config, learning_to_execute_model
 from tasks.learning_to_execute import batches as batches_lib
 from tasks.learning_to_execute import programs
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
-B, V = 7, _learning_to_execute_model.NUM_CLASSES
-CONFIG = _learning_to_execute_config.Config(
+B, V = 7, learning_to_execute_model.NUM_CLASSES
+CONFIG = learning_to_execute_config.Config(
     task='algebra',
     nesting=2,
     length=2,
@@ -33,7 +33,7 @@ def batch():
 
 def _make(seed=0, **changes):
     """Returns a network and parameters."""
-    model = _learning_to_execute_model.make_model(dataclasses.replace(CONFIG, **changes))
+    model = learning_to_execute_model.make_model(dataclasses.replace(CONFIG, **changes))
     return model, model.init(jax.random.key(seed))
 
 
@@ -53,7 +53,7 @@ def _loop(logits, batch):
 
 def test_the_loss_is_that_of_a_loop_over_the_true_answers(batch):
     model, params = _make()
-    value, sums = _learning_to_execute_model.loss(model, params, batch)
+    value, sums = learning_to_execute_model.loss(model, params, batch)
     wanted = _loop(model.logits(params, batch, True), batch)
     assert 0 < wanted[2] < batch.targets.size  # some answers are shorter
     assert float(value.total) == pytest.approx(wanted[0], rel=1e-5)
@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_a_loop_over_the_true_answers(batch):
 def _fixed(answers):
     """Returns a network whose logits are large where it says these characters [A, B]."""
     said = 20.0 * jax.nn.one_hot(np.array(answers), V)
-    return _learning_to_execute_model.Model(
+    return learning_to_execute_model.Model(
         None, lambda params, batch, teacher: (params * said, None), 0.0
     )
 
@@ -77,7 +77,7 @@ def test_measures_are_those_that_can_be_counted_by_hand():
         np.array([[1, 3, 4, 7], [2, 0, 5, 0]], np.int32),
         np.array([[1, 1, 1, 0], [1, 0, 1, 0]], np.float32),
     )
-    evaluate = _learning_to_execute_model.make_evaluation(_fixed([[1, 3, 4, 7], [2, 8, 4, 6]]))
+    evaluate = learning_to_execute_model.make_evaluation(_fixed([[1, 3, 4, 7], [2, 8, 4, 6]]))
     values = evaluate(jnp.float32(1), [batch], lambda: None)
     assert values['character_accuracy'] == pytest.approx(4 / 5)
     assert values['sequence_accuracy'] == pytest.approx(2 / 3)
@@ -90,7 +90,7 @@ def test_measures_are_those_that_can_be_counted_by_hand():
 
 def test_measures_are_those_of_a_loop_over_what_the_network_says_by_itself(batch):
     model, params = _make(decoding='teacher_forcing')
-    values = _learning_to_execute_model.make_evaluation(model)(params, [batch], lambda: None)
+    values = learning_to_execute_model.make_evaluation(model)(params, [batch], lambda: None)
     nats, right, characters, whole, count = _loop(model.logits(params, batch, False), batch)
     assert values['eval_loss'] == pytest.approx(nats / characters, rel=1e-5)
     assert values['character_accuracy'] == pytest.approx(right / characters)
@@ -103,7 +103,7 @@ def test_an_evaluation_tells_the_network_nothing_of_the_answer(decoding, batch):
     model, params = _make(decoding=decoding)
     other = batch._replace(targets=(batch.targets + 3) % V)
     told = [np.asarray(model.logits(params, each, True)) for each in (batch, other)]
-    untold = [_learning_to_execute_model.answer(model, params, each) for each in (batch, other)]
+    untold = [learning_to_execute_model.answer(model, params, each) for each in (batch, other)]
     np.testing.assert_array_equal(*untold)
     assert untold[0].shape == (*batch.targets.shape, V)
     assert np.array_equal(*told) == (decoding != 'teacher_forcing')
@@ -111,7 +111,7 @@ def test_an_evaluation_tells_the_network_nothing_of_the_answer(decoding, batch):
 
 def test_between_parts_of_an_evaluation_it_is_asked_whether_to_go_on(batch):
     model, params = _make()
-    evaluate, asked = _learning_to_execute_model.make_evaluation(model), []
+    evaluate, asked = learning_to_execute_model.make_evaluation(model), []
 
     def check():
         asked.append(1)
@@ -131,10 +131,10 @@ def test_cores_are_one_or_two():
 
 @pytest.mark.parametrize('size', [5, 256, 300])
 def test_as_many_programs_are_drawn_as_are_asked_for_and_the_first_are_the_same(size):
-    drawn = list(_learning_to_execute_model.drawn(CONFIG, 'valid', size))
+    drawn = list(learning_to_execute_model.drawn(CONFIG, 'valid', size))
     present = np.concatenate([each.weights.any(axis=0) for each in drawn])
     assert present.tolist() == [True] * size + [False] * (len(present) - size)
-    more = next(_learning_to_execute_model.drawn(CONFIG, 'valid', 1000))
+    more = next(learning_to_execute_model.drawn(CONFIG, 'valid', 1000))
     np.testing.assert_array_equal(more.inputs, drawn[0].inputs)
 
 
@@ -147,11 +147,11 @@ def _texts(batches):
 
 
 def test_programs_are_of_the_full_difficulty_or_of_a_level():
-    full = _texts(_learning_to_execute_model.drawn(CONFIG, 'test', 256))
-    easy = _texts(_learning_to_execute_model.drawn(CONFIG, 'train', 256, level=0))
+    full = _texts(learning_to_execute_model.drawn(CONFIG, 'test', 256))
+    easy = _texts(learning_to_execute_model.drawn(CONFIG, 'train', 256, level=0))
     assert all(text.startswith('(') for text in full)
     assert all(len(text) == 3 and text[0].isdigit() for text in easy)
-    assert not full & _texts(_learning_to_execute_model.drawn(CONFIG, 'valid', 256))
+    assert not full & _texts(learning_to_execute_model.drawn(CONFIG, 'valid', 256))
 
 
 @pytest.fixture(scope='module')
@@ -163,7 +163,7 @@ def hinted_batch():
 @pytest.mark.parametrize('shared_core', [True, False])
 def test_with_hints_the_error_in_what_is_said_is_added_to_the_loss(hinted_batch, shared_core):
     model, params = _make(hint_weight=3.0, shared_core=shared_core)
-    value, sums = _learning_to_execute_model.loss(model, params, hinted_batch)
+    value, sums = learning_to_execute_model.loss(model, params, hinted_batch)
     wanted = _loop(model.logits(params, hinted_batch, True), hinted_batch)
     error = float(sums['hint_loss'])
     assert error > 1
@@ -187,4 +187,4 @@ def test_an_evaluation_hears_no_true_result(hinted_batch):
 def test_hints_have_no_effect_where_there_are_none(changes):
     names = [set(_make(hint_weight=weight, **changes)[1]) for weight in (0.0, 3.0)]
     assert names[0] == names[1]
-    assert not _learning_to_execute_config.Config(hint_weight=3.0, **changes).uses_hints()
+    assert not learning_to_execute_config.Config(hint_weight=3.0, **changes).uses_hints()

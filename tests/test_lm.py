@@ -17,7 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from launch import _checkpoint, _cli, _errors, _lm_model, _parallel, _report, _run_directory, lm
+from launch import lm
+from launch.language import lm_model
+from launch.runs import checkpoint, directory, display, errors
+from launch.runs import flags as flags_lib
+from launch.training import devices
 from tests import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -54,14 +58,14 @@ def _write_corpus(folder, seed=0):
 
 def _main(*flags):
     """Runs the program in this process and returns its exit code."""
-    return _cli.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags)
+    return flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags)
 
 
 def _run(*flags):
     """Runs the program in this process and returns what it measured and printed."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        results = lm.run(_cli.parse(lm.Config, flags, 'lm', lm.PRESETS))
+        results = lm.run(flags_lib.parse(lm.Config, flags, 'lm', lm.PRESETS))
     return results, out.getvalue()
 
 
@@ -94,7 +98,7 @@ def _copy(trained, tmp_path):
 
 
 def test_training_prints_falling_perplexities_and_what_came_of_it(trained):
-    rows = _report.read_metrics(trained.run_dir / 'metrics.jsonl')
+    rows = display.read_metrics(trained.run_dir / 'metrics.jsonl')
     training = [row['perplexity'] for row in rows if 'perplexity' in row]
     assert len(training) == NUM_STEPS // 10
     assert training == sorted(training, reverse=True)
@@ -133,15 +137,15 @@ def test_a_finished_run_goes_on_from_its_end(trained, tmp_path):
 _KILLED_IN_A_SAVE = """
     import os, sys
     from launch import _checkpoint, _cli, lm
-    seal = _checkpoint._seal
+    seal = checkpoint._seal
 
     def die(folder, step):
         if step == 20:
             os.kill(os.getpid(), 9)
         seal(folder, step)
 
-    _checkpoint._seal = die
-    sys.exit(_cli.main(lm.Config, lm.run, 'lm', lm.PRESETS))
+    checkpoint._seal = die
+    sys.exit(flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS))
 """
 
 
@@ -177,7 +181,7 @@ def test_kill_9_in_a_save_then_sigterm_then_the_end_give_equal_bytes(
                 process.send_signal(signal.SIGTERM)
                 break
         _, error = process.communicate(timeout=120)
-    assert process.returncode == _errors.INTERRUPTED, error
+    assert process.returncode == errors.INTERRUPTED, error
     assert 'goes on from update 15\n' in printed
     assert error.startswith('lm: stopped by SIGTERM after update ')
     assert error.count('\n') == 1
@@ -200,7 +204,7 @@ def test_another_seed_gives_other_bytes_and_an_lstm_of_as_many_parameters_trains
         for text in (trained.out, out)
     ]
     assert 0.85 * counts[0] < counts[1] <= counts[0]
-    rows = _report.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
     training = [row['perplexity'] for row in rows if 'perplexity' in row]
     assert training[-1] < 0.7 * training[0]
     assert _digest(tmp_path) != _digest(trained.run_dir)
@@ -290,7 +294,7 @@ def _fails(capsys, code, *flags):
 )
 def test_bad_flags_get_one_line_and_touch_nothing(flags, parts, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    line = _fails(capsys, _errors.USAGE, *flags.split())
+    line = _fails(capsys, errors.USAGE, *flags.split())
     assert [part for part in parts if part not in line] == []
     assert list(tmp_path.iterdir()) == []
 
@@ -335,7 +339,7 @@ def test_bad_data_get_one_line(damage, parts, tmp_path, capsys):
     folder = _write_corpus(tmp_path / 'text')
     damage(folder)
     flags = ['--dataset=text', f'--data_dir={folder}', f'--cache_dir={tmp_path / "cache"}']
-    line = _fails(capsys, _errors.BAD_DATA, *flags, *SIZES.split(), f'--run_dir={tmp_path / "run"}')
+    line = _fails(capsys, errors.BAD_DATA, *flags, *SIZES.split(), f'--run_dir={tmp_path / "run"}')
     assert [part for part in parts if part not in line] == []
 
 
@@ -344,21 +348,21 @@ def test_a_text_of_few_words_is_too_small_for_an_adaptive_softmax(tmp_path, caps
     (folder / 'train.txt').write_text('a few words of text\n' * 20)
     flags = ['--dataset=text', f'--data_dir={folder}', f'--cache_dir={tmp_path / "cache"}']
     flags += [*SIZES.split(), '--softmax=adaptive', f'--run_dir={tmp_path / "run"}']
-    line = _fails(capsys, _errors.BAD_DATA, *flags)
+    line = _fails(capsys, errors.BAD_DATA, *flags)
     assert 'wanted at least 16 different words for --softmax=adaptive, got 7' in line
 
 
 def test_a_text_that_changed_since_the_checkpoint_is_refused(trained, tmp_path, capsys):
     other = _write_corpus(tmp_path / 'other', seed=1)
-    before = (trained.run_dir / _lm_model.VOCABULARY).read_bytes()
-    line = _fails(capsys, _errors.BAD_DATA, *trained.flags, f'--data_dir={other}')
+    before = (trained.run_dir / lm_model.VOCABULARY).read_bytes()
+    line = _fails(capsys, errors.BAD_DATA, *trained.flags, f'--data_dir={other}')
     assert f'text has changed since the checkpoint of step {NUM_STEPS}' in line
-    assert (trained.run_dir / _lm_model.VOCABULARY).read_bytes() == before
+    assert (trained.run_dir / lm_model.VOCABULARY).read_bytes() == before
 
 
 @pytest.mark.parametrize('change', ['--unroll_length=6', '--core=lstm', '--seed=1'])
 def test_a_checkpoint_of_another_configuration_is_refused(change, trained, capsys):
-    line = _fails(capsys, _errors.MISMATCH, *trained.flags, change)
+    line = _fails(capsys, errors.MISMATCH, *trained.flags, change)
     name, value = change[2:].split('=')
     assert 'the checkpoint has another configuration' in line
     assert f'{name}: ' in line
@@ -368,7 +372,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(change, trained, capsy
 @pytest.mark.parametrize('mode', ['evaluate', 'generate'])
 def test_a_flag_that_contradicts_the_checkpoint_is_refused_in_every_mode(mode, trained, capsys):
     flags = [f'--mode={mode}', f'--run_dir={trained.run_dir}', '--embedding_size=24']
-    line = _fails(capsys, _errors.MISMATCH, *flags)
+    line = _fails(capsys, errors.MISMATCH, *flags)
     assert 'embedding_size: 16 -> 24' in line
 
 
@@ -378,14 +382,14 @@ def test_a_checkpoint_older_than_a_flag_has_its_default(trained, tmp_path, capsy
     record = json.loads((folder / 'metadata.json').read_text())
     del record['metadata']['config']['dtype'], record['metadata']['devices']
     (folder / 'metadata.json').write_text(json.dumps(record))
-    _checkpoint._seal(folder, NUM_STEPS)
+    checkpoint._seal(folder, NUM_STEPS)
     assert _run(*_elsewhere(trained, run_dir))[0] == trained.results
-    line = _fails(capsys, _errors.MISMATCH, *_elsewhere(trained, run_dir), '--dtype=bfloat16')
+    line = _fails(capsys, errors.MISMATCH, *_elsewhere(trained, run_dir), '--dtype=bfloat16')
     assert 'dtype: float32 -> bfloat16' in line
 
 
 def test_other_devices_are_told(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(_parallel, 'describe_devices', lambda: '3 x abacus')
+    monkeypatch.setattr(devices, 'describe_devices', lambda: '3 x abacus')
     _, out = _run(*_elsewhere(trained, _copy(trained, tmp_path)))
     told = 'changed since the checkpoint: devices: 1 x cpu -> 3 x abacus; the last bits may differ'
     assert told in out
@@ -417,8 +421,8 @@ def test_a_changed_schedule_is_told_and_training_goes_on(trained, tmp_path):
 
 @pytest.mark.parametrize('mode', ['train', 'evaluate', 'generate'])
 def test_a_directory_in_use_is_refused(mode, trained, capsys):
-    with _run_directory.RunDirectory(trained.run_dir):
-        line = _fails(capsys, _errors.IN_USE, *trained.flags, f'--mode={mode}')
+    with directory.RunDirectory(trained.run_dir):
+        line = _fails(capsys, errors.IN_USE, *trained.flags, f'--mode={mode}')
     assert f'in use by process {os.getpid()}' in line
 
 
@@ -426,17 +430,17 @@ def test_a_directory_in_use_is_refused(mode, trained, capsys):
 def test_a_directory_without_checkpoints_is_refused_and_not_made(mode, tmp_path, capsys):
     absent, empty = tmp_path / 'absent', tmp_path / 'empty'
     (empty / 'checkpoints').mkdir(parents=True)
-    line = _fails(capsys, _errors.BAD_DATA, f'--mode={mode}', f'--run_dir={absent}')
+    line = _fails(capsys, errors.BAD_DATA, f'--mode={mode}', f'--run_dir={absent}')
     assert f'--run_dir={absent}' in line
     assert not absent.exists()
-    line = _fails(capsys, _errors.BAD_DATA, f'--mode={mode}', f'--run_dir={empty}')
+    line = _fails(capsys, errors.BAD_DATA, f'--mode={mode}', f'--run_dir={empty}')
     assert 'wanted a run with a checkpoint' in line
 
 
 def test_a_damaged_vocabulary_is_refused(trained, tmp_path, capsys):
     run_dir = _copy(trained, tmp_path)
-    (run_dir / _lm_model.VOCABULARY).write_text('the\n')
-    line = _fails(capsys, _errors.BAD_DATA, '--mode=generate', f'--run_dir={run_dir}')
+    (run_dir / lm_model.VOCABULARY).write_text('the\n')
+    line = _fails(capsys, errors.BAD_DATA, '--mode=generate', f'--run_dir={run_dir}')
     assert 'is not a vocabulary' in line
 
 
@@ -449,21 +453,21 @@ def _other(value):
 
 @pytest.mark.parametrize('name', [field.name for field in dataclasses.fields(lm.Config)])
 def test_every_flag_is_refused_told_or_free_when_a_run_is_resumed(name):
-    classes = _cli.field_classes(lm.Config)
+    classes = flags_lib.field_classes(lm.Config)
     saved = dataclasses.asdict(lm.Config())
     now = {**saved, name: _other(saved[name])}
     if classes[name] == 'identity':
-        with pytest.raises(_errors.RunError, match=f'{name}: {saved[name]} -> ') as stop:
-            _run_directory.check_config(saved, now, classes)
-        assert stop.value.code == _errors.MISMATCH
+        with pytest.raises(errors.RunError, match=f'{name}: {saved[name]} -> ') as stop:
+            directory.check_config(saved, now, classes)
+        assert stop.value.code == errors.MISMATCH
     else:
-        lines = _run_directory.check_config(saved, now, classes)
+        lines = directory.check_config(saved, now, classes)
         told = [f'{name}: {saved[name]} -> {now[name]}'] if classes[name] == 'schedule' else []
         assert lines == told
 
 
 def test_what_a_model_is_and_what_it_has_seen_cannot_change():
-    classes = _cli.field_classes(lm.Config)
+    classes = flags_lib.field_classes(lm.Config)
     names = 'seed batch_size unroll_length dataset vocab_size tokenizer core total_units softmax'
     assert {classes[name] for name in names.split()} == {'identity'}
     free = 'run_dir data_dir cache_dir log_every evaluate_every save_every keep mode prompt'
@@ -472,6 +476,6 @@ def test_what_a_model_is_and_what_it_has_seen_cannot_change():
 
 @pytest.mark.parametrize('preset', lm.PRESETS)
 def test_every_preset_is_a_whole_configuration(preset):
-    config = _cli.parse(lm.Config, [f'--preset={preset}'], 'lm', lm.PRESETS)
+    config = flags_lib.parse(lm.Config, [f'--preset={preset}'], 'lm', lm.PRESETS)
     assert {name: getattr(config, name) for name in lm.PRESETS[preset]} == lm.PRESETS[preset]
     assert config.preset == preset

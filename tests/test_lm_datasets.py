@@ -5,7 +5,9 @@ import math
 
 import pytest
 
-from launch import _cli, _errors, _report, lm
+from launch import lm
+from launch.runs import display, errors
+from launch.runs import flags as flags_lib
 from tasks.text import corpora
 from tasks.text.tfds import builders
 from tests import prepared_corpora, test_tfds_preparing
@@ -24,7 +26,7 @@ def _train(dataset, data_dir, tmp_path, *flags):
         *(f'--dataset={dataset}', f'--data_dir={data_dir}', *SIZES.split(), *flags),
         *(f'--run_dir={tmp_path / "run"}', f'--cache_dir={tmp_path / "cache"}'),
     ]
-    return lm.run(_cli.parse(lm.Config, words, 'lm', lm.PRESETS))
+    return lm.run(flags_lib.parse(lm.Config, words, 'lm', lm.PRESETS))
 
 
 def _check(results, num_words):
@@ -93,7 +95,7 @@ def test_in_bfloat16_and_in_parts_it_learns_the_same(tmp_path):
     rounded = _train('lm1b', tmp_path / 'data', tmp_path / 'bfloat16', '--dtype=bfloat16')
     assert rounded == pytest.approx(plain, rel=0.05)
     losses = [
-        [row['loss'] for row in _report.read_metrics(tmp_path / name / 'run/metrics.jsonl')[:4]]
+        [row['loss'] for row in display.read_metrics(tmp_path / name / 'run/metrics.jsonl')[:4]]
         for name in ('plain', 'parts', 'bfloat16')
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
@@ -102,7 +104,7 @@ def test_in_bfloat16_and_in_parts_it_learns_the_same(tmp_path):
 
 def test_what_is_not_prepared_gets_one_line_that_says_where_to_put_it(tmp_path, capsys):
     flags = '--dataset=wikitext103', f'--data_dir={tmp_path}', f'--run_dir={tmp_path / "run"}'
-    assert _cli.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags) == _errors.BAD_DATA
+    assert flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags) == errors.BAD_DATA
     line = capsys.readouterr().err
     assert line.count('\n') == 1
     for part in ('wiki.train.tokens', str(tmp_path / 'downloads' / 'manual')):

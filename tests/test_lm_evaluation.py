@@ -9,7 +9,9 @@ import shutil
 import numpy as np
 import pytest
 
-from launch import _cli, _errors, _signals, lm, report
+from launch import lm, report
+from launch.runs import errors, signals
+from launch.runs import flags as flags_lib
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 SIZES = (
@@ -23,7 +25,7 @@ def _run(*flags):
     """Runs the program in this process and returns what it measured and printed."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        results = lm.run(_cli.parse(lm.Config, flags, 'lm', lm.PRESETS))
+        results = lm.run(flags_lib.parse(lm.Config, flags, 'lm', lm.PRESETS))
     return results, out.getvalue()
 
 
@@ -117,11 +119,11 @@ def test_a_signal_stops_an_evaluation_and_leaves_what_was_there(
     def check(interrupts):
         windows.append(1)
         if len(windows) == 4:
-            raise _errors.RunError(_errors.INTERRUPTED, 'stopped by SIGTERM')
+            raise errors.RunError(errors.INTERRUPTED, 'stopped by SIGTERM')
 
-    monkeypatch.setattr(_signals.Interrupts, 'check', check)
+    monkeypatch.setattr(signals.Interrupts, 'check', check)
     flags = ['--mode=evaluate', f'--run_dir={run_dir}', trained[1]]
-    assert _cli.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags) == _errors.INTERRUPTED
+    assert flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags) == errors.INTERRUPTED
     assert capsys.readouterr().err == 'lm: stopped by SIGTERM\n'
     assert (run_dir / 'evaluation.json').read_bytes() == before
 
@@ -131,7 +133,7 @@ def test_the_report_lays_such_runs_over_each_other(trained, evaluated, tmp_path,
     (tmp_path / 'older' / 'run.json').unlink()
     runs = [str(evaluated[0]), str(tmp_path / 'older')]
     out = tmp_path / 'out'
-    assert _cli.main(report.Config, report.run, 'report', args=[*runs, f'--output={out}']) == 0
+    assert flags_lib.main(report.Config, report.run, 'report', args=[*runs, f'--output={out}']) == 0
     printed = capsys.readouterr().out
     for title in ('as in Table 2', 'as in Table 3', 'as in Figure 12'):
         assert printed.count(title) == 1

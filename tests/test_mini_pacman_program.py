@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _cli, _errors, _mini_pacman_config, _reinforcement_model, _report, mini_pacman
+from launch import mini_pacman
+from launch.agents import agent_model, mini_pacman_config
+from launch.runs import display, errors
+from launch.runs import flags as flags_lib
 from tests import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -24,7 +27,7 @@ def _flags(run_dir, *more):
 
 def _main(*flags):
     presets = mini_pacman.PRESETS
-    return _cli.main(mini_pacman.Config, mini_pacman.run, 'mini_pacman', presets, flags)
+    return flags_lib.main(mini_pacman.Config, mini_pacman.run, 'mini_pacman', presets, flags)
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +48,7 @@ def test_it_trains_measures_and_draws(whole):
     assert (whole / 'return.png').read_bytes().startswith(b'\x89PNG')
     about = json.loads((whole / 'run.json').read_text())
     assert (about['program'], about['measure']) == ('mini_pacman', 'return')
-    rows = _report.read_metrics(whole / 'metrics.jsonl')
+    rows = display.read_metrics(whole / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'return' in row] == [2, 4]
     assert [row['step'] for row in rows if 'training_return' in row][-1] == 4
 
@@ -69,9 +72,9 @@ def test_every_core_fits_what_is_seen(core, viewport):
     flags = {'core': core, 'viewport': viewport, 'total_units': 64, 'batch_size': 3}
     config = mini_pacman.Config(**flags)
     environment = config.environment()
-    model = _reinforcement_model.make_model(config, environment)
+    model = agent_model.make_model(config, environment)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    total, core_only = _reinforcement_model.count(params)
+    total, core_only = agent_model.count(params)
     assert 0 < core_only < total
     seen = jnp.zeros((3, *environment.observation_spec.shape))
     output, _ = jax.eval_shape(model.step, params, seen, np.zeros(3, bool), model.initial_state(3))
@@ -80,7 +83,7 @@ def test_every_core_fits_what_is_seen(core, viewport):
 
 def test_the_papers_scores_stand_where_the_game_is_theirs():
     paper = mini_pacman.PRESETS['paper']
-    levels = _mini_pacman_config.levels
+    levels = mini_pacman_config.levels
     assert levels(mini_pacman.Config(**paper))["the paper's RMC"] == 677
     assert levels(mini_pacman.Config(**paper, viewport=0))["the paper's LSTM"] == 598
     assert levels(mini_pacman.Config(viewport=7)) == {}
@@ -98,7 +101,7 @@ def test_the_papers_scores_stand_where_the_game_is_theirs():
     ],
 )
 def test_bad_flags_get_one_line(flags, wanted, capsys):
-    assert _main(*flags.split()) == _errors.USAGE
+    assert _main(*flags.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1

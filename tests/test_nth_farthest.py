@@ -6,17 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from launch import (
-    _cli,
-    _errors,
-    _inspection,
-    _nth_farthest_model,
-    _plots,
-    _report,
-    _seeds,
-    _supervised,
-    nth_farthest,
-)
+from launch import nth_farthest
+from launch.inspection import subjects
+from launch.runs import display, errors, plots
+from launch.runs import flags as flags_lib
+from launch.training import loop, nth_farthest_model, seeds
 from tests import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -33,7 +27,7 @@ def _flags(run_dir, *more):
 
 
 def _main(*flags):
-    return _cli.main(
+    return flags_lib.main(
         nth_farthest.Config, nth_farthest.run, 'nth_farthest', nth_farthest.PRESETS, flags
     )
 
@@ -42,7 +36,9 @@ def _main(*flags):
 def whole(tmp_path_factory, compile_once):
     """Returns the directory of a finished run, and what it returned."""
     run_dir = tmp_path_factory.mktemp('whole') / 'run'
-    config = _cli.parse(nth_farthest.Config, _flags(run_dir), 'nth_farthest', nth_farthest.PRESETS)
+    config = flags_lib.parse(
+        nth_farthest.Config, _flags(run_dir), 'nth_farthest', nth_farthest.PRESETS
+    )
     return run_dir, nth_farthest.run(config)
 
 
@@ -60,7 +56,7 @@ def test_it_learns_more_than_the_trivial_rule(whole):
 
 
 def test_its_log_tells_accuracy_and_distances(whole):
-    rows = _report.read_metrics(whole[0] / 'metrics.jsonl')
+    rows = display.read_metrics(whole[0] / 'metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
     assert [row['step'] for row in logged] == list(range(150, NUM_STEPS + 1, 150))
     assert all(0 <= row['training_accuracy'] <= 1 and row['distance_error'] > 0 for row in logged)
@@ -100,14 +96,14 @@ def test_an_update_in_parts_is_nearly_the_same(tmp_path):
         run_dir = tmp_path / str(parts)
         sizes = '--num_steps=20', '--log_every=20', '--final_evaluation_size=100'
         assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
-        rows = _report.read_metrics(run_dir / 'metrics.jsonl')
+        rows = display.read_metrics(run_dir / 'metrics.jsonl')
         found.append(next(row['loss'] for row in rows if 'loss' in row))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_its_inside_is_told_in_the_tasks_terms(whole):
-    request = _inspection.Request(str(whole[0]), 3, 40, 1, '')
-    subject = _inspection.open_run(request)
+    request = subjects.Request(str(whole[0]), 3, 40, 1, '')
+    subject = subjects.open_run(request)
     assert len(subject.examples) == 3
     for example in subject.examples:
         assert example.inputs.shape == (3, 1 + 3 * 3)
@@ -123,15 +119,15 @@ def test_its_inside_is_told_in_the_tasks_terms(whole):
         assert f'n = {n}, m = {m + 1}' in example.steps[0].note
         for step in example.steps:
             assert sum(each.probability for each in step.answers) == pytest.approx(1, abs=1e-5)
-    looks = _inspection.look_inside(subject)
+    looks = subjects.look_inside(subject)
     assert looks[0].attention[0].shape[0] == 3
 
 
 def test_the_inside_of_a_run_has_no_prompt_and_needs_room(whole):
     for prompt, max_steps, wanted in (('words', 40, '--prompt'), ('', 2, '--max_steps')):
-        with pytest.raises(_errors.RunError, match=wanted) as stop:
-            _inspection.open_run(_inspection.Request(str(whole[0]), 1, max_steps, 0, prompt))
-        assert stop.value.code == _errors.USAGE
+        with pytest.raises(errors.RunError, match=wanted) as stop:
+            subjects.open_run(subjects.Request(str(whole[0]), 1, max_steps, 0, prompt))
+        assert stop.value.code == errors.USAGE
 
 
 @pytest.fixture(scope='module')
@@ -153,13 +149,13 @@ def test_several_seeds_resume_to_equal_bytes(side_by_side, tmp_path):
 
 def test_several_seeds_are_measured_each_as_alone(side_by_side):
     evaluation = json.loads((side_by_side / 'evaluation.json').read_text())
-    config = _cli.parse(
+    config = flags_lib.parse(
         nth_farthest.Config, _flags(side_by_side, *_TWO), 'nth_farthest', nth_farthest.PRESETS
     )
-    model = _nth_farthest_model.make_model(config)
-    state = _supervised.restore(config, model.init, (), str(side_by_side)).replicated
-    measure = _nth_farthest_model.make_evaluation(config, model)
-    own = [measure(params, 1000) for params in _seeds.split(state.params, 2)]
+    model = nth_farthest_model.make_model(config)
+    state = loop.restore(config, model.init, (), str(side_by_side)).replicated
+    measure = nth_farthest_model.make_evaluation(config, model)
+    own = [measure(params, 1000) for params in seeds.split(state.params, 2)]
     assert own[0] != own[1]
     for seed, each in zip((3, 4), own, strict=True):
         for name, value in each.items():
@@ -167,7 +163,7 @@ def test_several_seeds_are_measured_each_as_alone(side_by_side):
     for name in ('accuracy', 'eval_loss'):
         assert evaluation[name] == pytest.approx((own[0][name] + own[1][name]) / 2)
     assert evaluation['test'] == evaluation['accuracy']
-    rows = _report.read_metrics(side_by_side / 'metrics.jsonl')
+    rows = display.read_metrics(side_by_side / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'seed_4_accuracy' in row] == [4, 5, 10]
 
 
@@ -183,12 +179,12 @@ def test_evaluating_several_seeds_tells_mean_range_and_each(side_by_side, capsys
     assert lines[1] == f'mean of 2 networks, from {min(shares):.2%} to {max(shares):.2%}'
     for line, seed, share in zip(lines[2:], (3, 4), shares, strict=True):
         assert line.startswith(f'  seed {seed}  {share:.2%}, ')
-    assert _main(*flags, '--num_seeds=3') == _errors.MISMATCH
+    assert _main(*flags, '--num_seeds=3') == errors.MISMATCH
 
 
 def test_the_curve_of_several_seeds_has_a_band(side_by_side, monkeypatch):
     seen = []
-    monkeypatch.setattr(_plots, 'plot_curves', lambda *args, **facts: seen.append((args, facts)))
+    monkeypatch.setattr(plots, 'plot_curves', lambda *args, **facts: seen.append((args, facts)))
     config = nth_farthest.Config(num_objects=3)
     nth_farthest._draw(config, str(side_by_side))
     (curves, _), facts = seen[0]
@@ -199,10 +195,10 @@ def test_the_curve_of_several_seeds_has_a_band(side_by_side, monkeypatch):
 
 
 def test_the_inside_of_several_seeds_is_the_firsts(side_by_side):
-    subject = _inspection.open_run(_inspection.Request(str(side_by_side), 3, 40, 1, ''))
+    subject = subjects.open_run(subjects.Request(str(side_by_side), 3, 40, 1, ''))
     assert subject.title == 'nth_farthest, after 10 updates, seed 3, the first of 2'
-    model = _nth_farthest_model.make_model(
-        _cli.parse(nth_farthest.Config, _flags('run'), 'nth_farthest', nth_farthest.PRESETS)
+    model = nth_farthest_model.make_model(
+        flags_lib.parse(nth_farthest.Config, _flags('run'), 'nth_farthest', nth_farthest.PRESETS)
     )
     alone = model.init(jax.random.fold_in(jax.random.key(3), 0))
     for leaf, first in zip(jax.tree.leaves(subject.params), jax.tree.leaves(alone), strict=True):
@@ -221,19 +217,19 @@ def test_the_inside_of_several_seeds_is_the_firsts(side_by_side):
     ],
 )
 def test_bad_flags_get_one_line(flags, wanted, capsys):
-    assert _main(*flags.split()) == _errors.USAGE
+    assert _main(*flags.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1
 
 
 def test_what_is_no_run_gets_one_line(tmp_path, capsys):
-    assert _main('--mode=evaluate', f'--run_dir={tmp_path}') == _errors.BAD_DATA
+    assert _main('--mode=evaluate', f'--run_dir={tmp_path}') == errors.BAD_DATA
     assert 'wanted the directory of a trained run' in capsys.readouterr().err
 
 
 def test_another_size_does_not_fit_the_checkpoint(whole, capsys):
-    assert _main(*_flags(whole[0], '--num_dims=5')) == _errors.MISMATCH
+    assert _main(*_flags(whole[0], '--num_dims=5')) == errors.MISMATCH
     assert 'num_dims' in capsys.readouterr().err
 
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _nth_farthest_config, _nth_farthest_model
+from launch.training import nth_farthest_config, nth_farthest_model
 from tasks import nth_farthest
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 N, D, B = 5, 3, 7
-CONFIG = _nth_farthest_config.Config(
+CONFIG = nth_farthest_config.Config(
     num_objects=N,
     num_dims=D,
     mem_slots=2,
@@ -29,7 +29,7 @@ KEYS = jax.random.split(jax.random.key(5), B)
 
 
 def test_the_full_task_is_drawn_and_its_one_hots_scaled():
-    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    batch = nth_farthest_model.sample(CONFIG, KEYS)
     questions = nth_farthest.sample(KEYS, N, D)
     np.testing.assert_array_equal(batch.answers[0], questions.answers)
     np.testing.assert_array_equal(batch.n[0], questions.n)
@@ -39,7 +39,7 @@ def test_the_full_task_is_drawn_and_its_one_hots_scaled():
 
 
 def test_what_is_read_has_mean_0_and_variance_1():
-    batch = _nth_farthest_model.sample(CONFIG, jax.random.split(jax.random.key(1), 8000))
+    batch = nth_farthest_model.sample(CONFIG, jax.random.split(jax.random.key(1), 8000))
     other = np.arange(N)[:, None] != batch.m
     for values in (np.asarray(batch.vectors), np.asarray(batch.distances)[other]):
         assert values.mean() == pytest.approx(0, abs=0.02)
@@ -47,7 +47,7 @@ def test_what_is_read_has_mean_0_and_variance_1():
 
 
 def test_vectors_and_distances_are_by_label():
-    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    batch = nth_farthest_model.sample(CONFIG, KEYS)
     questions = nth_farthest.sample(KEYS, N, D)
     for row in range(B):
         shown = dict(zip(questions.labels[:, row].tolist(), questions.vectors[:, row], strict=True))
@@ -61,7 +61,7 @@ def test_vectors_and_distances_are_by_label():
 
 
 def test_a_vector_has_been_shown_from_its_step_on():
-    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    batch = nth_farthest_model.sample(CONFIG, KEYS)
     labels = np.asarray(nth_farthest.sample(KEYS, N, D).labels)
     for row in range(B):
         for step in range(N):
@@ -70,10 +70,10 @@ def test_a_vector_has_been_shown_from_its_step_on():
 
 
 def test_the_loss_is_that_of_a_loop():
-    model = _nth_farthest_model.make_model(CONFIG)
+    model = nth_farthest_model.make_model(CONFIG)
     params = model.init(jax.random.key(0))
-    batch = _nth_farthest_model.sample(CONFIG, KEYS)
-    value, sums = _nth_farthest_model.loss(model, params, batch)
+    batch = nth_farthest_model.sample(CONFIG, KEYS)
+    value, sums = nth_farthest_model.loss(model, params, batch)
     logits, readings = jax.tree.map(np.float64, model.apply(params, batch.inputs))
     batch = jax.tree.map(np.asarray, batch)
     total = right = of_vectors = of_distances = of_others = of_every_n = 0.0
@@ -113,7 +113,7 @@ def _nats(logits, answer):
 
 
 def test_every_n_has_the_answer_that_it_would_have_if_it_were_asked():
-    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    batch = nth_farthest_model.sample(CONFIG, KEYS)
     questions = nth_farthest.sample(KEYS, N, D)
     for n in range(N):
         ask = jnp.full_like(questions.n, n)
@@ -123,13 +123,13 @@ def test_every_n_has_the_answer_that_it_would_have_if_it_were_asked():
 
 def test_every_n_is_asked_beside_the_distances_that_are_read():
     """Where n and m are read without an error, the question itself is one of those for every n."""
-    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    batch = nth_farthest_model.sample(CONFIG, KEYS)
     one_hots = [(np.eye(N)[x[0]] - 1 / N) / np.sqrt((1 - 1 / N) / N) for x in (batch.n, batch.m)]
     exact = jnp.asarray(np.concatenate(one_hots, axis=-1), jnp.float32)
-    readings = _nth_farthest_model.Readings(
+    readings = nth_farthest_model.Readings(
         batch.vectors, batch.vectors, exact[None], batch.distances.T[None]
     )
-    distances, n, m = map(np.asarray, _nth_farthest_model._questions(readings))
+    distances, n, m = map(np.asarray, nth_farthest_model._questions(readings))
     assert distances.shape == n.shape == m.shape == (1 + N, B, N)
     np.testing.assert_array_equal(np.concatenate([n[0], m[0]], axis=-1), exact)
     for row, asked in enumerate(batch.n[0].tolist()):
@@ -144,7 +144,7 @@ def test_labels_are_ranked_by_what_they_are_compared_with():
     """Written out for one label and question after the other; and labels have no order of old."""
     rng = np.random.default_rng(0)
     distances, n, m = (jnp.asarray(rng.normal(size=(2, 3, N)), jnp.float32) for _ in range(3))
-    network = hk.without_apply_rng(hk.transform(_nth_farthest_model._rank))
+    network = hk.without_apply_rng(hk.transform(nth_farthest_model._rank))
     params = network.init(jax.random.key(3), distances, n, m)
     logits = np.asarray(network.apply(params, distances, n, m))
     distances, n, m = (np.asarray(x) for x in (distances, n, m))
@@ -168,11 +168,11 @@ def test_labels_are_ranked_by_what_they_are_compared_with():
 
 def test_distances_can_be_read_without_an_error():
     """Of exact vectors the layer of squared units adds up exact distances, for some parameters."""
-    batch = _nth_farthest_model.sample(CONFIG, KEYS)
+    batch = nth_farthest_model.sample(CONFIG, KEYS)
     exact = np.concatenate([batch.vectors.swapaxes(0, 1).reshape(B, -1), _m_vector(batch)], axis=1)
 
     def read(outputs):
-        return _nth_farthest_model._read(outputs, N, D)
+        return nth_farthest_model._read(outputs, N, D)
 
     network = hk.without_apply_rng(hk.transform(read))
     outputs = jnp.asarray(exact)[None]
@@ -198,15 +198,15 @@ def _m_vector(batch):
 def test_the_network_is_the_papers():
     """The core, an MLP of 4 x 256 with ReLU on all of them, and a logit a label."""
     config = dataclasses.replace(CONFIG, head='mlp')
-    model = _nth_farthest_model.make_model(config)
+    model = nth_farthest_model.make_model(config)
     params = model.init(jax.random.key(0))
-    batch = _nth_farthest_model.sample(config, KEYS)
+    batch = nth_farthest_model.sample(config, KEYS)
     logits, readings = model.apply(params, batch.inputs)
     assert readings is None
     np.testing.assert_array_equal(model.logits(params, batch.inputs), logits[0])
 
     def core_alone(inputs):
-        core = _nth_farthest_model._cores.make(config, D + 3 * N)
+        core = nth_farthest_model._cores.make(config, D + 3 * N)
         state = core.initial_state(B)
         for step in range(N):
             output, state = core(inputs[step], state)
@@ -221,7 +221,7 @@ def test_the_network_is_the_papers():
 
 
 def test_evaluations_are_of_the_full_task_and_of_the_same_sequences():
-    model = _nth_farthest_model.make_model(CONFIG)
+    model = nth_farthest_model.make_model(CONFIG)
     truth = jnp.zeros((0,))
 
     def tell(params, inputs):  # a network that knows the answer
@@ -234,14 +234,14 @@ def test_evaluations_are_of_the_full_task_and_of_the_same_sequences():
         return 50 * jax.nn.one_hot(answers, N)
 
     knowing = model._replace(logits=tell)
-    measure = _nth_farthest_model.make_evaluation(CONFIG, knowing)
+    measure = nth_farthest_model.make_evaluation(CONFIG, knowing)
     result = measure(truth, 450)
     assert result['accuracy'] == 1
     assert result['eval_loss'] == pytest.approx(0, abs=1e-6)
     other = dataclasses.replace(CONFIG, seed=3)
     guessing = model._replace(logits=lambda params, inputs: jnp.ones((inputs.shape[1], N)))
     first, second = (
-        _nth_farthest_model.make_evaluation(each, guessing)(truth, 450) for each in (CONFIG, other)
+        nth_farthest_model.make_evaluation(each, guessing)(truth, 450) for each in (CONFIG, other)
     )
     assert first == second
     assert 0 < first['accuracy'] < 0.4
@@ -250,16 +250,16 @@ def test_evaluations_are_of_the_full_task_and_of_the_same_sequences():
 
 def test_a_larger_evaluation_begins_with_the_smaller():
     seen = []
-    model = _nth_farthest_model.make_model(CONFIG)
+    model = nth_farthest_model.make_model(CONFIG)
     recording = model._replace(logits=lambda params, inputs: jnp.tile(params, (inputs.shape[1], 1)))
-    measure = _nth_farthest_model.make_evaluation(CONFIG, recording)
+    measure = nth_farthest_model.make_evaluation(CONFIG, recording)
     for size in (1, 400, 401):
         seen.append(measure(jnp.eye(N)[0], size)['accuracy'] * size)
     assert seen[0] in (0, 1)
     assert seen[1] <= seen[2] <= seen[1] + 1.001
 
 
-@pytest.mark.parametrize('head', _nth_farthest_config.HEADS)
+@pytest.mark.parametrize('head', nth_farthest_config.HEADS)
 def test_gradients_reach_every_parameter(head):
     config = dataclasses.replace(CONFIG, head=head)
     for module, leaves in _gradients(config, lambda value, sums: value.total).items():
@@ -278,8 +278,8 @@ def test_no_stage_of_the_head_disturbs_the_one_before():
 
 
 def _gradients(config, pick):
-    model = _nth_farthest_model.make_model(config)
-    batch = _nth_farthest_model.sample(config, KEYS)
+    model = nth_farthest_model.make_model(config)
+    batch = nth_farthest_model.sample(config, KEYS)
     params = model.init(jax.random.key(0))
-    grads = jax.grad(lambda p: pick(*_nth_farthest_model.loss(model, p, batch)))(params)
+    grads = jax.grad(lambda p: pick(*nth_farthest_model.loss(model, p, batch)))(params)
     return jax.tree.map(np.asarray, grads)

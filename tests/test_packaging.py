@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from launch import _cli
+from launch.runs import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAMS = sorted(path.stem for path in (ROOT / 'launch').glob('[!_]*.py'))
@@ -112,7 +112,7 @@ def test_there_are_programs():
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_every_flag_of_a_program_has_a_class(program):
     config = importlib.import_module(f'launch.{program}').Config
-    classes = _cli.field_classes(config)
+    classes = flags.field_classes(config)
     assert list(classes) == [field.name for field in dataclasses.fields(config)]
     assert set(classes.values()) <= {'identity', 'schedule', 'free'}
 

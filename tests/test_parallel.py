@@ -10,12 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from launch import _language_model, _parallel, _supervised, _update
+from launch.language import language_model
+from launch.training import devices as devices_lib
+from launch.training import loop
+from launch.training import update as update_lib
 from tasks import base
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 T, B, V = 3, 8, 19
-CONFIG = _supervised.Config(batch_size=B, learning_rate=0.05, clip_norm=0.5)
+CONFIG = loop.Config(batch_size=B, learning_rate=0.05, clip_norm=0.5)
 
 
 def _batch(step):
@@ -27,9 +30,9 @@ def _batch(step):
 
 def write_updates(path):
     """Makes three updates of a language model with dropout on all devices and writes an .npz."""
-    model = _language_model.make_model(lambda: hk.LSTM(5), V, 16, 0.5, 0.3, adaptive=False)
+    model = language_model.make_model(lambda: hk.LSTM(5), V, 16, 0.5, 0.3, adaptive=False)
     carry = model.initial_state(B)
-    task = _update.Task(
+    task = update_lib.Task(
         init=model.init,
         initial_carry=carry,
         loss=lambda params, batch, *rest: (*model.cross_entropy(params, *batch, *rest), {}),
@@ -37,16 +40,16 @@ def write_updates(path):
         evaluate=lambda params: {},
         unit='words',
     )
-    state = _supervised.initial_state(CONFIG, model.init, carry)
-    update = _parallel.compile_update(_update.make_update(task, _supervised.optimizer(CONFIG)))
-    device_state = jax.device_put(state.replicated), _parallel.split(state.carry, axis=0)
+    state = loop.initial_state(CONFIG, model.init, carry)
+    update = devices_lib.compile_update(update_lib.make_update(task, loop.optimizer(CONFIG)))
+    device_state = jax.device_put(state.replicated), devices_lib.split(state.carry, axis=0)
     means = []
     for step in range(3):
-        *device_state, outcome = update(*device_state, _parallel.split(_batch(step), axis=1))
+        *device_state, outcome = update(*device_state, devices_lib.split(_batch(step), axis=1))
         outcome = jax.device_get(outcome)
         assert outcome.fault['finite']
         means.append(outcome.total / outcome.weight)
-    final = _supervised._gather(device_state, ())
+    final = loop._gather(device_state, ())
     leaves = {
         jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(final)
     }
@@ -110,7 +113,7 @@ def test_a_batch_that_does_not_divide_gets_one_line_and_exit_code_2(tmp_path):
 def test_splitting_keeps_neighbours_together(axis, shape, devices, monkeypatch):
     monkeypatch.setattr(jax, 'local_device_count', lambda: devices)
     x = np.arange(np.prod(shape)).reshape(shape)
-    parts = _parallel.split({'x': x}, axis)['x']
+    parts = devices_lib.split({'x': x}, axis)['x']
     assert parts.shape == (devices, *shape[:axis], 12 // devices, *shape[axis + 1 :])
     rows = 12 // devices
     for device in range(devices):
@@ -122,7 +125,7 @@ def test_splitting_keeps_neighbours_together(axis, shape, devices, monkeypatch):
 def test_merging_undoes_splitting(devices, monkeypatch):
     monkeypatch.setattr(jax, 'local_device_count', lambda: devices)
     tree = {'a': np.arange(24.0).reshape(8, 3), 'b': (np.arange(8, dtype=np.int32),)}
-    merged = _parallel.merge(_parallel.split(tree, axis=0))
+    merged = devices_lib.merge(devices_lib.split(tree, axis=0))
     np.testing.assert_array_equal(merged['a'], tree['a'])
     np.testing.assert_array_equal(merged['b'][0], tree['b'][0])
     assert merged['b'][0].dtype == np.int32
@@ -130,7 +133,7 @@ def test_merging_undoes_splitting(devices, monkeypatch):
 
 def test_copies_on_the_host_do_not_share_memory():
     x = np.arange(5.0)
-    copy = _parallel.to_host({'x': x, 'y': jax.device_put(x)})
+    copy = devices_lib.to_host({'x': x, 'y': jax.device_put(x)})
     assert not np.shares_memory(copy['x'], x)
     np.testing.assert_array_equal(copy['y'], x)
     copy['y'][0] = 7  # an array of one's own can be written
@@ -138,6 +141,6 @@ def test_copies_on_the_host_do_not_share_memory():
 
 def test_a_batch_that_divides_is_accepted(monkeypatch):
     monkeypatch.setattr(jax, 'device_count', lambda: 3)
-    _parallel.check_batch_size(12)
+    devices_lib.check_batch_size(12)
     with pytest.raises(Exception, match='a multiple of the 3 devices, got 13'):
-        _parallel.check_batch_size(13)
+        devices_lib.check_batch_size(13)

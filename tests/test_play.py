@@ -11,13 +11,16 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from launch import _cli, _errors, _play_agent, _play_game, _play_worlds, play
+from launch import play
+from launch.runs import errors
+from launch.runs import flags as flags_lib
+from launch.viewer import agents, environments, episodes
 
 pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
 
 
 def _main(*flags):
-    return _cli.main(play.Config, play.run, 'play', args=play.switch_on(flags))
+    return flags_lib.main(play.Config, play.run, 'play', args=play.switch_on(flags))
 
 
 def _pictures(path):
@@ -39,8 +42,8 @@ def test_dice_are_written_as_a_gif(tmp_path, capsys):
     assert 1 < len(pictures) <= 10
     assert pictures[0].shape == (16 * 15, 19 * 15, 3)
     world = play.Config(world='mini_pacman', viewport=3).trainer().environment()
-    state, _ = jax.jit(world.reset)(_play_game.keys(0, 0)[0])
-    scene = _play_worlds.look(world, state)
+    state, _ = jax.jit(world.reset)(episodes.keys(0, 0)[0])
+    scene = environments.look(world, state)
     squares = pictures[0][7::15, 7::15]
     np.testing.assert_array_equal(squares[scene.seen], scene.picture[scene.seen])
     assert (squares[~scene.seen] == 40).all()
@@ -116,9 +119,9 @@ def test_a_switch_may_stand_alone(words, wanted):
     ],
 )
 def test_a_mistake_gets_one_line_before_any_work(flags, code, message, capsys, monkeypatch):
-    monkeypatch.setattr(_play_agent, 'load', None)
-    monkeypatch.setattr(_play_game, 'make_game', None)
-    assert _main(*flags.split()) == getattr(_errors, code)
+    monkeypatch.setattr(agents, 'load', None)
+    monkeypatch.setattr(episodes, 'make_game', None)
+    assert _main(*flags.split()) == getattr(errors, code)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('play: ')
     assert message in line
@@ -126,7 +129,7 @@ def test_a_mistake_gets_one_line_before_any_work(flags, code, message, capsys, m
 
 def test_a_gif_that_is_a_folder_is_refused(tmp_path, capsys):
     (tmp_path / 'a.gif').mkdir()
-    assert _main('--world=boxworld', f'--gif={tmp_path}/a.gif') == _errors.CANNOT_SAVE
+    assert _main('--world=boxworld', f'--gif={tmp_path}/a.gif') == errors.CANNOT_SAVE
     assert 'wanted a file that can be written' in capsys.readouterr().err
 
 
@@ -140,7 +143,7 @@ def test_without_a_terminal_it_says_so(missing):
     os.close(side)
     os.close(inner)
     message = f'play: wanted a terminal, the {missing} is none; --gif=FILE.gif writes a file\n'
-    assert (done.returncode, done.stderr) == (_errors.USAGE, message)
+    assert (done.returncode, done.stderr) == (errors.USAGE, message)
 
 
 def test_a_disk_that_fails_gets_one_line(tmp_path, capsys, monkeypatch):
@@ -149,5 +152,5 @@ def test_a_disk_that_fails_gets_one_line(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(pathlib.Path, 'write_bytes', fail)
     flags = '--world=mini_pacman', f'--gif={tmp_path}/a.gif', '--max_steps=2'
-    assert _main(*flags) == _errors.CANNOT_SAVE
+    assert _main(*flags) == errors.CANNOT_SAVE
     assert 'a.gif cannot be written: No space left on device' in capsys.readouterr().err

@@ -8,18 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from launch import (
-    _boxworld_config,
-    _checkpoint,
-    _errors,
-    _play_agent,
-    _play_game,
-    _reinforcement,
-    _reinforcement_model,
-    _run_directory,
-    _supervised,
-    play,
-)
+from launch import play
+from launch.agents import acting, agent_model, boxworld_config
+from launch.runs import checkpoint, directory, errors
+from launch.training import loop
+from launch.viewer import agents, episodes
 
 pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
 SIZES = {
@@ -42,38 +35,38 @@ def trained(tmp_path_factory, compile_quickly, compile_once):
     """Returns the directory of a run, its model and its parameters."""
     run_dir = tmp_path_factory.mktemp('runs') / 'run'
     run_dir.mkdir()
-    config = _boxworld_config.Config(**SIZES)
-    world = _boxworld_config.make_world(config)
-    model = _reinforcement_model.make_model(config, world.environment)
-    row = _reinforcement.initial_row(config, world, model)
-    state = _supervised.initial_state(config, model.init, row)
+    config = boxworld_config.Config(**SIZES)
+    world = boxworld_config.make_world(config)
+    model = agent_model.make_model(config, world.environment)
+    row = acting.initial_row(config, world, model)
+    state = loop.initial_state(config, model.init, row)
     replicated = state.replicated._replace(
         params=jax.tree.map(lambda leaf: 3 * leaf, state.replicated.params),
         step=np.array(1200, np.int32),
     )
     metadata = {'config': dataclasses.asdict(config)}
     state = state._replace(replicated=replicated)
-    _checkpoint.Checkpointer(run_dir).save(1200, state, metadata)
+    checkpoint.Checkpointer(run_dir).save(1200, state, metadata)
     description = 'boxworld', metadata['config'], 1, 'frames', 4, 'solved'
-    _run_directory.describe(run_dir, *description)
+    directory.describe(run_dir, *description)
     return str(run_dir), model, replicated.params
 
 
 def test_world_and_agent_are_those_of_the_run(trained):
     run_dir, model, params = trained
-    assert _play_agent.world_of(run_dir, None) == 'boxworld'
-    assert _play_agent.world_of(run_dir, 'boxworld') == 'boxworld'
-    config, policy, about = _play_agent.load(run_dir, 'boxworld', greedy=True)
+    assert agents.world_of(run_dir, None) == 'boxworld'
+    assert agents.world_of(run_dir, 'boxworld') == 'boxworld'
+    config, policy, about = agents.load(run_dir, 'boxworld', greedy=True)
     assert about == 'lstm after 1,200 updates'
     assert {name: getattr(config, name) for name in SIZES} == SIZES
-    game = _play_game.make_game(config.environment())
-    moments = list(_play_game.episode(game, policy, 0, 0))
+    game = episodes.make_game(config.environment())
+    moments = list(episodes.episode(game, policy, 0, 0))
     core, step = model.initial_state(1), jax.jit(model.step)
     moment = moments[0]
     for number, wanted in enumerate(moments[1:]):
         first = np.array([number == 0])
         output, core = step(params, moment.seen.observation[None], first, core)
-        moment = _play_game.advance(game, moment, np.argmax(output.logits[0]))
+        moment = episodes.advance(game, moment, np.argmax(output.logits[0]))
         np.testing.assert_array_equal(moment.seen.observation, wanted.seen.observation)
     assert moment.seen.last
 
@@ -93,25 +86,25 @@ def test_the_program_writes_an_agents_gif(trained, tmp_path, capsys):
 
 def test_a_run_in_use_is_refused(trained):
     with (
-        _run_directory.RunDirectory(trained[0]),
-        pytest.raises(_errors.RunError, match='in use by') as error,
+        directory.RunDirectory(trained[0]),
+        pytest.raises(errors.RunError, match='in use by') as error,
     ):
-        _play_agent.load(trained[0], 'boxworld', greedy=False)
-    assert error.value.code == _errors.IN_USE
+        agents.load(trained[0], 'boxworld', greedy=False)
+    assert error.value.code == errors.IN_USE
 
 
 def test_another_world_than_the_runs_is_refused(trained):
     message = '--world=mini_pacman: the run of .* is one of boxworld'
-    with pytest.raises(_errors.RunError, match=message) as error:
-        _play_agent.world_of(trained[0], 'mini_pacman')
-    assert error.value.code == _errors.MISMATCH
+    with pytest.raises(errors.RunError, match=message) as error:
+        agents.world_of(trained[0], 'mini_pacman')
+    assert error.value.code == errors.MISMATCH
 
 
 def test_what_is_no_run_of_an_agent_is_refused(trained, tmp_path):
     def refusal():
-        with pytest.raises(_errors.RunError) as error:
-            _play_agent.world_of(str(tmp_path), None)
-        assert error.value.code == _errors.BAD_DATA
+        with pytest.raises(errors.RunError) as error:
+            agents.world_of(str(tmp_path), None)
+        assert error.value.code == errors.BAD_DATA
         return str(error.value)
 
     assert 'wanted the directory of a trained run, it has none' in refusal()
@@ -124,6 +117,6 @@ def test_what_is_no_run_of_an_agent_is_refused(trained, tmp_path):
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
     (tmp_path / 'checkpoints').mkdir()
-    with pytest.raises(_errors.RunError, match='it has none yet') as error:
-        _play_agent.load(str(tmp_path), 'boxworld', greedy=False)
-    assert error.value.code == _errors.BAD_DATA
+    with pytest.raises(errors.RunError, match='it has none yet') as error:
+        agents.load(str(tmp_path), 'boxworld', greedy=False)
+    assert error.value.code == errors.BAD_DATA

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _play_game, _reinforcement_model
+from launch.agents import agent_model
+from launch.viewer import episodes
 from relational_rnn.networks import actor_critic
 from tests import tiny_worlds
 
@@ -21,13 +22,13 @@ def counting_policy():
         told.append((memory, bool(first), np.argmax(observation[0, :, 0]).item(), key))
         return jnp.int32(RIGHT), memory + 1
 
-    return _play_game.Policy(lambda: 100, act), told
+    return episodes.Policy(lambda: 100, act), told
 
 
 def test_an_episode_goes_from_its_begin_to_its_last_step():
-    game = _play_game.make_game(tiny_worlds.Corridor())
+    game = episodes.make_game(tiny_worlds.Corridor())
     policy, told = counting_policy()
-    moments = list(_play_game.episode(game, policy, seed=3, number=4))
+    moments = list(episodes.episode(game, policy, seed=3, number=4))
     place = int(moments[0].state.place)
     steps = 5 - place
     assert steps > 2
@@ -39,10 +40,10 @@ def test_an_episode_goes_from_its_begin_to_its_last_step():
 
 
 def test_an_episode_is_a_function_of_seed_and_number():
-    game = _play_game.make_game(tiny_worlds.Corridor())
+    game = episodes.make_game(tiny_worlds.Corridor())
 
     def places(seed, number):
-        episode = _play_game.episode(game, _play_game.dice(3), seed, number)
+        episode = episodes.episode(game, episodes.dice(3), seed, number)
         return [int(moment.state.place) for moment in episode]
 
     assert places(1, 2) == places(1, 2)
@@ -50,7 +51,7 @@ def test_an_episode_is_a_function_of_seed_and_number():
 
 
 def test_dice_take_all_actions():
-    policy = _play_game.dice(3)
+    policy = episodes.dice(3)
     drawn = [int(policy.act((), None, False, jax.random.key(i))[0]) for i in range(30)]
     assert set(drawn) == {0, 1, 2}
 
@@ -64,8 +65,8 @@ def test_an_agent_draws_from_its_policy_or_takes_the_likeliest(greedy):
         logits = params * observation + jnp.where(reset, 0.0, jnp.array([-9.0, 0, 0]))[None]
         return actor_critic.Output(logits, jnp.zeros(1)), state + 1
 
-    model = _reinforcement_model.Model(None, lambda size: jnp.zeros(size), step, None)
-    policy = _play_game.agent(model, jnp.float32(2), greedy)
+    model = agent_model.Model(None, lambda size: jnp.zeros(size), step, None)
+    policy = episodes.agent(model, jnp.float32(2), greedy)
     memory, seen = policy.begin(), jnp.log(jnp.array([4.0, 2.0, 1.0])) / 2  # odds 4 : 2 : 1
     assert memory.shape == (1,)
     drawn = [policy.act(memory, seen, True, jax.random.key(i)) for i in range(200)]
@@ -81,16 +82,16 @@ def test_an_agent_draws_from_its_policy_or_takes_the_likeliest(greedy):
 
 
 def test_after_the_warm_up_nothing_is_compiled():
-    game, traced = _play_game.make_game(tiny_worlds.Recall()), []
+    game, traced = episodes.make_game(tiny_worlds.Recall()), []
 
     def step(params, observation, reset, state):
         traced.append(state)
         return actor_critic.Output(params * observation[:, 0, :, 0], jnp.zeros(1)), state + 1
 
-    model = _reinforcement_model.Model(None, lambda size: jnp.zeros(size), step, None)
-    policy = _play_game.agent(model, jnp.float32(2), greedy=True)
-    _play_game.warm_up(game, policy)
+    model = agent_model.Model(None, lambda size: jnp.zeros(size), step, None)
+    policy = episodes.agent(model, jnp.float32(2), greedy=True)
+    episodes.warm_up(game, policy)
     count = len(traced)
     assert count > 0
-    assert len(list(_play_game.episode(game, policy, 1, 2))) == 4
+    assert len(list(episodes.episode(game, policy, 1, 2))) == 4
     assert len(traced) == count

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from launch import _play_gif
+from launch.viewer import gif
 
 COLORS = np.array([(0, 0, 0), (255, 255, 255), (89, 0, 7), (0, 102, 179)], np.uint8)
 
@@ -38,7 +38,7 @@ def read(data):
 
 def test_every_pixel_comes_back():
     episodes = [walk(3), walk(2)]
-    pictures, times = read(_play_gif.encode(episodes, 8))
+    pictures, times = read(gif.encode(episodes, 8))
     assert [picture.shape for picture in pictures] == 5 * [(225, 285, 3)]
     for picture, wanted in zip(pictures, [*episodes[0], *episodes[1]], strict=True):
         np.testing.assert_array_equal(picture, np.kron(wanted, np.ones((15, 15, 1), np.uint8)))
@@ -46,16 +46,16 @@ def test_every_pixel_comes_back():
 
 
 def test_a_palette_is_stored_once_and_a_picture_costs_little():
-    sizes = [len(_play_gif.encode([walk(count)], 8)) for count in (2, 12)]
+    sizes = [len(gif.encode([walk(count)], 8)) for count in (2, 12)]
     assert sizes[0] < 2000
     assert sizes[1] - sizes[0] < 10 * 150
-    data = _play_gif.encode([walk(12)], 8)
+    data = gif.encode([walk(12)], 8)
     assert data.count(bytes(COLORS[2])) == 1
 
 
 def test_colours_are_numbered_in_ascending_order():
     pictures = np.stack([COLORS[[[0, 1]]], COLORS[[[3, 1]]]])
-    palette, frames = _play_gif.index(pictures)
+    palette, frames = gif.index(pictures)
     assert palette.tolist() == [[0, 0, 0], [0, 102, 179], [255, 255, 255]]
     assert frames.tolist() == [[[0, 2]], [[1, 2]]]
 
@@ -65,20 +65,20 @@ def test_more_colours_than_the_format_has_are_refused():
     many = np.stack([random // 256, random % 256, random % 7], -1)[..., 0, :].astype(np.uint8)
     assert len(np.unique(many.reshape(-1, 3), axis=0)) == 257
     with pytest.raises(ValueError, match='wanted pictures of at most 256 colours, got 257'):
-        _play_gif.index(many)
+        gif.index(many)
 
 
 def test_equal_pictures_in_a_row_are_one_that_stays_longer():
     frames = np.array([[[1, 2]], [[1, 2]], [[3, 4]], [[1, 2]]], np.uint8)
-    merged = _play_gif.merge(frames, [2, 3, 5, 7])
+    merged = gif.merge(frames, [2, 3, 5, 7])
     assert [(frame.tolist(), time) for frame, time in merged] == [
         ([[1, 2]], 5),
         ([[3, 4]], 5),
         ([[1, 2]], 7),
     ]
-    assert _play_gif.merge(frames[:2], [60_000, 60_000])[0][1] == 65_535
+    assert gif.merge(frames[:2], [60_000, 60_000])[0][1] == 65_535
 
 
 def test_an_episode_in_which_nothing_moves_is_one_picture():
-    pictures, _ = read(_play_gif.encode([3 * walk(1, (16, 5))], 8))
+    pictures, _ = read(gif.encode([3 * walk(1, (16, 5))], 8))
     assert [picture.shape for picture in pictures] == [(16 * 18, 5 * 18, 3)]

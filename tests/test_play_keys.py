@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch import _play_keys
+from launch.viewer import keyboard
 
 
 @pytest.mark.parametrize(
@@ -23,17 +23,17 @@ from launch import _play_keys
     ],
 )
 def test_keys_have_names(sent, names):
-    assert _play_keys.split(sent) == (names, b'')
+    assert keyboard.split(sent) == (names, b'')
 
 
 @pytest.mark.parametrize('rest', [b'\x1b', b'\x1b[', b'\x1b[1;', b'\x1bO'])
 def test_a_key_that_is_cut_off_is_left_for_the_next_time(rest):
-    assert _play_keys.split(b'w' + rest) == (['up'], rest)
+    assert keyboard.split(b'w' + rest) == (['up'], rest)
 
 
 @pytest.mark.parametrize('cut', range(1, 9))
 def test_where_it_is_cut_does_not_matter(cut):
     sent = b'w\x1b[1;5C\x1bOBq'
-    first, rest = _play_keys.split(sent[:cut])
-    second, nothing = _play_keys.split(rest + sent[cut:])
+    first, rest = keyboard.split(sent[:cut])
+    second, nothing = keyboard.split(rest + sent[cut:])
     assert (first + second, nothing) == (['up', 'right', 'down', 'quit'], b'')

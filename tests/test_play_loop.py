@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from launch import _errors, _play_game, _play_loop, _play_terminal
+from launch.runs import errors
+from launch.viewer import episodes, screen
+from launch.viewer import terminal as terminal_lib
 from tasks.environments.boxworld import boxworld
 from tasks.environments.mini_pacman import mini_pacman
 
@@ -52,7 +54,7 @@ class Keyboard:
 
 
 def show(world, hide=False):
-    return _play_loop.Show('a title', world, _play_game.make_game(world), 7, hide)
+    return screen.Show('a title', world, episodes.make_game(world), 7, hide)
 
 
 @pytest.fixture(scope='module')
@@ -62,15 +64,15 @@ def maze(compile_quickly):
 
 def test_keys_move_begin_anew_and_quit(maze):
     keyboard = Keyboard()
-    with _play_terminal.Terminal(keyboard.terminal, keyboard.terminal) as terminal:
+    with terminal_lib.Terminal(keyboard.terminal, keyboard.terminal) as terminal:
         keyboard.press(b' \x1b[Cr.q.')
-        moments = _play_loop.play(terminal, maze)
+        moments = screen.play(terminal, maze)
     shown = keyboard.close()
     assert [moment.length for moment in moments] == [2, 1]
-    wanted = _play_game.begin(maze.game, _play_game.keys(7, 0)[0])
+    wanted = episodes.begin(maze.game, episodes.keys(7, 0)[0])
     for name in ('stay', 'right'):
         action = maze.world.action_names.index(name)
-        wanted = _play_game.advance(maze.game, wanted, action)
+        wanted = episodes.advance(maze.game, wanted, action)
     assert int(moments[0].state.pacman) == int(wanted.state.pacman)
     assert moments[0].returned == wanted.returned
     assert 'a title' in shown
@@ -79,23 +81,23 @@ def test_keys_move_begin_anew_and_quit(maze):
 
 def test_after_the_end_keys_do_nothing_but_begin_anew(maze):
     keyboard = Keyboard()
-    with _play_terminal.Terminal(keyboard.terminal, keyboard.terminal) as terminal:
+    with terminal_lib.Terminal(keyboard.terminal, keyboard.terminal) as terminal:
         keyboard.press(b'.......')
         keyboard.press_after(b'; arrows', b'rq')
-        moments = _play_loop.play(terminal, maze)
+        moments = screen.play(terminal, maze)
     assert 'the time is up; arrows' in keyboard.close() or moments[0].seen.discount == 0
     assert [moment.length for moment in moments] == [3, 0]
 
 
 def test_a_policy_is_watched_until_its_last_episode_and_a_key(maze, monkeypatch):
-    monkeypatch.setattr(_play_loop, '_LINGER', 0.1)
+    monkeypatch.setattr(screen, '_LINGER', 0.1)
     keyboard = Keyboard()
-    pace = _play_game.dice(5), 1, 40.0
-    _play_game.warm_up(maze.game, pace[0])
-    with _play_terminal.Terminal(keyboard.terminal, keyboard.terminal) as terminal:
+    pace = episodes.dice(5), 1, 40.0
+    episodes.warm_up(maze.game, pace[0])
+    with terminal_lib.Terminal(keyboard.terminal, keyboard.terminal) as terminal:
         keyboard.press_after(b'; r begins anew', b'q')  # the end is told before that
-        moments = _play_loop.watch(terminal, maze, *pace)
-    wanted = list(_play_game.episode(maze.game, pace[0], 7, 0))[-1]
+        moments = screen.watch(terminal, maze, *pace)
+    wanted = list(episodes.episode(maze.game, pace[0], 7, 0))[-1]
     (last,) = moments
     assert (last.length, last.returned) == (wanted.length, wanted.returned)
     assert 'steps 1 ' in keyboard.close()
@@ -103,10 +105,10 @@ def test_a_policy_is_watched_until_its_last_episode_and_a_key(maze, monkeypatch)
 
 def test_watching_stops_at_once_when_told_to(maze):
     keyboard = Keyboard()
-    with _play_terminal.Terminal(keyboard.terminal, keyboard.terminal) as terminal:
+    with terminal_lib.Terminal(keyboard.terminal, keyboard.terminal) as terminal:
         keyboard.press(b'r')
         threading.Timer(0.5, keyboard.press, [b'q']).start()
-        moments = _play_loop.watch(terminal, maze, _play_game.dice(5), 3, 1.0)
+        moments = screen.watch(terminal, maze, episodes.dice(5), 3, 1.0)
     keyboard.close()
     assert [moment.length for moment in moments] == [0, 0]
 
@@ -114,9 +116,9 @@ def test_watching_stops_at_once_when_told_to(maze):
 def test_a_picture_is_as_large_as_fits():
     world = boxworld.BoxWorld(size=7, num_colors=4, solution_length=(1, 1), num_distractors=(0, 0))
     boxes = show(world, hide=True)
-    moment = _play_loop._first(boxes, 0)
+    moment = screen._first(boxes, 0)
     for size, scale in [((80, 24), 4), ((80, 18), 3), ((19, 24), 2), ((10, 8), 1)]:
-        lines = _play_loop.paint(boxes, moment, 'advice', os.terminal_size(size))
+        lines = screen.paint(boxes, moment, 'advice', os.terminal_size(size))
         rows = lines[1:-2]
         assert len(rows) == (9 * scale + 1) // 2
         assert rows[0].count('▀') == 9 * scale
@@ -125,13 +127,13 @@ def test_a_picture_is_as_large_as_fits():
             'score 0   steps 0   no key in hand'[: size[0] - 1],
             'advice',
         ]
-    cut = _play_loop.paint(boxes, moment, 'advice', os.terminal_size((6, 5)))
+    cut = screen.paint(boxes, moment, 'advice', os.terminal_size((6, 5)))
     assert [line.count('▀') for line in cut] == [0, 5, 5, 0, 0]
 
 
 def test_a_small_terminal_is_refused(maze):
-    _play_loop.check_size(maze, os.terminal_size((20, 11)))
+    screen.check_size(maze, os.terminal_size((20, 11)))
     for size in [(19, 24), (80, 10)]:
-        with pytest.raises(_errors.RunError, match='at least 20 columns and 11 lines') as error:
-            _play_loop.check_size(maze, os.terminal_size(size))
-        assert error.value.code == _errors.USAGE
+        with pytest.raises(errors.RunError, match='at least 20 columns and 11 lines') as error:
+            screen.check_size(maze, os.terminal_size(size))
+        assert error.value.code == errors.USAGE

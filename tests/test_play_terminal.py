@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from launch import _errors, _play_terminal
+from launch.runs import errors
+from launch.viewer import terminal as terminal_lib
 
 PATIENCE = 300  # seconds, for machines that have much else to do
 LEFT = '\x1b[?25h\x1b[?1049l'  # the cursor and the first screen are back
@@ -24,7 +25,7 @@ READS = """
     from launch import _cli, _errors, _play_terminal
 
     def run():
-        with _play_terminal.Terminal() as terminal:
+        with terminal_lib.Terminal() as terminal:
             while True:
                 terminal.draw(['drawn', 'twice'])
                 names = terminal.read(None)
@@ -36,7 +37,7 @@ READS = """
 
     try:
         run()
-    except _errors.RunError as error:
+    except errors.RunError as error:
         print(error, flush=True)
         os._exit(error.code)
 """
@@ -144,13 +145,13 @@ def test_it_sends_every_key_at_once_and_shows_none(reader):
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_order(reader, number):
     os.kill(reader.process.pid, number)
-    assert reader.end() == _errors.INTERRUPTED
+    assert reader.end() == errors.INTERRUPTED
     assert reader.shown.endswith(f'{LEFT}stopped by {number.name}\r\n')
 
 
 def test_control_c_is_a_signal(reader):
     reader.press(b'\x03')
-    assert reader.end() == _errors.INTERRUPTED
+    assert reader.end() == errors.INTERRUPTED
     assert reader.shown.endswith(f'{LEFT}stopped by SIGINT\r\n')
 
 
@@ -188,26 +189,26 @@ def test_a_second_signal_ends_it_at_once():
     child.wait_for_state('S')
     time.sleep(0.3)  # asleep again: two signals at once are one
     os.kill(child.process.pid, signal.SIGTERM)
-    assert child.end() == _errors.INTERRUPTED
+    assert child.end() == errors.INTERRUPTED
     assert child.shown.endswith(LEFT)
 
 
 def test_a_terminal_that_is_gone_is_to_quit():
     side, inner = os.openpty()
     threading.Timer(0.3, os.close, [side]).start()
-    with _play_terminal.Terminal(inner, inner) as terminal:
+    with terminal_lib.Terminal(inner, inner) as terminal:
         assert terminal.size == (80, 24)  # it does not say
         assert terminal.read(None) == ['quit']
-        with pytest.raises(_errors.RunError, match='the terminal is gone'):
+        with pytest.raises(errors.RunError, match='the terminal is gone'):
             terminal.draw(['text'])
     os.close(inner)
 
 
 def test_signals_mean_what_they_meant_before():
-    numbers = [*_play_terminal.Terminal.ENDS, signal.SIGTSTP, signal.SIGWINCH]
+    numbers = [*terminal_lib.Terminal.ENDS, signal.SIGTSTP, signal.SIGWINCH]
     before = [signal.getsignal(number) for number in numbers]
     side, inner = os.openpty()
-    with _play_terminal.Terminal(inner, inner):
+    with terminal_lib.Terminal(inner, inner):
         assert all(
             signal.getsignal(number) != former
             for number, former in zip(numbers, before, strict=True)
@@ -219,7 +220,7 @@ def test_signals_mean_what_they_meant_before():
 
 def test_a_wait_ends_in_time():
     side, inner = os.openpty()
-    with _play_terminal.Terminal(inner, inner) as terminal:
+    with terminal_lib.Terminal(inner, inner) as terminal:
         begin = time.monotonic()
         assert terminal.read(0.25) == []
         assert 0.25 <= time.monotonic() - begin < 5

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _play_worlds
+from launch.viewer import environments
 from tasks import base
 from tasks.environments.boxworld import boxworld
 from tasks.environments.mini_pacman import mini_pacman
@@ -28,22 +28,22 @@ def boxes(held, position=(3, 5)):
 def test_a_window_is_that_of_a_loop():
     for viewport in (3, 5):
         for position in [(0, 0), (2, 3), (3, 5)]:
-            found = _play_worlds.window((4, 6), position, viewport)
+            found = environments.window((4, 6), position, viewport)
             for row, column in np.ndindex(4, 6):
                 away = abs(row - position[0]), abs(column - position[1])
                 assert found[row, column] == (max(away) <= (viewport - 1) / 2)
-    assert _play_worlds.window((4, 6), (1, 1), None).all()
+    assert environments.window((4, 6), (1, 1), None).all()
 
 
 def test_boxworld_shows_the_whole_grid_and_the_window_and_the_key_in_hand():
-    scene = _play_worlds.look(SMALL, boxes(held=3))
+    scene = environments.look(SMALL, boxes(held=3))
     assert scene.picture.shape == (9, 9, 3)
     assert scene.picture[5, 4].tolist() == RED
     assert scene.picture[3, 5].tolist() == [128, 128, 128]
     seen = [*[(row, column) for row in (2, 3, 4) for column in (4, 5, 6)], (0, 0)]
     assert sorted(map(tuple, np.argwhere(scene.seen).tolist())) == sorted(seen)
     assert (scene.status, scene.color.tolist()) == ('the key in hand', RED)
-    scene = _play_worlds.look(SMALL, boxes(held=1))
+    scene = environments.look(SMALL, boxes(held=1))
     assert (scene.status, scene.color) == ('no key in hand', None)
 
 
@@ -52,7 +52,7 @@ def test_boxworld_shows_the_whole_grid_and_the_window_and_the_key_in_hand():
 def test_mini_pacman_shows_the_maze_and_its_power_bar(rules, observation):
     world = mini_pacman.MiniPacman(rules=rules, observation=observation)
     state = mini_pacman_scenes.place((3, 4), [((9, 3), 'up')], power=4, level=3)
-    scene = _play_worlds.look(world, state)
+    scene = environments.look(world, state)
     assert scene.picture.shape == (16, 19, 3)
     assert scene.picture[3, 4].tolist() == [0, 255, 0]
     assert scene.picture[13, 1].tolist() == [0, 0, 255]
@@ -64,9 +64,9 @@ def test_mini_pacman_shows_the_maze_and_its_power_bar(rules, observation):
 
 def test_with_a_full_view_all_is_seen():
     world = mini_pacman.MiniPacman(viewport=None)
-    assert _play_worlds.look(world, mini_pacman_scenes.place((3, 4))).seen.all()
+    assert environments.look(world, mini_pacman_scenes.place((3, 4))).seen.all()
     world = dataclasses.replace(SMALL, viewport=None)
-    assert _play_worlds.look(world, boxes(held=1)).seen.all()
+    assert environments.look(world, boxes(held=1)).seen.all()
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_with_a_full_view_all_is_seen():
 )
 def test_it_is_told_how_an_episode_ended(world, reward, discount, last, wanted):
     seen = base.TimeStep((), jnp.float32(reward), jnp.float32(discount), jnp.array(last))
-    assert _play_worlds.ending(world, seen) == wanted
+    assert environments.ending(world, seen) == wanted

@@ -6,7 +6,7 @@ from matplotlib import image
 import numpy as np
 import pytest
 
-from launch import _plots
+from launch.runs import plots
 
 FIRST, SECOND = (0xC8, 0x50, 0x1E), (0x2F, 0x6D, 0xB3)
 PALE = (0x9D, 0xB8, 0xD9)
@@ -27,9 +27,9 @@ def _has_dashed_line(picture):
 def drawn(monkeypatch):
     """Returns the axes of the pictures that a test draws."""
     seen = []
-    save = _plots._save
+    save = plots._save
     monkeypatch.setattr(
-        _plots,
+        plots,
         '_save',
         lambda picture, axes, output: (seen.append(axes), save(picture, axes, output)),
     )
@@ -43,10 +43,10 @@ def _labels(axis):
 def test_a_picture_shows_curves_and_baselines(tmp_path):
     train = [(10, 900.0), (20, 400.0), (40, 200.0)]
     curves = {'training': train, 'validation': [(20, 700.0), (40, 300.0)]}
-    _plots.plot_curves(
+    plots.plot_curves(
         curves, tmp_path / 'a.png', 'A title', baselines={'bigram': 250.0}, pale=['training']
     )
-    _plots.plot_curves({'training': train}, tmp_path / 'b.png', 'A title', pale=['training'])
+    plots.plot_curves({'training': train}, tmp_path / 'b.png', 'A title', pale=['training'])
     with_both, with_one = (image.imread(tmp_path / name) for name in ('a.png', 'b.png'))
     assert with_both.shape[0] > 600
     assert with_both.shape[1] > 1000
@@ -58,7 +58,7 @@ def test_a_picture_shows_curves_and_baselines(tmp_path):
 
 def test_a_curve_is_named_with_its_last_height_and_one_without_points_is_not(tmp_path, drawn):
     curves = {'a': [(1, 7.0), (4, 5.25)], 'b': []}
-    _plots.plot_curves(curves, tmp_path / 'a.png', 'A title', x_label='words seen')
+    plots.plot_curves(curves, tmp_path / 'a.png', 'A title', x_label='words seen')
     assert drawn[0].get_legend_handles_labels()[1] == ['a (5.25 at the end)']
     assert drawn[0].get_xlabel() == 'words seen'
     assert drawn[0].get_title(loc='left') == 'A title'
@@ -67,21 +67,21 @@ def test_a_curve_is_named_with_its_last_height_and_one_without_points_is_not(tmp
 def test_a_curve_that_is_a_mean_has_a_pale_band_behind_it(tmp_path, drawn):
     curves = {'a': [(1, 0.5), (2, 0.75)], 'b': [(1, 0.25)]}
     bands = {'a': [(0.25, 0.625), (0.5, 0.875)], 'b': []}
-    _plots.plot_curves(curves, tmp_path / 'a.png', 'A title', bands=bands, log_scale=False)
+    plots.plot_curves(curves, tmp_path / 'a.png', 'A title', bands=bands, log_scale=False)
     (band,) = drawn[0].collections
     assert {(1, 0.25), (1, 0.625), (2, 0.5), (2, 0.875)} <= set(
         map(tuple, band.get_paths()[0].vertices)
     )
     assert band.get_alpha() == 0.2
     assert band.get_zorder() < min(line.get_zorder() for line in drawn[0].lines)
-    first = np.array([int(_plots.PALETTE[0][i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    first = np.array([int(plots.PALETTE[0][i : i + 2], 16) for i in (1, 3, 5)]) / 255
     np.testing.assert_allclose(band.get_facecolor()[0][:3], first)
 
 
 def test_a_series_keeps_its_colour_whatever_lacks_points(tmp_path, drawn):
     for points in ([(1, 5.0)], []):
-        _plots.plot_curves({'a': points, 'b': [(1, 2.0)]}, tmp_path / 'a.png', 'A')
-    assert [axes.lines[-1].get_color() for axes in drawn] == [_plots.PALETTE[1]] * 2
+        plots.plot_curves({'a': points, 'b': [(1, 2.0)]}, tmp_path / 'a.png', 'A')
+    assert [axes.lines[-1].get_color() for axes in drawn] == [plots.PALETTE[1]] * 2
 
 
 @pytest.mark.parametrize(
@@ -89,21 +89,21 @@ def test_a_series_keeps_its_colour_whatever_lacks_points(tmp_path, drawn):
     [((70, 2500), ['100', '200', '500', '1,000', '2,000']), ((80, 160), ['80', '100', '120'])],
 )
 def test_a_logarithmic_axis_has_several_ticks_in_plain_digits(tmp_path, drawn, heights, wanted):
-    _plots.plot_curves({'a': list(enumerate(heights))}, tmp_path / 'a.png', 'A')
+    plots.plot_curves({'a': list(enumerate(heights))}, tmp_path / 'a.png', 'A')
     assert drawn[0].get_yscale() == 'log'
     assert set(wanted) <= set(_labels(drawn[0].yaxis))
 
 
 def test_a_picture_without_any_point_can_be_drawn(tmp_path):
-    _plots.plot_curves({}, tmp_path / 'a.png', 'A title')
-    _plots.plot_curves({'a': []}, tmp_path / 'b.png', 'A', log_scale=False)
+    plots.plot_curves({}, tmp_path / 'a.png', 'A title')
+    plots.plot_curves({'a': []}, tmp_path / 'b.png', 'A', log_scale=False)
     assert (tmp_path / 'b.png').stat().st_size > 1000
 
 
 def test_many_names_stand_beside_the_picture_and_few_in_it(tmp_path, drawn):
     for count in (2, 9):
         curves = {f'run {index}': [(0, index + 1.0), (1, 1.0)] for index in range(count)}
-        _plots.plot_curves(curves, tmp_path / f'{count}.png', 'A')
+        plots.plot_curves(curves, tmp_path / f'{count}.png', 'A')
     widths = [image.imread(tmp_path / f'{count}.png').shape[1] for count in (2, 9)]
     assert widths[1] > widths[0] + 200
     assert drawn[1].get_legend().get_window_extent().x0 > drawn[1].get_window_extent().x1
@@ -111,7 +111,7 @@ def test_many_names_stand_beside_the_picture_and_few_in_it(tmp_path, drawn):
 
 def test_bars_have_their_heights_written_and_nothing_where_there_is_none(tmp_path, drawn):
     series = {'valid': [9.0, 700.0, None], 'test': [8.5, 600.0, 30.0]}
-    _plots.plot_bars(series, ['> 10', '< 10', 'all'], tmp_path / 'a.png', 'A title', 'times')
+    plots.plot_bars(series, ['> 10', '< 10', 'all'], tmp_path / 'a.png', 'A title', 'times')
     axes = drawn[0]
     assert [text.get_text() for text in axes.texts] == ['9', '700', 'none', '8.5', '600', '30']
     assert [bar.get_height() for bar in axes.patches] == [9.0, 700.0, 0.0, 8.5, 600.0, 30.0]
@@ -126,15 +126,15 @@ def test_bars_have_their_heights_written_and_nothing_where_there_is_none(tmp_pat
 
 
 def test_bars_of_nothing_can_be_drawn(tmp_path):
-    _plots.plot_bars({'a': [None]}, ['all'], tmp_path / 'a.png', 'A title', 'times')
+    plots.plot_bars({'a': [None]}, ['all'], tmp_path / 'a.png', 'A title', 'times')
     assert (tmp_path / 'a.png').stat().st_size > 1000
 
 
 def test_places_have_a_tick_each_and_a_line_at_zero(tmp_path, drawn):
     series = {'a': [(25, 6.15), (500, 0.125)], 'b': [(25, 3.0), (50, -1.0)]}
-    _plots.plot_places(series, tmp_path / 'a.png', 'A title', 'words', 'increase')
+    plots.plot_places(series, tmp_path / 'a.png', 'A title', 'words', 'increase')
     assert _labels(drawn[0].xaxis) == ['25', '50', '500']
     assert list(drawn[0].texts) == []
     assert _has_dashed_line(image.imread(tmp_path / 'a.png'))
-    _plots.plot_places({'a': series['a']}, tmp_path / 'b.png', 'A title', 'words', 'increase')
+    plots.plot_places({'a': series['a']}, tmp_path / 'b.png', 'A title', 'words', 'increase')
     assert [text.get_text() for text in drawn[1].texts] == ['6.15', '0.12']

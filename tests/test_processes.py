@@ -15,7 +15,9 @@ import jax
 import numpy as np
 import pytest
 
-from launch import _errors, _parallel, _processes
+from launch.runs import errors as errors_lib
+from launch.runs import processes
+from launch.training import devices
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAGS = {
@@ -153,7 +155,7 @@ def test_a_killed_process_ends_the_job_with_a_message(start, whole, lost):
     ends = job.wait()
     assert ends[lost][0] == -signal.SIGKILL
     code, _, errors = ends[1 - lost]
-    if code == _errors.INTERRUPTED:
+    if code == errors_lib.INTERRUPTED:
         assert 'lm: another process of this run ended (' in errors
         assert errors.endswith('start all of them again to go on from the newest checkpoint\n')
     else:  # the runtime's own guard was quicker
@@ -172,7 +174,7 @@ def test_a_signal_to_one_process_stops_and_saves_all(start, whole):
     _wait_for(run_dir, job, 10)
     job.processes[1].terminate()
     ends = job.wait()
-    assert [end[0] for end in ends] == [_errors.INTERRUPTED] * 2, ends
+    assert [end[0] for end in ends] == [errors_lib.INTERRUPTED] * 2, ends
     assert 'lm: stopped by a signal to another process after update' in ends[0][2]
     assert 'lm: stopped by SIGTERM after update' in ends[1][2]
     job, _ = start('signal', 1, 2)  # two devices in one process: other hardware, same state
@@ -184,18 +186,18 @@ def test_a_signal_to_one_process_stops_and_saves_all(start, whole):
 
 def write_shared(path, process_id, address):
     """Writes what process `process_id` of two receives."""
-    config = _processes.Config(address, 2, process_id)
-    with _processes.join(config, path) as own_dir:
+    config = processes.Config(address, 2, process_id)
+    with processes.join(config, path) as own_dir:
         mine = np.array([-0.0, 1.5, np.nan], np.float32) * (1 - 2 * process_id)
-        rows = _parallel.own_rows(6)
-        carry = _parallel.split(np.arange(12, dtype=np.float32).reshape(6, 2)[rows], axis=0)
+        rows = devices.own_rows(6)
+        carry = devices.split(np.arange(12, dtype=np.float32).reshape(6, 2)[rows], axis=0)
         received = {
-            'shared': _parallel.share({'x': mine, 'step': np.array(7 - process_id)}),
-            'record': _parallel.share_record({'a': ['é', process_id]}),
-            'none': _parallel.share_record(None if process_id == 0 else 'ignored'),
-            'flags': [_parallel.any_process(flag) for flag in (process_id == 1, False)],
+            'shared': devices.share({'x': mine, 'step': np.array(7 - process_id)}),
+            'record': devices.share_record({'a': ['é', process_id]}),
+            'none': devices.share_record(None if process_id == 0 else 'ignored'),
+            'flags': [devices.any_process(flag) for flag in (process_id == 1, False)],
             'rows': [rows.start, rows.stop],
-            'carry': _parallel.merge(carry),
+            'carry': devices.merge(carry),
             'own_dir': own_dir,
         }
         text = jax.tree.map(lambda x: x.tobytes().hex() if hasattr(x, 'tobytes') else x, received)
@@ -247,7 +249,7 @@ def test_every_process_receives_what_process_0_has_bit_by_bit(tmp_path):
 )
 def test_flags_that_do_not_fit_are_refused(flags, message):
     with pytest.raises(ValueError, match=message):
-        _processes.Config(**flags)
+        processes.Config(**flags)
 
 
 CLUSTERS = {
@@ -261,23 +263,23 @@ CLUSTERS = {
 def test_clusters_are_detected(cluster, monkeypatch):
     for name in {name for names in CLUSTERS.values() for name in names}:
         monkeypatch.delenv(name, raising=False)
-    assert _processes.detect() is None
+    assert processes.detect() is None
     for name, value in CLUSTERS[cluster].items():
         monkeypatch.setenv(name, value)
-    assert _processes.detect() == cluster
+    assert processes.detect() == cluster
 
 
 def test_one_task_of_a_cluster_runs_alone(monkeypatch):
     monkeypatch.setenv('SLURM_STEP_NUM_TASKS', '1')
     monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '1')
-    assert _processes.detect() is None
-    with _processes.join(_processes.Config(), 'runs/alone') as own_dir:
+    assert processes.detect() is None
+    with processes.join(processes.Config(), 'runs/alone') as own_dir:
         assert own_dir == 'runs/alone'
 
 
 def test_num_processes_1_overrides_the_cluster(monkeypatch):
     monkeypatch.setenv('SLURM_STEP_NUM_TASKS', '4')
-    with _processes.join(_processes.Config(num_processes=1), 'runs/alone') as own_dir:
+    with processes.join(processes.Config(num_processes=1), 'runs/alone') as own_dir:
         assert own_dir == 'runs/alone'
 
 
@@ -286,14 +288,14 @@ def test_processes_that_cannot_be_reached_are_named(monkeypatch):
         raise RuntimeError('DEADLINE_EXCEEDED: Barrier timed out.\nmore lines')
 
     monkeypatch.setattr(jax.distributed, 'initialize', fail)
-    config = _processes.Config('far:1234', 2, 1)
+    config = processes.Config('far:1234', 2, 1)
     wanted = 'cannot connect with far:1234: DEADLINE_EXCEEDED: Barrier timed out.; --num_pro'
-    with pytest.raises(_errors.RunError, match=wanted) as stop, _processes.join(config, 'run'):
+    with pytest.raises(errors_lib.RunError, match=wanted) as stop, processes.join(config, 'run'):
         pass
-    assert stop.value.code == _errors.INTERRUPTED
+    assert stop.value.code == errors_lib.INTERRUPTED
 
 
 def test_a_program_that_runs_alone_leaves_with_its_code():
     with pytest.raises(SystemExit) as stop:
-        _processes.leave(65)
+        processes.leave(65)
     assert stop.value.code == 65

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch import _program_comparison
+from launch.reports import accuracies
 
 
 def _facts_of(core='rmc', task='program', nesting=2, length=5, **facts):
@@ -27,8 +27,8 @@ def _facts_of(core='rmc', task='program', nesting=2, length=5, **facts):
 
 def _described(runs):
     return [
-        _program_comparison.describe(difficulty, group)
-        for difficulty, group in _program_comparison.by_difficulty(runs).items()
+        accuracies.describe(difficulty, group)
+        for difficulty, group in accuracies.by_difficulty(runs).items()
     ]
 
 
@@ -113,7 +113,7 @@ def test_unlike_difficulties_are_never_in_one_table():
         'f': _facts_of('dnc', task='double', nesting=1, length=9),
         'g': _facts_of(nesting=3, length=4),
     }
-    groups = _program_comparison.by_difficulty(runs)
+    groups = accuracies.by_difficulty(runs)
     assert [list(group) for group in groups.values()] == [
         ['c'],
         ['g'],
@@ -128,7 +128,7 @@ def test_unlike_difficulties_are_never_in_one_table():
         'nesting 3, length 5, zaremba',
         'length 9',
     ]
-    assert _program_comparison.by_difficulty({}) == {}
+    assert accuracies.by_difficulty({}) == {}
 
 
 def test_algebra_has_a_column_if_there_is_a_run():
@@ -167,26 +167,26 @@ def test_evaluations_of_other_sizes_are_not_called_one():
 def test_facts_are_those_of_both_files_of_a_run_of_the_program():
     about = {'program': 'learning_to_execute', 'config': {'core': 'dnc', 'task': 'x'}}
     about['parameters'] = 7
-    known = _program_comparison.facts(about, {'task': 'copy', 'test': 0.5})
+    known = accuracies.facts(about, {'task': 'copy', 'test': 0.5})
     assert known == {'core': 'dnc', 'task': 'copy', 'parameters': 7, 'test': 0.5}
     evaluation = {'program': 'learning_to_execute', 'core': 'rmc'}
-    assert _program_comparison.facts({}, evaluation) == {**evaluation, 'parameters': None}
-    assert _program_comparison.facts({'program': 'lm'}, {'program': 'lm'}) is None
-    assert _program_comparison.facts({}, {}) is None
+    assert accuracies.facts({}, evaluation) == {**evaluation, 'parameters': None}
+    assert accuracies.facts({'program': 'lm'}, {'program': 'lm'}) is None
+    assert accuracies.facts({}, {}) is None
 
 
 def test_what_a_run_does_not_tell_is_named():
     known = _facts_of()
-    assert _program_comparison.lacking(known) == []
+    assert accuracies.lacking(known) == []
     del known['sequence_accuracy'], known['dialect']
-    assert _program_comparison.lacking(known) == ['dialect', 'sequence_accuracy']
+    assert accuracies.lacking(known) == ['dialect', 'sequence_accuracy']
     del known['test']  # it has not been evaluated yet
-    assert _program_comparison.lacking(known) == ['dialect']
+    assert accuracies.lacking(known) == ['dialect']
 
 
 def test_every_published_model_has_all_tasks_of_table_1():
-    for scores in _program_comparison.PUBLISHED.values():
-        tasks = [task for tasks in _program_comparison.TASKS.values() for task in tasks]
+    for scores in accuracies.PUBLISHED.values():
+        tasks = [task for tasks in accuracies.TASKS.values() for task in tasks]
         assert sorted(scores) == sorted({*tasks} - {'algebra'})
         assert all(50 < float(score.split()[0]) <= 100 for score in scores.values())
 
@@ -213,4 +213,4 @@ def test_parameters_that_differ_between_tasks_are_told_as_a_range():
     ],
 )
 def test_a_model_is_called_what_it_was_taught_with(facts, wanted):
-    assert _program_comparison.label(_facts_of(**facts)) == wanted
+    assert accuracies.label(_facts_of(**facts)) == wanted

@@ -3,7 +3,8 @@
 from matplotlib import figure
 import pytest
 
-from launch import _plots, _program_figure
+from launch.reports import accuracy_figure
+from launch.runs import plots
 
 
 @pytest.fixture
@@ -22,11 +23,11 @@ def _run(core='rmc', task='program', nesting=2, length=5, dialect='sonnet', **fa
 
 def _draw(runs, folder, **curves):
     made = {
-        name: _program_figure.Curve([(10, 0.25), (20, 0.5 + 0.01 * index)], [])
+        name: accuracy_figure.Curve([(10, 0.25), (20, 0.5 + 0.01 * index)], [])
         for index, name in enumerate(runs)
     }
     path = folder / 'programs.png'
-    _program_figure.draw(runs, {**made, **curves}, path, 'updates')
+    accuracy_figure.draw(runs, {**made, **curves}, path, 'updates')
     assert path.stat().st_size > 1000
 
 
@@ -79,7 +80,7 @@ def test_a_model_has_one_colour_and_its_second_run_dashes(tmp_path, picture):
         'e': _run('rmc', decoding='autoregressive'),
     }
     _draw(runs, tmp_path)
-    lstm, rmc, other = _plots.PALETTE[:3]
+    lstm, rmc, other = plots.PALETTE[:3]
     addition, program = _panels(picture()).values()
     assert _curves(addition) == [(rmc, 0.51, False)]
     assert _curves(program) == [
@@ -111,8 +112,8 @@ def test_a_line_is_at_what_the_paper_reached_on_the_same_programs_only(tmp_path,
 
 
 def test_several_networks_are_a_band_and_one_point_is_marked(tmp_path, picture):
-    band = _program_figure.Curve([(10, 0.5), (20, 0.6)], [(0.25, 0.5), (0.5, 0.75)])
-    alone = _program_figure.Curve([(30, 0.125)], [])
+    band = accuracy_figure.Curve([(10, 0.5), (20, 0.6)], [(0.25, 0.5), (0.5, 0.75)])
+    alone = accuracy_figure.Curve([(30, 0.125)], [])
     runs = {'a': _run(), 'b': _run('lstm')}
     _draw(runs, tmp_path, a=band, b=alone)
     (panel,) = _panels(picture()).values()

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch import _cli
+from launch.runs import flags
 
 README = (pathlib.Path(__file__).parent.parent / 'README.md').read_text('utf-8')
 BLOCKS = re.findall(r'^```(\w*)\n(.*?)^```$', README, re.DOTALL | re.MULTILINE)  # language, text
@@ -46,7 +46,7 @@ def test_its_code_runs():
 def test_its_commands_are_taken(command):
     program, *words = shlex.split(command[command.index('launch.') + len('launch.') :])
     module = importlib.import_module(f'launch.{program}')
-    _cli.parse(module.Config, words, program, getattr(module, 'PRESETS', {}))
+    flags.parse(module.Config, words, program, getattr(module, 'PRESETS', {}))
 
 
 def test_it_names_every_program():

@@ -16,23 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import (
-    _errors,
-    _reinforcement,
-    _reinforcement_config,
-    _reinforcement_evaluation,
-    _reinforcement_model,
-    _report,
-    _signals,
-    _supervised,
-)
+from launch.agents import acting, agent_config, agent_model, playing
+from launch.runs import display, errors, signals
+from launch.training import loop
 from relational_rnn.networks import actor_critic
 from tests import tiny_worlds
 
 pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 T, B, A = 9, 4, 3
-CONFIG = _reinforcement_config.Config(
+CONFIG = agent_config.Config(
     core='rmc',
     mem_slots=2,
     total_units=16,
@@ -61,10 +54,10 @@ KEYS = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(5)))(jnp.ar
 @pytest.fixture(scope='module')
 def played(compile_once, compile_quickly):
     """Returns a model, its parameters, where its rows began, a rollout and where they are."""
-    model = _reinforcement_model.make_model(CONFIG, CORRIDOR.environment)
+    model = agent_model.make_model(CONFIG, CORRIDOR.environment)
     params = model.init(jax.random.key(1))
-    row = _reinforcement.initial_row(CONFIG, CORRIDOR, model)
-    collect = jax.jit(functools.partial(_reinforcement.collect, T, CORRIDOR, model))
+    row = acting.initial_row(CONFIG, CORRIDOR, model)
+    collect = jax.jit(functools.partial(acting.collect, T, CORRIDOR, model))
     rollout, after = jax.device_get(collect(params, (), row, KEYS))
     assert rollout.last.any()
     assert (rollout.last & (rollout.discounts == 1)).any()  # the time was up
@@ -75,7 +68,7 @@ def played(compile_once, compile_quickly):
 @pytest.fixture(scope='module')
 def learn(played):
     """Returns the loss of parameters, a rollout and the core's state at its beginning."""
-    return jax.jit(functools.partial(_reinforcement.learn, CONFIG, played[0]))
+    return jax.jit(functools.partial(acting.learn, CONFIG, played[0]))
 
 
 def test_a_rollout_is_what_single_steps_of_the_world_give(played):
@@ -100,7 +93,7 @@ def test_a_rollout_is_what_single_steps_of_the_world_give(played):
         assert (after.returned[b], after.length[b], after.reset[b]) == (returned, length, reset)
         for got, wanted in zip(
             jax.tree.leaves(jax.tree.map(lambda x, b=b: x[b], after.environment)),
-            jax.tree.leaves(_reinforcement.hide_keys(state)),
+            jax.tree.leaves(acting.hide_keys(state)),
             strict=True,
         ):
             np.testing.assert_array_equal(got, wanted)
@@ -108,7 +101,7 @@ def test_a_rollout_is_what_single_steps_of_the_world_give(played):
 
 def test_actions_are_drawn_from_the_policy(played):
     model, params, row, _, _ = played
-    collect = jax.jit(functools.partial(_reinforcement.collect, 1, CORRIDOR, model))
+    collect = jax.jit(functools.partial(acting.collect, 1, CORRIDOR, model))
     draws = 1500
     many = jax.tree.map(lambda x: jnp.repeat(x[:1], draws, axis=0), row)
     keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(9)))(jnp.arange(draws))
@@ -121,7 +114,7 @@ def test_actions_are_drawn_from_the_policy(played):
 def test_a_rollout_does_not_depend_on_which_rows_are_beside_it(played):
     model, params, row, rollout, _ = played
     half = jax.tree.map(lambda x: x[2:], row)
-    collect = jax.jit(functools.partial(_reinforcement.collect, T, CORRIDOR, model))
+    collect = jax.jit(functools.partial(acting.collect, T, CORRIDOR, model))
     other, _ = collect(params, (), half, KEYS[2:])
     np.testing.assert_array_equal(other.actions, rollout.actions[:, 2:])
     np.testing.assert_allclose(other.logits, rollout.logits[:, 2:], rtol=1e-4, atol=1e-6)
@@ -177,7 +170,7 @@ def test_the_gradient_holds_the_targets_fast(played):
     def said(logits, value):
         fake = lambda *args: (actor_critic.Output(logits, value), ())  # noqa: E731
         held = model._replace(unroll=fake)
-        return _reinforcement.learn(CONFIG, held, params, rollout, row.core)[0].total
+        return acting.learn(CONFIG, held, params, rollout, row.core)[0].total
 
     d_logits, d_value = jax.jit(jax.grad(said, argnums=(0, 1)))(output.logits, output.value)
     np.testing.assert_array_equal(d_logits[-1], 0)
@@ -243,30 +236,28 @@ def test_the_sums_over_episodes_are_counted_by_hand(played):
         returned=column(1, 3, 3, -1),
         lengths=np.array([[1], [2], [1], [1]]),
     )
-    sums = _reinforcement.episodes(CORRIDOR, rollout)
+    sums = acting.episodes(CORRIDOR, rollout)
     assert {name: float(x) for name, x in sums.items()} == {
         'episodes': 3, 'training_return': 5, 'training_length': 4, 'training_solved': 1,
     }  # fmt: skip
-    assert 'training_solved' not in _reinforcement.episodes(
-        CORRIDOR._replace(solves=False), rollout
-    )
+    assert 'training_solved' not in acting.episodes(CORRIDOR._replace(solves=False), rollout)
 
 
 def test_keys_become_data_and_keys_again():
     tree = {'key': jax.random.key(3), 'raw': jax.random.key_data(jax.random.key(4)), 'x': KEYS}
     like = jax.eval_shape(lambda: tree)
-    hidden = _reinforcement.hide_keys(tree)
+    hidden = acting.hide_keys(tree)
     assert all(leaf.dtype == np.uint32 for leaf in jax.tree.leaves(hidden))
-    shown = _reinforcement.show_keys(hidden, like)
+    shown = acting.show_keys(hidden, like)
     chex.assert_trees_all_equal_dtypes(shown, tree)
-    chex.assert_trees_all_equal(_reinforcement.hide_keys(shown), hidden)
+    chex.assert_trees_all_equal(acting.hide_keys(shown), hidden)
 
 
 def _train(run_dir, config=CONFIG, world=CORRIDOR, evaluate=None):
-    model = _reinforcement_model.make_model(config, world.environment)
-    task = _reinforcement.make_task(config, world, model, evaluate or (lambda params: {}))
-    with _signals.Interrupts() as interrupts:
-        return _supervised.train(config, task, str(run_dir), interrupts, {'config': {}})
+    model = agent_model.make_model(config, world.environment)
+    task = acting.make_task(config, world, model, evaluate or (lambda params: {}))
+    with signals.Interrupts() as interrupts:
+        return loop.train(config, task, str(run_dir), interrupts, {'config': {}})
 
 
 def _bytes(state):
@@ -286,7 +277,7 @@ def test_a_run_that_was_stopped_ends_in_equal_bytes(whole, tmp_path):
         return {}
 
     config = dataclasses.replace(CONFIG, evaluate_every=3)
-    with pytest.raises(_errors.RunError, match='stopped by SIGTERM after update 3, saved'):
+    with pytest.raises(errors.RunError, match='stopped by SIGTERM after update 3, saved'):
         _train(tmp_path, config, evaluate=stop)
     assert _bytes(_train(tmp_path)) == _bytes(whole[0])
     other = _train(tmp_path / 'other', dataclasses.replace(CONFIG, seed=1))
@@ -294,7 +285,7 @@ def test_a_run_that_was_stopped_ends_in_equal_bytes(whole, tmp_path):
 
 
 def test_the_log_tells_of_episodes_only_where_some_ended(whole, tmp_path):
-    rows = _report.read_metrics(whole[1] / 'metrics.jsonl')
+    rows = display.read_metrics(whole[1] / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'loss' in row] == [2, 4, 6]
     for row in rows[:3]:
         assert 1 <= row['training_length'] <= 7
@@ -304,7 +295,7 @@ def test_the_log_tells_of_episodes_only_where_some_ended(whole, tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=1, unroll=2)
     recall = tiny_worlds.world(tiny_worlds.Recall(num_steps=3))
     _train(tmp_path, config, recall)
-    (row, *_) = _report.read_metrics(tmp_path / 'metrics.jsonl')
+    (row, *_) = display.read_metrics(tmp_path / 'metrics.jsonl')
     assert 'entropy' in row
     assert 'training_return' not in row
 
@@ -375,9 +366,9 @@ def test_a_memory_learns_what_no_agent_without_can(tmp_path):
     found = {}
     for core in ('rmc', 'feed_forward'):
         own = dataclasses.replace(config, core=core, feed_forward_size=8)
-        model = _reinforcement_model.make_model(own, world.environment)
+        model = agent_model.make_model(own, world.environment)
         params = _train(tmp_path / core, own, world).replicated.params
-        measure = _reinforcement_evaluation.make_evaluation(world, model, 3)
+        measure = playing.make_evaluation(world, model, 3)
         found[core] = measure(params, 400, lambda: None)
     assert found['rmc']['return'] > 0.9
     assert found['feed_forward']['return'] < 0.6

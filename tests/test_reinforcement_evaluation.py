@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import _reinforcement_config, _reinforcement_evaluation, _reinforcement_model
+from launch.agents import agent_config, agent_model, playing
 from tests import tiny_worlds
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -37,15 +37,13 @@ def _loop(model, params):
 
 @pytest.mark.parametrize('plays', ['dice', 'agent'])
 def test_an_evaluation_is_a_loop_over_episodes(plays):
-    config = _reinforcement_config.Config(
-        core='lstm', lstm_size=5, cells='flat', batch_size=2, unroll=2
-    )
-    model = _reinforcement_model.make_model(config, WORLD.environment)
+    config = agent_config.Config(core='lstm', lstm_size=5, cells='flat', batch_size=2, unroll=2)
+    model = agent_model.make_model(config, WORLD.environment)
     params = None
     if plays == 'agent':  # its own choice weighs more than the dice
         params = jax.tree.map(lambda x: 3 * x, model.init(jax.random.key(1)))
     checks = []
-    evaluate = _reinforcement_evaluation.make_evaluation(WORLD, model, CHUNK)
+    evaluate = playing.make_evaluation(WORLD, model, CHUNK)
     results = evaluate(params, SIZE, lambda: checks.append(1))
     wanted = _loop(model, params)
     assert len(set(wanted[:, 0])) > 3

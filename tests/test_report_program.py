@@ -4,15 +4,9 @@ import json
 
 import pytest
 
-from launch import (
-    _cli,
-    _errors,
-    _plots,
-    _program_figure,
-    _report,
-    _run_directory,
-    report,
-)
+from launch import report
+from launch.reports import accuracy_figure
+from launch.runs import directory, display, errors, flags, plots
 
 
 def _rows(first=120.0, column='valid_perplexity', unit='words'):
@@ -41,14 +35,14 @@ def _make(folder, rows=None, description=True, evaluation=None, **changes):
             'units_per_update': 500,
             'measure': 'valid_perplexity',
         }
-        _run_directory.describe(folder, **{**facts, **changes})
+        directory.describe(folder, **{**facts, **changes})
     if evaluation:
-        _run_directory.write_json(folder / 'evaluation.json', evaluation)
+        directory.write_json(folder / 'evaluation.json', evaluation)
     return folder
 
 
 def _main(*words):
-    return _cli.main(report.Config, report.run, 'report', args=[str(word) for word in words])
+    return flags.main(report.Config, report.run, 'report', args=[str(word) for word in words])
 
 
 def _printed(capsys, *words):
@@ -61,9 +55,9 @@ def _printed(capsys, *words):
 def curves(monkeypatch):
     """Returns (curves, keywords) of each picture that a test draws."""
     seen = []
-    plot = _plots.plot_curves
+    plot = plots.plot_curves
     monkeypatch.setattr(
-        _plots,
+        plots,
         'plot_curves',
         lambda series, output, **facts: (
             seen.append((series, facts)),
@@ -137,7 +131,7 @@ def test_older_runs_are_laid_out_by_their_steps(tmp_path, curves, capsys):
     assert curves[0][1]['x_label'] == 'updates'
     wanted = 'old ? ? ? ? 6 ? valid_perplexity 20 20 ? 67 words/s'
     assert ' '.join(lines[1]) == wanted
-    assert _main(old, new, '--x=words') == _errors.USAGE
+    assert _main(old, new, '--x=words') == errors.USAGE
     wanted = '--x: wanted one of steps, minutes, got'
     assert wanted in capsys.readouterr().err
 
@@ -157,7 +151,7 @@ def test_runs_that_measure_different_things_have_a_picture_each(tmp_path, curves
     assert [facts['log_scale'] for _, facts in curves] == [False, True]
     assert [list(series) for series, _ in curves] == [['frames', 'words']] * 2
     capsys.readouterr()
-    assert _main(frames, words, f'--output={tmp_path / "a.png"}') == _errors.USAGE
+    assert _main(frames, words, f'--output={tmp_path / "a.png"}') == errors.USAGE
     assert 'wanted a folder, or --y=COLUMN' in capsys.readouterr().err
     assert _main(frames, words, '--y=loss', f'--output={tmp_path / "deep" / "a.png"}') == 0
     assert [path.name for path in (tmp_path / 'deep').iterdir()] == ['a.png']
@@ -202,7 +196,7 @@ def figures(monkeypatch):
     """Returns (names of the runs, curves, label) of each Figure 8 that a test draws."""
     seen = []
     monkeypatch.setattr(
-        _program_figure,
+        accuracy_figure,
         'draw',
         lambda runs, curves, output, label: seen.append((list(runs), curves, label)),
     )
@@ -223,7 +217,7 @@ def test_programs_are_laid_out_as_in_table_1_and_figure_8(tmp_path, capsys, figu
     ]
     assert ['picture', str(tmp_path / 'out' / 'programs.png')] in lines
     points = [(3, 1.0), (6, 0.5)]
-    curve = _program_figure.Curve(points, [])
+    curve = accuracy_figure.Curve(points, [])
     wanted = {'one': curve, 'two': curve, 'young': curve}
     assert figures == [(list(wanted), wanted, 'updates')]
 
@@ -277,26 +271,26 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
             'run.json has no config, measure,',
         ),
     ):
-        line = _fails(capsys, _errors.BAD_DATA, good, run, f'--output={tmp_path / "out"}')
+        line = _fails(capsys, errors.BAD_DATA, good, run, f'--output={tmp_path / "out"}')
         assert reason in line
     assert not (tmp_path / 'out').exists()
 
 
 def test_bad_flags_are_refused_in_one_line(tmp_path, capsys):
     run = _make(tmp_path / 'a')
-    assert 'wanted one or more runs, got none' in _fails(capsys, _errors.USAGE)
-    line = _fails(capsys, _errors.USAGE, run, '--x=frames')
+    assert 'wanted one or more runs, got none' in _fails(capsys, errors.USAGE)
+    line = _fails(capsys, errors.USAGE, run, '--x=frames')
     assert "--x: wanted one of steps, minutes, words, got 'frames'" in line
-    line = _fails(capsys, _errors.USAGE, run, '--y=valid_los')
+    line = _fails(capsys, errors.USAGE, run, '--y=valid_los')
     known = 'loss, seconds, valid_perplexity, words_per_second'
     assert f"--y: wanted one of {known}, got 'valid_los'" in line
-    assert 'no flag --outptu' in _fails(capsys, _errors.USAGE, run, '--outptu=b')
+    assert 'no flag --outptu' in _fails(capsys, errors.USAGE, run, '--outptu=b')
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     run = _make(tmp_path / 'a')
     (tmp_path / 'file').write_text('')
-    line = _fails(capsys, _errors.CANNOT_SAVE, run, f'--output={tmp_path / "file"}')
+    line = _fails(capsys, errors.CANNOT_SAVE, run, f'--output={tmp_path / "file"}')
     assert 'file: cannot be written' in line
 
 
@@ -305,4 +299,4 @@ def test_reading_changes_nothing_in_a_run(tmp_path):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     _main(run, f'--output={tmp_path / "out"}')
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
-    assert len(_report.read_metrics(run / 'metrics.jsonl')) == 8
+    assert len(display.read_metrics(run / 'metrics.jsonl')) == 8

@@ -17,13 +17,16 @@ import numpy as np
 import optax
 import pytest
 
-from launch import _checkpoint, _errors, _parallel, _report, _signals, _supervised, _update
+from launch.runs import checkpoint, display, signals
+from launch.runs import errors as errors_lib
+from launch.training import devices, loop
+from launch.training import update as update_lib
 from relational_rnn import losses
 from tasks import base
 
 pytestmark = pytest.mark.usefixtures('compile_once')
 T, B, D, H = 2, 8, 3, 5
-CONFIG = _supervised.Config(
+CONFIG = loop.Config(
     num_steps=10,
     batch_size=B,
     learning_rate=0.05,
@@ -81,7 +84,7 @@ def _batch(step, on_step=None, bad_inputs=(), bad_gradients=()):
 
 
 def _task(evaluate=None, **faults):
-    return _update.Task(
+    return update_lib.Task(
         init=_init,
         initial_carry=np.zeros((B, H), np.float32),
         loss=_loss,
@@ -93,9 +96,9 @@ def _task(evaluate=None, **faults):
 
 
 def _train(run_dir, config=CONFIG, task=None):
-    with _signals.Interrupts() as interrupts:
+    with signals.Interrupts() as interrupts:
         task = task or _task()
-        return _supervised.train(config, task, str(run_dir), interrupts, {'config': {}})
+        return loop.train(config, task, str(run_dir), interrupts, {'config': {}})
 
 
 def _digest(state):
@@ -116,7 +119,7 @@ def _saved(run_dir):
 
 def _restored(run_dir, config=CONFIG):
     task = _task()
-    return _supervised.restore(config, task.init, task.initial_carry, str(run_dir))
+    return loop.restore(config, task.init, task.initial_carry, str(run_dir))
 
 
 def _kill_at(*steps):
@@ -152,41 +155,43 @@ def test_a_finished_run_is_not_trained_again(whole, capsys):
 
 def test_stopping_and_resuming_at_every_step_gives_equal_bytes(whole, tmp_path):
     for step in range(1, 10):
-        with pytest.raises(_errors.RunError) as stop:
+        with pytest.raises(errors_lib.RunError) as stop:
             _train(tmp_path, task=_task(on_step=_kill_at(step)))
-        assert stop.value.code == _errors.INTERRUPTED
+        assert stop.value.code == errors_lib.INTERRUPTED
         assert str(stop.value) == (
             f'stopped by SIGTERM after update {step}, saved; the same command goes on from here'
         )
         assert _saved(tmp_path)[-1] == step
     assert _digest(_train(tmp_path)) == _digest(whole[0])
-    assert _report.read_metrics(tmp_path / 'metrics.jsonl')[-1]['step'] == 10
+    assert display.read_metrics(tmp_path / 'metrics.jsonl')[-1]['step'] == 10
 
 
 def test_a_signal_during_evaluation_ends_it_and_saves(whole, tmp_path):
     def evaluate(params):
         del params
         os.kill(os.getpid(), signal.SIGINT)
-        raise _errors.RunError(_errors.INTERRUPTED, 'as a measure does when it is interrupted')
+        raise errors_lib.RunError(
+            errors_lib.INTERRUPTED, 'as a measure does when it is interrupted'
+        )
 
     config = dataclasses.replace(CONFIG, evaluate_every=4)
-    with pytest.raises(_errors.RunError, match='SIGINT after update 4, saved'):
+    with pytest.raises(errors_lib.RunError, match='SIGINT after update 4, saved'):
         _train(tmp_path, config, _task(evaluate))
     assert _digest(_train(tmp_path)) == _digest(whole[0])
 
 
 def test_an_error_of_the_evaluation_is_not_taken_for_a_signal(tmp_path):
     def evaluate(params):
-        raise _errors.RunError(_errors.BAD_DATA, 'the split is gone')
+        raise errors_lib.RunError(errors_lib.BAD_DATA, 'the split is gone')
 
-    with pytest.raises(_errors.RunError, match='the split is gone'):
+    with pytest.raises(errors_lib.RunError, match='the split is gone'):
         _train(tmp_path, dataclasses.replace(CONFIG, num_steps=1), _task(evaluate))
 
 
 def test_a_signal_that_comes_while_a_checkpoint_is_written_ends_the_run_saved(
     tmp_path, monkeypatch
 ):
-    save = _checkpoint.Checkpointer.save
+    save = checkpoint.Checkpointer.save
 
     def slow(self, step, *args):
         saved = save(self, step, *args)
@@ -194,9 +199,9 @@ def test_a_signal_that_comes_while_a_checkpoint_is_written_ends_the_run_saved(
             os.kill(os.getpid(), signal.SIGTERM)
         return saved
 
-    monkeypatch.setattr(_checkpoint.Checkpointer, 'save', slow)
+    monkeypatch.setattr(checkpoint.Checkpointer, 'save', slow)
     config = dataclasses.replace(CONFIG, save_every=3)
-    with pytest.raises(_errors.RunError, match='after update 4, saved'):
+    with pytest.raises(errors_lib.RunError, match='after update 4, saved'):
         _train(tmp_path, config)
     assert _saved(tmp_path) == [3, 4]
 
@@ -206,7 +211,7 @@ def test_logging_evaluation_and_saving_do_not_steer_training(every, whole, tmp_p
     log, evaluate, save = every
     config = dataclasses.replace(CONFIG, log_every=log, evaluate_every=evaluate, save_every=save)
     assert _digest(_train(tmp_path, config)) == _digest(whole[0])
-    rows = _report.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
     wanted = sorted({*range(log, 11, log), *range(evaluate, 11, evaluate), 10})
     assert sorted({row['step'] for row in rows}) == wanted
     assert _saved(tmp_path) == [*range(save, 10, save), 10][-3:]
@@ -222,10 +227,10 @@ def test_logging_evaluation_and_saving_do_not_steer_training(every, whole, tmp_p
 def test_a_number_that_is_not_finite_stops_the_run_and_is_never_saved(faults, what, tmp_path):
     config = dataclasses.replace(CONFIG, save_every=2)
     with pytest.raises(
-        _errors.RunError, match=re.escape(f'update 7: {what} is not finite')
+        errors_lib.RunError, match=re.escape(f'update 7: {what} is not finite')
     ) as stop:
         _train(tmp_path, config, _task(**faults))
-    assert stop.value.code == _errors.INTERNAL
+    assert stop.value.code == errors_lib.INTERNAL
     assert _saved(tmp_path) == [2, 4, 6]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(_restored(tmp_path)))
 
@@ -251,7 +256,7 @@ def test_a_parameter_that_overflows_is_found_in_its_own_update(policy, tmp_path,
         on_nonfinite=policy,
     )
     if policy == 'stop':
-        with pytest.raises(_errors.RunError, match=r"update 3: the parameter \['b'\] is not"):
+        with pytest.raises(errors_lib.RunError, match=r"update 3: the parameter \['b'\] is not"):
             _train(tmp_path, config, task)
         assert _saved(tmp_path) == []
     else:
@@ -300,13 +305,13 @@ def test_skipping_leaves_parameters_and_optimizer_and_counts(tmp_path, capsys):
 def test_skipping_ends_after_ten_in_a_row(tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=40, on_nonfinite='skip')
     bad = [*range(3, 12), *range(13, 30)]  # nine, one that is sound, and more
-    with pytest.raises(_errors.RunError, match=r'update 23: .* 10 updates in a row') as stop:
+    with pytest.raises(errors_lib.RunError, match=r'update 23: .* 10 updates in a row') as stop:
         _train(tmp_path, config, _task(bad_inputs=bad))
-    assert stop.value.code == _errors.INTERNAL
+    assert stop.value.code == errors_lib.INTERNAL
 
 
 @dataclasses.dataclass(frozen=True)
-class _Several(_supervised.Config):
+class _Several(loop.Config):
     """Three networks."""
 
     def seeds(self):
@@ -335,7 +340,7 @@ def _marked_loss(params, batch, carry, keys):
     return value, carry, {'errors': jnp.sum(errors)}
 
 
-_DRAWN = _update.Task(
+_DRAWN = update_lib.Task(
     init=_init_marked,
     initial_carry=(),
     loss=_marked_loss,
@@ -349,9 +354,9 @@ _DRAWN = _update.Task(
 def test_one_network_of_several_that_breaks_is_named_and_stops_all(tmp_path):
     config = _Several(num_steps=6, batch_size=B, seed=3, save_every=2)
     wanted = 'update 3, seed 4: the loss is not finite; all networks stop; nothing of it was saved'
-    with pytest.raises(_errors.RunError, match=wanted) as stop:
+    with pytest.raises(errors_lib.RunError, match=wanted) as stop:
         _train(tmp_path, config, _DRAWN)
-    assert stop.value.code == _errors.INTERNAL
+    assert stop.value.code == errors_lib.INTERNAL
     assert _saved(tmp_path) == [2]
 
 
@@ -365,15 +370,15 @@ def test_one_network_that_skips_leaves_the_others_as_they_are_alone(tmp_path, ca
         for step in (3, 4)
     ]
     assert state.step == 6
-    rows = _report.read_metrics(tmp_path / 'several' / 'metrics.jsonl')
+    rows = display.read_metrics(tmp_path / 'several' / 'metrics.jsonl')
     alone = []
     for i, seed in enumerate((3, 4, 5)):
-        config = _supervised.Config(**flags, seed=seed)
+        config = loop.Config(**flags, seed=seed)
         wanted = _train(tmp_path / str(seed), config, _DRAWN).replicated
         own = jax.tree.map(lambda x, i=i: x[i], (state.params, state.opt_state, state.key))
         chex.assert_trees_all_close(own, tuple(wanted)[:3], rtol=1e-5, atol=1e-7)
         assert rows[-1][f'seed_{seed}_norm'] == pytest.approx(np.abs(wanted.params['w']).sum())
-        alone.append(_report.read_metrics(tmp_path / str(seed) / 'metrics.jsonl'))
+        alone.append(display.read_metrics(tmp_path / str(seed) / 'metrics.jsonl'))
     for name in ('loss', 'errors', 'grad_norm'):
         means = [
             np.mean([run[0][name] for run in alone]),
@@ -398,7 +403,7 @@ def _graded(read, passes=lambda level: True, on_step=None, on_question=None):
         read.append(('asked', level))
         return passes(level)
 
-    curriculum = _update.Curriculum(3, 4, 2, asked)
+    curriculum = update_lib.Curriculum(3, 4, 2, asked)
     return _task()._replace(batch=batch, curriculum=curriculum)
 
 
@@ -412,7 +417,7 @@ def test_a_curriculum_is_asked_after_every_so_many_updates_and_before_the_next_b
         (9, 2),
     ]
     assert (state.level.tolist(), state.level.dtype) == ([2, 1], np.int32)  # one look in vain
-    rows = _report.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
     assert [(row['step'], row['level']) for row in rows if 'level' in row] == [(3, 1), (6, 2)]
 
 
@@ -433,7 +438,7 @@ def test_a_run_with_a_curriculum_resumes_at_every_step_to_equal_bytes(tmp_path):
     assert _digest(whole) != _digest(_train(tmp_path / 'easy', task=_graded([], lambda _: False)))
     for step in range(1, 10):  # every third while the curriculum is asked
         where = 'on_step' if step % 3 else 'on_question'
-        with pytest.raises(_errors.RunError, match=f'stopped by SIGTERM after update {step}'):
+        with pytest.raises(errors_lib.RunError, match=f'stopped by SIGTERM after update {step}'):
             _train(tmp_path / 'run', task=_graded([], **{where: _kill_at(step)}))
     assert _digest(_train(tmp_path / 'run', task=_graded([]))) == _digest(whole)
 
@@ -457,10 +462,10 @@ def test_logging_evaluation_and_saving_do_not_steer_a_curriculum(every, tmp_path
 def test_a_level_is_restored_and_a_run_without_one_has_none(whole, tmp_path):
     task = _graded([])
     trained = _train(tmp_path, task=task)
-    state = _supervised.restore(CONFIG, task.init, task.initial_carry, str(tmp_path), True)
+    state = loop.restore(CONFIG, task.init, task.initial_carry, str(tmp_path), True)
     assert _digest(state) == _digest(trained)
     assert _restored(whole[1]).level == ()
-    with pytest.raises(_errors.RunError, match='level: wanted nothing, got int32'):
+    with pytest.raises(errors_lib.RunError, match='level: wanted nothing, got int32'):
         _restored(tmp_path)
 
 
@@ -469,17 +474,17 @@ def test_a_last_save_that_fails_ends_with_its_exit_code(tmp_path, monkeypatch, c
         raise OSError(28, 'No space left on device')
 
     with monkeypatch.context() as patch:
-        patch.setattr(_checkpoint, '_save_arrays', full)
-        with pytest.raises(_errors.RunError, match='after update 3 could not be saved') as stop:
+        patch.setattr(checkpoint, '_save_arrays', full)
+        with pytest.raises(errors_lib.RunError, match='after update 3 could not be saved') as stop:
             _train(tmp_path, dataclasses.replace(CONFIG, num_steps=3))
-    assert stop.value.code == _errors.CANNOT_SAVE
+    assert stop.value.code == errors_lib.CANNOT_SAVE
     assert 'No space left' in capsys.readouterr().err
 
 
 def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
     whole, tmp_path, monkeypatch, capsys
 ):
-    save, failed = _checkpoint._save_arrays, []
+    save, failed = checkpoint._save_arrays, []
 
     def fails_once(path, leaves):
         if not failed:
@@ -487,7 +492,7 @@ def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
             raise OSError(28, 'No space left on device')
         save(path, leaves)
 
-    monkeypatch.setattr(_checkpoint, '_save_arrays', fails_once)
+    monkeypatch.setattr(checkpoint, '_save_arrays', fails_once)
     state = _train(tmp_path, dataclasses.replace(CONFIG, save_every=4))
     assert failed
     assert _digest(state) == _digest(whole[0])
@@ -496,14 +501,14 @@ def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
 
 
 def test_restoring_from_a_directory_without_checkpoints_is_refused(tmp_path):
-    with pytest.raises(_errors.RunError, match='has no checkpoint') as stop:
+    with pytest.raises(errors_lib.RunError, match='has no checkpoint') as stop:
         _restored(tmp_path)
-    assert stop.value.code == _errors.BAD_DATA
+    assert stop.value.code == errors_lib.BAD_DATA
 
 
 def _rates(config, count):
     """Returns the step sizes: with a gradient of 1 at every step, Adam's update is the rate."""
-    optimiser = _supervised.optimizer(config)
+    optimiser = loop.optimizer(config)
     state = optimiser.init(jnp.zeros(()))
     rates = []
     for _ in range(count):
@@ -513,7 +518,7 @@ def _rates(config, count):
 
 
 def test_schedules_are_what_they_say():
-    flat = _supervised.Config(learning_rate=0.4, clip_norm=0)
+    flat = loop.Config(learning_rate=0.4, clip_norm=0)
     np.testing.assert_allclose(_rates(flat, 4), [0.4] * 4, rtol=1e-4)
     warm = dataclasses.replace(flat, warmup_steps=4)
     np.testing.assert_allclose(_rates(warm, 6), [0, 0.1, 0.2, 0.3, 0.4, 0.4], rtol=1e-4)
@@ -527,8 +532,8 @@ def test_schedules_are_what_they_say():
 
 @pytest.mark.parametrize('clip_norm', [0.0, 0.7])
 def test_updates_are_those_of_adam_after_clipping(clip_norm):
-    config = _supervised.Config(learning_rate=0.03, clip_norm=clip_norm)
-    optimiser = _supervised.optimizer(config)
+    config = loop.Config(learning_rate=0.03, clip_norm=clip_norm)
+    optimiser = loop.optimizer(config)
     rng = np.random.default_rng(0)
     params = {'x': jnp.zeros((2, 3)), 'y': jnp.zeros(4)}
     state = optimiser.init(params)
@@ -548,10 +553,10 @@ def test_updates_are_those_of_adam_after_clipping(clip_norm):
 
 
 def test_updates_are_those_of_rmsprop_after_clipping():
-    config = _supervised.Config(
+    config = loop.Config(
         learning_rate=0.03, clip_norm=0.7, optimizer='rmsprop', rmsprop_epsilon=0.01
     )
-    optimiser = _supervised.optimizer(config)
+    optimiser = loop.optimizer(config)
     rng = np.random.default_rng(0)
     state = optimiser.init(jnp.zeros(5))
     square = np.zeros(5)
@@ -567,9 +572,7 @@ def test_the_optimizer_state_has_one_structure_whatever_the_flags():
     params = _init(jax.random.key(0))
     changes = [{}, {'clip_norm': 0.0}, {'schedule': 'constant'}, {'warmup_steps': 0}]
     structures = {
-        jax.tree.structure(
-            _supervised.optimizer(dataclasses.replace(CONFIG, **change)).init(params)
-        )
+        jax.tree.structure(loop.optimizer(dataclasses.replace(CONFIG, **change)).init(params))
         for change in changes
     }
     assert len(structures) == 1
@@ -578,7 +581,7 @@ def test_the_optimizer_state_has_one_structure_whatever_the_flags():
 def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_row(tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=3, clip_norm=0.0, warmup_steps=0)
     state = _train(tmp_path, config)
-    start = _supervised.initial_state(config, _init, np.zeros((B, H), np.float32))
+    start = loop.initial_state(config, _init, np.zeros((B, H), np.float32))
     params, opt_state, carry = start.replicated.params, start.replicated.opt_state, start.carry
 
     def mean(params, batch, carry, keys):
@@ -589,14 +592,14 @@ def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_ro
         key = jax.random.fold_in(jax.random.wrap_key_data(start.replicated.key), step)
         keys = jnp.stack([jax.random.fold_in(key, row) for row in range(B)])
         grads, carry = jax.grad(mean, has_aux=True)(params, _batch(step), carry, keys)
-        updates, opt_state = _supervised.optimizer(config).update(grads, opt_state)
+        updates, opt_state = loop.optimizer(config).update(grads, opt_state)
         params = optax.apply_updates(params, updates)
     chex.assert_trees_all_close(state.replicated.params, params, rtol=1e-4, atol=1e-5)
     chex.assert_trees_all_close(state.carry, carry, rtol=1e-4, atol=1e-5)
 
 
 def test_the_log_holds_the_means_since_its_last_line(whole):
-    rows = [row for row in _report.read_metrics(whole[1] / 'metrics.jsonl') if 'loss' in row]
+    rows = [row for row in display.read_metrics(whole[1] / 'metrics.jsonl') if 'loss' in row]
     assert [row['step'] for row in rows] == [5, 10]
     for row in rows:
         assert row['perplexity'] == pytest.approx(math.exp(row['loss']))
@@ -605,21 +608,21 @@ def test_the_log_holds_the_means_since_its_last_line(whole):
 
 def test_a_meter_divides_sums_by_sums_and_leaves_out_what_nothing_was_counted_of():
     ratios = {'return': ('returns', 'episodes'), 'length': ('lengths', 'episodes')}
-    meter = _supervised.Meter(_task()._replace(names=('right',), ratios=ratios))
+    meter = loop.Meter(_task()._replace(names=('right',), ratios=ratios))
     for returns, lengths, episodes in ((3.0, 10.0, 1.0), (5.0, 6.0, 3.0)):
         sums = {'right': 4.0, 'returns': returns, 'lengths': lengths, 'episodes': episodes}
-        meter.add(_update.Outcome(1, 6.0, 2.0, 3.0, sums, {}))
+        meter.add(update_lib.Outcome(1, 6.0, 2.0, 3.0, sums, {}))
     values = meter.read()
     assert (values['return'], values['length'], values['right']) == (2.0, 4.0, 2.0)
     assert not {'returns', 'lengths', 'episodes'} & values.keys()
-    meter.add(_update.Outcome(1, 6.0, 2.0, 3.0, {'right': 4.0, 'episodes': 0.0}, {}))
+    meter.add(update_lib.Outcome(1, 6.0, 2.0, 3.0, {'right': 4.0, 'episodes': 0.0}, {}))
     assert not {'return', 'length'} & meter.read().keys()
 
 
 def test_a_meter_weighs_its_updates_and_stops_its_clock():
-    meter = _supervised.Meter(_task()._replace(names=('right',)))
+    meter = loop.Meter(_task()._replace(names=('right',)))
     for made, *sums, right in ((1, 6.0, 2.0, 3.0, 1.0), (2, 8.0, 5.0, 9.0, 2.5)):
-        meter.add(_update.Outcome(made, *sums, {'right': right}, {}))
+        meter.add(update_lib.Outcome(made, *sums, {'right': right}, {}))
     with meter.paused():
         time.sleep(0.5)
     values = meter.read()
@@ -652,7 +655,7 @@ def test_a_batch_in_parts_makes_the_same_updates(whole, parts, tmp_path):
     config = dataclasses.replace(CONFIG, accumulate=parts)
     state = _train(tmp_path, config)
     chex.assert_trees_all_close(state, whole[0], rtol=2e-4, atol=2e-6)
-    rows = [_report.read_metrics(path / 'metrics.jsonl') for path in (tmp_path, whole[1])]
+    rows = [display.read_metrics(path / 'metrics.jsonl') for path in (tmp_path, whole[1])]
     for one, other in zip(*rows, strict=True):
         for name in one.keys() & {'loss', 'grad_norm', 'norm'}:
             assert one[name] == pytest.approx(other[name], rel=1e-4)
@@ -660,7 +663,7 @@ def test_a_batch_in_parts_makes_the_same_updates(whole, parts, tmp_path):
 
 def test_a_batch_in_parts_holds_less_at_a_time():
     """The scratch memory of an update falls with its parts."""
-    task = _update.Task(
+    task = update_lib.Task(
         init=_init,
         initial_carry=np.zeros((4096, H), np.float32),
         loss=_loss,
@@ -668,7 +671,7 @@ def test_a_batch_in_parts_holds_less_at_a_time():
         evaluate=lambda params: {},
         unit='words',
     )
-    state = _supervised.initial_state(CONFIG, task.init, task.initial_carry)
+    state = loop.initial_state(CONFIG, task.init, task.initial_carry)
     batch = base.Batch(
         *(jax.ShapeDtypeStruct((1, T, 4096, *rest), np.float32) for rest in ((D,), (), ())),
         jax.ShapeDtypeStruct((1, T, 4096), bool),
@@ -676,8 +679,8 @@ def test_a_batch_in_parts_holds_less_at_a_time():
     carry = state.carry[None]
     used = []
     for parts in (1, 8):
-        update = _update.make_update(task, _supervised.optimizer(CONFIG), parts)
-        compiled = _parallel.compile_update(update).lower(state.replicated, carry, batch).compile()
+        update = update_lib.make_update(task, loop.optimizer(CONFIG), parts)
+        compiled = devices.compile_update(update).lower(state.replicated, carry, batch).compile()
         used.append(compiled.memory_analysis().temp_size_in_bytes)
     assert used[1] < 0.6 * used[0], used
 
@@ -685,6 +688,6 @@ def test_a_batch_in_parts_holds_less_at_a_time():
 def test_a_batch_that_does_not_divide_into_parts_gets_one_line(tmp_path):
     config = dataclasses.replace(CONFIG, accumulate=3)
     wanted = '--batch_size: wanted a multiple of the 1 devices x --accumulate=3, got 8'
-    with pytest.raises(_errors.RunError, match=wanted) as stop:
+    with pytest.raises(errors_lib.RunError, match=wanted) as stop:
         _train(tmp_path, config)
-    assert stop.value.code == _errors.USAGE
+    assert stop.value.code == errors_lib.USAGE

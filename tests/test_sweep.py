@@ -9,7 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from launch import _cli, _errors, _run_directory, _sweep_grid, _sweep_runs, sweep
+from launch import sweep
+from launch.runs import directory, errors
+from launch.runs import flags as flags_lib
+from launch.sweeps import execution, grid
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -17,14 +20,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 @pytest.fixture
 def toys(monkeypatch):
     """Lets runs be of the toy program, and looks at them more often."""
-    monkeypatch.setattr(_sweep_grid, 'PACKAGE', 'tests')
-    monkeypatch.setattr(_sweep_runs, '_PAUSE', 0.01)
+    monkeypatch.setattr(grid, 'PACKAGE', 'tests')
+    monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
 
 
 def _main(folder, line):
     words = sweep.without_dashes([*line.split(), f'--sweep_dir={folder}'])
-    return _cli.main(sweep.Config, sweep.run, 'sweep', args=words)
+    return flags_lib.main(sweep.Config, sweep.run, 'sweep', args=words)
 
 
 def _fails(capsys, code, folder, line):
@@ -74,23 +77,23 @@ def test_drawing_runs_nothing_and_may_happen_beside_a_sweep(toys, tmp_path, caps
     (tmp_path / 'sweep.png').unlink()
     (tmp_path / 'size=3' / 'done.json').unlink()
     capsys.readouterr()
-    with _run_directory.RunDirectory(tmp_path):
+    with directory.RunDirectory(tmp_path):
         assert _main(tmp_path, 'toy_program --mode=draw --x=steps') == 0
-        assert 'in use by' in _fails(capsys, _errors.IN_USE, tmp_path, 'toy_program')
+        assert 'in use by' in _fails(capsys, errors.IN_USE, tmp_path, 'toy_program')
     assert (tmp_path / 'sweep.png').exists()
     assert (tmp_path / 'sweep.json').read_bytes() == before
     assert re.search('^size=3 +begun', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
 
 
 def test_before_the_first_measurement_there_is_a_table_alone(toys, tmp_path, capsys):
-    _sweep_grid.write(tmp_path, _sweep_grid.parse(['toy_program', 'size=1,2']))
+    grid.write(tmp_path, grid.parse(['toy_program', 'size=1,2']))
     assert _main(tmp_path, 'toy_program --mode=draw') == 0
     assert 'picture' not in capsys.readouterr().out
     assert not (tmp_path / 'sweep.png').exists()
 
 
 def test_a_failed_point_is_told_at_the_end_and_its_code_is_the_sweeps(toys, tmp_path, capsys):
-    line = _fails(capsys, _errors.BAD_DATA, tmp_path, 'toy_program act=fail,train,die')
+    line = _fails(capsys, errors.BAD_DATA, tmp_path, 'toy_program act=fail,train,die')
     assert '2 of 3 points failed, the first act=fail: toy_program: the toy broke (exit 65)' in line
     assert f'see {tmp_path}/act=fail/output.log' in line
     assert re.search('^act=train +done', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
@@ -99,20 +102,20 @@ def test_a_failed_point_is_told_at_the_end_and_its_code_is_the_sweeps(toys, tmp_
 @pytest.mark.parametrize(
     ('line', 'code', 'reason'),
     [
-        ('toy_program size=4,9 heads=2', _errors.USAGE, 'toy_program size=9: --size: wanted a mul'),
-        ('toy_program size=4', _errors.USAGE, 'wanted a flag with several values'),
-        ('gremlin size=4,5', _errors.USAGE, "no program 'gremlin'; wanted one that"),
-        ('toy_program size=1,2 --processes=0', _errors.USAGE, '--processes: wanted at least 1'),
+        ('toy_program size=4,9 heads=2', errors.USAGE, 'toy_program size=9: --size: wanted a mul'),
+        ('toy_program size=4', errors.USAGE, 'wanted a flag with several values'),
+        ('gremlin size=4,5', errors.USAGE, "no program 'gremlin'; wanted one that"),
+        ('toy_program size=1,2 --processes=0', errors.USAGE, '--processes: wanted at least 1'),
         (
             'toy_program size=1,2 --x=miles',
-            _errors.USAGE,
+            errors.USAGE,
             '--x: wanted one of steps, minutes, hour',
         ),
-        ('toy_program --mode=paint', _errors.USAGE, '--mode: wanted one of run, draw'),
-        ('toy_program --mode=draw', _errors.BAD_DATA, 'wanted the directory of a sweep, got none'),
+        ('toy_program --mode=paint', errors.USAGE, '--mode: wanted one of run, draw'),
+        ('toy_program --mode=draw', errors.BAD_DATA, 'wanted the directory of a sweep, got none'),
         (
             'toy_program size=1,2 --processes',
-            _errors.USAGE,
+            errors.USAGE,
             '--processes: wanted an integer, got n',
         ),
     ],
@@ -128,7 +131,7 @@ def test_another_sweep_in_the_same_directory_is_refused(toys, tmp_path, capsys):
     assert _main(tmp_path, 'toy_program size=1,2 rate=1') == 0
     before = (tmp_path / 'sweep.json').read_bytes()
     capsys.readouterr()
-    line = _fails(capsys, _errors.MISMATCH, tmp_path, 'toy_program size=3 rate=2')
+    line = _fails(capsys, errors.MISMATCH, tmp_path, 'toy_program size=3 rate=2')
     assert 'the directory holds another sweep (rate: 1 -> 2)' in line
     assert (tmp_path / 'sweep.json').read_bytes() == before
 

@@ -4,7 +4,10 @@ from matplotlib import figure
 import numpy as np
 import pytest
 
-from launch import _plots, _sweep_figure, _sweep_grid, _sweep_results
+from launch.runs import plots
+from launch.sweeps import figure as figure_lib
+from launch.sweeps import grid as grid_lib
+from launch.sweeps import results as results_lib
 
 
 @pytest.fixture
@@ -22,15 +25,15 @@ def drawn(monkeypatch):
 
 def _draw(tmp_path, line, x='minutes', level=None, higher=True, without=(), ranges=()):
     """Draws a grid; the curve of point i has two values, after 60 i and 120 i seconds."""
-    grid = _sweep_grid.parse(['lm', *line.split()])
+    grid = grid_lib.parse(['lm', *line.split()])
     results = []
     for index, point in enumerate(grid.ordered(), 1):
         curve = [10, 20], [60.0 * index, 120.0 * index], [0.25 + index / 50, 0.5 + index / 50]
         if grid.name(point) in without:
             curve = [], [], []
         facts = point, 'done', 'valid_accuracy', higher, *curve, 20, 9.0
-        results.append(_sweep_results.Result(*facts, ranges=ranges))
-    _sweep_figure.draw(grid, results, tmp_path / 'sweep.png', x, level)
+        results.append(results_lib.Result(*facts, ranges=ranges))
+    figure_lib.draw(grid, results, tmp_path / 'sweep.png', x, level)
     assert (tmp_path / 'sweep.png').stat().st_size > 5000
 
 
@@ -143,7 +146,7 @@ def test_what_falls_has_a_logarithmic_scale(higher, scale, tmp_path, drawn):
 
 def test_panels_have_the_manner_of_all_pictures(tmp_path, drawn, monkeypatch):
     seen = []
-    manner = _plots.set_manner
-    monkeypatch.setattr(_plots, 'set_manner', lambda axes: (seen.append(axes), manner(axes)))
+    manner = plots.set_manner
+    monkeypatch.setattr(plots, 'set_manner', lambda axes: (seen.append(axes), manner(axes)))
     _draw(tmp_path, 'slots=1,2 heads=3,4')
     assert seen == _visible(drawn[0])

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-from launch import _errors, _sweep_grid, lm
+from launch import lm
+from launch.runs import errors
+from launch.sweeps import grid as grid_lib
 from tasks import base
 from tests import toy_program
 
@@ -16,11 +18,11 @@ CLASSES |= {'log_every': 'free', 'heads': 'identity'}
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     """Lets programs be looked for among the tests."""
-    monkeypatch.setattr(_sweep_grid, 'PACKAGE', 'tests')
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests')
 
 
 def _parse(line, known=None):
-    return _sweep_grid.parse(line.split(), known)
+    return grid_lib.parse(line.split(), known)
 
 
 def test_flags_with_several_values_make_every_combination_and_others_are_fixed():
@@ -31,7 +33,7 @@ def test_flags_with_several_values_make_every_combination_and_others_are_fixed()
     assert grid.points == tuple(wanted)
     flags = {'preset': 'paper', 'data_dir': 'a/b', 'size': '8', 'heads': '4'}
     assert grid.flags(('8', '4')) == flags
-    assert _sweep_grid.command(grid, ('8', '4')) == [f'--{k}={v}' for k, v in flags.items()]
+    assert grid_lib.command(grid, ('8', '4')) == [f'--{k}={v}' for k, v in flags.items()]
     assert grid.name(('8', '4')) == 'size=8,heads=4'
 
 
@@ -44,7 +46,7 @@ def test_points_are_shown_by_size_where_all_values_are_numbers_and_as_given_else
 
 
 def test_a_comma_after_a_backslash_belongs_to_the_value():
-    grid = _sweep_grid.parse(['lm', r'prompt=yes\, sir,no', r'text=a\,b'])
+    grid = grid_lib.parse(['lm', r'prompt=yes\, sir,no', r'text=a\,b'])
     assert grid.points == (('yes, sir',), ('no',))
     assert grid.fixed == {'text': 'a,b'}
     assert grid.name(('yes, sir',)) == 'prompt=yes__sir'
@@ -72,9 +74,9 @@ def test_a_value_may_hold_an_equals_sign_and_be_empty():
     ],
 )
 def test_words_that_are_no_grid_are_refused(line, reason):
-    with pytest.raises(_errors.RunError, match=re.escape(reason)) as caught:
+    with pytest.raises(errors.RunError, match=re.escape(reason)) as caught:
         _parse(line)
-    assert caught.value.code == _errors.USAGE
+    assert caught.value.code == errors.USAGE
 
 
 @pytest.mark.parametrize(
@@ -85,30 +87,30 @@ def test_words_that_are_no_grid_are_refused(line, reason):
     ],
 )
 def test_a_program_that_is_none_is_refused(program, reason):
-    with pytest.raises(_errors.RunError, match=reason) as caught:
-        _sweep_grid.load_program(program)
-    assert caught.value.code == _errors.USAGE
+    with pytest.raises(errors.RunError, match=reason) as caught:
+        grid_lib.load_program(program)
+    assert caught.value.code == errors.USAGE
 
 
 def test_a_program_that_does_not_train_is_refused(monkeypatch):
-    assert _sweep_grid.load_program('toy_program').PRESETS == toy_program.PRESETS
-    monkeypatch.setattr(_sweep_grid, 'PACKAGE', 'launch')
-    assert _sweep_grid.load_program('lm') is lm
+    assert grid_lib.load_program('toy_program').PRESETS == toy_program.PRESETS
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'launch')
+    assert grid_lib.load_program('lm') is lm
     for name in ('report', 'attention', 'sweep'):
-        with pytest.raises(_errors.RunError, match=f'with --run_dir and --num_steps; got {name}'):
-            _sweep_grid.load_program(name)
-    with pytest.raises(_errors.RunError, match=r'no program .gremlin.; .* out of attention, '):
-        _sweep_grid.load_program('gremlin')
+        with pytest.raises(errors.RunError, match=f'with --run_dir and --num_steps; got {name}'):
+            grid_lib.load_program(name)
+    with pytest.raises(errors.RunError, match=r'no program .gremlin.; .* out of attention, '):
+        grid_lib.load_program('gremlin')
 
 
 def test_the_program_checks_every_point_and_the_first_bad_one_is_named():
-    _sweep_grid.check(_parse('toy_program size=4,8 heads=1,2,4 preset=large'), toy_program)
+    grid_lib.check(_parse('toy_program size=4,8 heads=1,2,4 preset=large'), toy_program)
     bad = _parse('toy_program size=4,9 heads=1,3')
-    with pytest.raises(_errors.RunError) as caught:
-        _sweep_grid.check(bad, toy_program)
+    with pytest.raises(errors.RunError) as caught:
+        grid_lib.check(bad, toy_program)
     wanted = '--size: wanted a multiple of --heads=3, got 4'
     assert str(caught.value) == f'toy_program size=4,heads=3: {wanted}'
-    assert caught.value.code == _errors.USAGE
+    assert caught.value.code == errors.USAGE
 
 
 @pytest.mark.parametrize(
@@ -122,17 +124,17 @@ def test_the_program_checks_every_point_and_the_first_bad_one_is_named():
 )
 def test_flags_that_the_program_refuses_are_told_in_its_words(line, reason, capsys):
     module = lm if line.startswith('lm') else toy_program
-    with pytest.raises(_errors.RunError, match=re.escape(reason)) as caught:
-        _sweep_grid.check(_parse(line), module)
-    assert caught.value.code == _errors.USAGE
+    with pytest.raises(errors.RunError, match=re.escape(reason)) as caught:
+        grid_lib.check(_parse(line), module)
+    assert caught.value.code == errors.USAGE
     assert capsys.readouterr().err == ''
 
 
 def test_a_grid_is_read_as_it_was_written(tmp_path):
-    grid = _sweep_grid.parse(['toy_program', r'text=a\,b,c', 'size=2,3', 'rate=1'])
-    assert _sweep_grid.read(tmp_path) is None
-    _sweep_grid.write(tmp_path, grid)
-    assert _sweep_grid.read(tmp_path) == grid
+    grid = grid_lib.parse(['toy_program', r'text=a\,b,c', 'size=2,3', 'rate=1'])
+    assert grid_lib.read(tmp_path) is None
+    grid_lib.write(tmp_path, grid)
+    assert grid_lib.read(tmp_path) == grid
 
 
 @pytest.mark.parametrize(
@@ -140,35 +142,35 @@ def test_a_grid_is_read_as_it_was_written(tmp_path):
     [{'points': 3}, {'points': [['1']]}, {'axes': None}, {'program': None, 'points': [[1, 2]]}],
 )
 def test_a_damaged_grid_is_refused(change, tmp_path):
-    _sweep_grid.write(tmp_path, _parse('toy_program heads=1,2 size=2,4'))
+    grid_lib.write(tmp_path, _parse('toy_program heads=1,2 size=2,4'))
     path = tmp_path / 'sweep.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(base.DataError, match=r'sweep\.json is not the grid of a sweep'):
-        _sweep_grid.read(tmp_path)
+        grid_lib.read(tmp_path)
 
 
 def test_grids_of_the_same_axes_are_joined_point_by_point():
     known = _parse('toy_program size=4,8 heads=1,2 rate=1')
     new = _parse('toy_program heads=4 size=4,16 rate=1', known)
     assert new.axes == ('size', 'heads')
-    both = _sweep_grid.add(known, new, CLASSES)
+    both = grid_lib.add(known, new, CLASSES)
     wanted = {('4', '1'), ('4', '2'), ('8', '1'), ('8', '2'), ('4', '4'), ('16', '4')}
     assert set(both.points) == wanted
     assert len(both.points) == len(wanted)
-    assert _sweep_grid.add(both, known, CLASSES) == both
+    assert grid_lib.add(both, known, CLASSES) == both
 
 
 def test_the_program_alone_means_what_the_directory_holds():
     known = _parse('toy_program size=4,8 rate=1')
     assert _parse('toy_program', known) == known
-    with pytest.raises(_errors.RunError, match='program: toy_program -> lm'):
-        _sweep_grid.add(known, _parse('lm', known), CLASSES)
+    with pytest.raises(errors.RunError, match='program: toy_program -> lm'):
+        grid_lib.add(known, _parse('lm', known), CLASSES)
 
 
 def test_more_steps_and_flags_that_do_not_matter_may_change():
     known = _parse('toy_program size=4,8 num_steps=5 log_every=1')
     new = _parse('toy_program size=8 num_steps=9', known)
-    both = _sweep_grid.add(known, new, CLASSES)
+    both = grid_lib.add(known, new, CLASSES)
     assert both.fixed == {'num_steps': '9'}
     assert both.points == (('4',), ('8',))
 
@@ -188,7 +190,7 @@ def test_more_steps_and_flags_that_do_not_matter_may_change():
 )
 def test_grids_of_other_fixed_flags_or_axes_are_refused_with_all_differences(line, differences):
     known = _parse('toy_program size=4,8 rate=1 num_steps=5')
-    with pytest.raises(_errors.RunError) as caught:
-        _sweep_grid.add(known, _parse(f'toy_program {line}', known), CLASSES)
-    assert caught.value.code == _errors.MISMATCH
+    with pytest.raises(errors.RunError) as caught:
+        grid_lib.add(known, _parse(f'toy_program {line}', known), CLASSES)
+    assert caught.value.code == errors.MISMATCH
     assert f'holds another sweep ({"; ".join(differences)}); use the same' in str(caught.value)

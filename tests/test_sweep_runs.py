@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from launch import _errors, _signals, _sweep_grid, _sweep_results, _sweep_runs
+from launch.runs import errors, signals
+from launch.sweeps import execution, results
+from launch.sweeps import grid as grid_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -14,20 +16,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     """Lets runs be of the toy program, and looks at them more often."""
-    monkeypatch.setattr(_sweep_grid, 'PACKAGE', 'tests')
-    monkeypatch.setattr(_sweep_runs, '_PAUSE', 0.01)
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests')
+    monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
-    for name in _sweep_runs._MEMORY_LIMITS:
+    for name in execution._MEMORY_LIMITS:
         monkeypatch.delenv(name, raising=False)
 
 
 def _grid(line):
-    return _sweep_grid.parse(['toy_program', *line.split()])
+    return grid_lib.parse(['toy_program', *line.split()])
 
 
 def _run(folder, grid, num_processes=1):
-    with _signals.Interrupts() as interrupts:
-        return _sweep_runs.run(folder, grid, num_processes, interrupts)
+    with signals.Interrupts() as interrupts:
+        return execution.run(folder, grid, num_processes, interrupts)
 
 
 def _starts(folder, name):
@@ -62,14 +64,14 @@ def test_points_that_are_done_are_not_repeated_and_more_steps_go_on(tmp_path, ca
     _run(tmp_path, grid._replace(fixed={'num_steps': '5'}))
     log = (tmp_path / 'size=2' / 'output.log').read_text()
     assert log == 'goes on from update 0\ngoes on from update 2\n'
-    assert _sweep_results.read_point(tmp_path, grid, ('2',)).last_step == 5
+    assert results.read_point(tmp_path, grid, ('2',)).last_step == 5
 
 
 def test_several_run_at_a_time_and_share_the_memory_of_a_gpu(tmp_path, monkeypatch):
     counts = []
-    collect = _sweep_runs._Runs.collect
+    collect = execution._Runs.collect
     monkeypatch.setattr(
-        _sweep_runs._Runs,
+        execution._Runs,
         'collect',
         lambda runs: (counts.append(len(runs.children)), collect(runs)),
     )
@@ -78,20 +80,20 @@ def test_several_run_at_a_time_and_share_the_memory_of_a_gpu(tmp_path, monkeypat
     assert _starts(tmp_path, 'size=5') == ['0.450 None own']
 
 
-@pytest.mark.parametrize('name', sorted(_sweep_runs._MEMORY_LIMITS))
+@pytest.mark.parametrize('name', sorted(execution._MEMORY_LIMITS))
 def test_a_memory_limit_of_the_user_stays(name, monkeypatch):
     monkeypatch.setenv(name, '0.3')
-    assert _sweep_runs._environment(2)[name] == '0.3'
-    limits = _sweep_runs._environment(2).keys() & _sweep_runs._MEMORY_LIMITS
+    assert execution._environment(2)[name] == '0.3'
+    limits = execution._environment(2).keys() & execution._MEMORY_LIMITS
     assert limits == {name}
 
 
 def test_a_failure_is_told_with_the_runs_last_words_and_the_others_go_on(tmp_path, capsys):
     failures = _run(tmp_path, _grid('act=fail,die,say_nothing,train'))
     assert failures == [
-        ('act=fail', _errors.BAD_DATA, 'toy_program: the toy broke (exit 65)'),
-        ('act=die', _errors.INTERNAL, 'killed by SIGKILL'),
-        ('act=say_nothing', _errors.INTERNAL, 'no word why (exit 70)'),
+        ('act=fail', errors.BAD_DATA, 'toy_program: the toy broke (exit 65)'),
+        ('act=die', errors.INTERNAL, 'killed by SIGKILL'),
+        ('act=say_nothing', errors.INTERNAL, 'no word why (exit 70)'),
     ]
     out = capsys.readouterr().out
     told = 'failed    act=fail: toy_program: the toy broke (exit 65)'
@@ -105,15 +107,15 @@ def test_a_failure_is_told_with_the_runs_last_words_and_the_others_go_on(tmp_pat
 def test_an_old_line_of_the_log_is_no_reason(tmp_path):
     log = tmp_path / 'output.log'
     log.write_bytes(b'old\n\xffnew \n\n')
-    assert _sweep_runs._reason(log, 4, 65) == '\N{REPLACEMENT CHARACTER}new (exit 65)'
-    assert _sweep_runs._reason(log, 10, 65) == 'no word why (exit 65)'
+    assert execution._reason(log, 4, 65) == '\N{REPLACEMENT CHARACTER}new (exit 65)'
+    assert execution._reason(log, 10, 65) == 'no word why (exit 65)'
 
 
 def test_a_signal_is_passed_on_once_and_waited_for_and_all_is_resumable(tmp_path, capsys):
     grid = _grid('act=interrupt,wait,train')
-    with pytest.raises(_errors.RunError) as caught:
+    with pytest.raises(errors.RunError) as caught:
         _run(tmp_path, grid, num_processes=2)
-    assert caught.value.code == _errors.INTERRUPTED
+    assert caught.value.code == errors.INTERRUPTED
     message = 'stopped by SIGTERM, 3 points: 3 waiting; the same command goes on from here'
     assert str(caught.value) == message
     for act in ('interrupt', 'wait'):
@@ -136,17 +138,17 @@ def test_a_run_that_someone_else_stopped_has_failed(tmp_path, monkeypatch):
         sleep(seconds)
 
     sleep, starts = time.sleep, []
-    launch = _sweep_runs._Child
-    monkeypatch.setattr(_sweep_runs, '_Child', lambda *a: starts.append(launch(*a)) or starts[-1])
-    monkeypatch.setattr(_sweep_runs.time, 'sleep', pause)
+    launch = execution._Child
+    monkeypatch.setattr(execution, '_Child', lambda *a: starts.append(launch(*a)) or starts[-1])
+    monkeypatch.setattr(execution.time, 'sleep', pause)
     failures = _run(tmp_path, _grid('act=wait,train'))
     reason = 'toy_program: stopped by SIGTERM (exit 75)'
-    assert failures == [('act=wait', _errors.INTERRUPTED, reason)]
+    assert failures == [('act=wait', errors.INTERRUPTED, reason)]
     assert (tmp_path / 'act=train' / 'done.json').exists()
 
 
 def test_a_directory_that_cannot_be_written_ends_the_sweep_and_what_runs(tmp_path):
     (tmp_path / 'act=train' / 'output.log').mkdir(parents=True)
-    with pytest.raises(_errors.RunError, match='act=train: cannot be used: Is a dir') as caught:
+    with pytest.raises(errors.RunError, match='act=train: cannot be used: Is a dir') as caught:
         _run(tmp_path, _grid('act=wait,train'), num_processes=2)
-    assert caught.value.code == _errors.CANNOT_SAVE
+    assert caught.value.code == errors.CANNOT_SAVE

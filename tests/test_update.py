@@ -12,14 +12,14 @@ import numpy as np
 import optax
 import pytest
 
-from launch import _nth_farthest_config, _parallel, _supervised, _update
+from launch.training import devices, loop, nth_farthest_config, update
 from relational_rnn import losses
 
 B, D = 6, 3
 FLAGS = {'batch_size': B, 'learning_rate': 0.1, 'clip_norm': 0.5}
-CONFIG = _supervised.Config(**FLAGS)
+CONFIG = loop.Config(**FLAGS)
 SEEDS = range(3, 6)
-SEVERAL = _nth_farthest_config.Config(**FLAGS, seed=SEEDS[0], num_seeds=len(SEEDS))
+SEVERAL = nth_farthest_config.Config(**FLAGS, seed=SEEDS[0], num_seeds=len(SEEDS))
 
 
 def _loss(params, batch, carry, keys):
@@ -37,7 +37,7 @@ def _sample(keys, step):
     return {'x': x[None], 'y': (x @ jnp.arange(1.0, D + 1))[None]}
 
 
-TASK = _update.Task(
+TASK = update.Task(
     init=lambda key: {'w': jax.random.normal(key, (D,))},
     initial_carry=(),
     loss=_loss,
@@ -51,14 +51,14 @@ TASK = _update.Task(
 def _compile(config):
     """Returns the compiled updates, and the state before them."""
     sizes = 1, B, len(config.seeds())
-    made = _update.make_updates(TASK, _sample, _supervised.optimizer(config), *sizes)
-    compiled = _parallel.compile_update(made)
+    made = update.make_updates(TASK, _sample, loop.optimizer(config), *sizes)
+    compiled = devices.compile_update(made)
 
     def run(state, count):
         state, _, outcome = compiled(state, (), np.full(1, count, np.int32))
         return jax.device_get(state), jax.device_get(outcome)
 
-    return run, lambda: _supervised.initial_state(config, TASK.init, ()).replicated
+    return run, lambda: loop.initial_state(config, TASK.init, ()).replicated
 
 
 @pytest.fixture(scope='module')
@@ -74,7 +74,7 @@ def several():
 def _alone(updates, seed, count):
     """Returns state and outcome of a network that is trained alone."""
     config = dataclasses.replace(CONFIG, seed=seed)
-    return updates[0](_supervised.initial_state(config, TASK.init, ()).replicated, count)
+    return updates[0](loop.initial_state(config, TASK.init, ()).replicated, count)
 
 
 @pytest.mark.parametrize('parts', [(1, 1, 1, 1), (2, 2), (3, 1), (4,)])
@@ -99,7 +99,7 @@ def test_they_are_adams_updates_of_batches_drawn_by_step_and_row(updates):
     state, outcome = run(start(), 3)
     first = start()
     params, opt_state = first.params, first.opt_state
-    optimiser, total, large = _supervised.optimizer(CONFIG), 0.0, 0
+    optimiser, total, large = loop.optimizer(CONFIG), 0.0, 0
     for step in range(3):
         key = jax.random.fold_in(jax.random.wrap_key_data(first.key), step)
         keys = jnp.stack([jax.random.fold_in(jax.random.fold_in(key, i), 1) for i in range(B)])
@@ -123,7 +123,7 @@ def test_they_end_after_one_that_is_not_finite_which_changes_nothing(updates):
     state, outcome = run(start(), 9)
     assert (int(outcome.made), int(state.step)) == (4, 5)
     assert not outcome.fault['finite']
-    assert _update.first_fault(outcome.fault, state.params) == 'the loss'
+    assert update.first_fault(outcome.fault, state.params) == 'the loss'
     chex.assert_trees_all_equal(state.params, before.params)
     chex.assert_trees_all_equal(state.opt_state, before.opt_state)
     assert np.isfinite(outcome.total)
@@ -151,7 +151,7 @@ def test_they_begin_as_each_seed_does_alone_and_one_has_no_axis_more(several):
     start = several[1]()
     for i, seed in enumerate(SEEDS):
         config = dataclasses.replace(CONFIG, seed=seed)
-        alone = _supervised.initial_state(config, TASK.init, ()).replicated
+        alone = loop.initial_state(config, TASK.init, ()).replicated
         for part in ('params', 'opt_state', 'key'):
             own = jax.tree.map(lambda x, i=i: x[i], getattr(start, part))
             chex.assert_trees_all_equal(own, getattr(alone, part))
@@ -188,13 +188,13 @@ def test_the_first_fault_is_named(change, wanted):
         'bad_carry': 0,
         'bad_params': np.array([0, 1]),
     }
-    assert _update.first_fault(fault | change, {'a': 0, 'w': 0}) == wanted
+    assert update.first_fault(fault | change, {'a': 0, 'w': 0}) == wanted
 
 
 def test_a_state_without_a_level_is_saved_as_before_there_were_levels():
     names = []
     for has_levels in (False, True):
-        state = _supervised.initial_state(CONFIG, TASK.init, (), has_levels)
+        state = loop.initial_state(CONFIG, TASK.init, (), has_levels)
         leaves = jax.tree_util.tree_leaves_with_path(state)
         names.append([jax.tree_util.keystr(path) for path, _ in leaves])
     assert all(name.startswith('.replicated.') for name in names[0])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch import _reinforcement
+from launch.agents import acting
 from tasks import base
 from tasks.environments import grid
 
@@ -108,7 +108,7 @@ def traced_corridor():
 def world(environment, solves=False):
     """Returns it as the loop wants it, with nothing drawn ahead."""
     endless = functools.partial(_endless, environment)
-    return _reinforcement.World(environment, lambda key: (), endless, solves)
+    return acting.World(environment, lambda key: (), endless, solves)
 
 
 def _endless(environment, drawn):

@@ -5,7 +5,7 @@
   timestep = env.step(env.action_spec().generate_value())
 
 dm_env is no requirement of this package: `pip install dm-env`,
-https://github.com/google-deepmind/dm_env. The episodes are those of `tasks.environments.grid.AutoReset` for
+https://github.com/google-deepmind/dm_env. The episodes are those of `grid.AutoReset` for
 `jax.random.key(seed)`, but that the last observation of each is seen, and then the first of the
 next. An episode whose time is up ends with discount 1, any other with discount 0. Every step is a
 call into a compiled function and a copy to the host; to learn fast, use the worlds under `jax.vmap`

@@ -1,0 +1,1 @@
+"""Agents: acting, learning and playing whole episodes."""

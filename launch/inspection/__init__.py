@@ -1,0 +1,1 @@
+"""A look into the memory of a trained run."""

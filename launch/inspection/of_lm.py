@@ -1,0 +1,167 @@
+"""What a run of `lm` shows of its inside: words, and the words that the model expects next.
+
+The text is `prompt`, or passages of the run's own validation text where the encoded corpus is still
+in the cache, or text that the model itself samples.
+
+Glossary of shapes:
+  T: words of a passage; V: words of the vocabulary; E: embedding size.
+"""
+
+from collections.abc import Iterator, Mapping
+import pathlib
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import numpy as np
+
+from launch.inspection import subjects
+from launch.language import language_model, lm_config, lm_model
+from launch.runs import checkpoint
+from launch.training import cores
+from tasks.text import corpora, vocabulary
+
+NUM_ANSWERS = 5
+_TEMPERATURE, _TOP_P = 0.8, 0.9  # of the text that the model samples
+_SHOWN = {vocabulary.EOS: '⏎', vocabulary.UNK: '<unk>'}  # words that are no words
+_NOTES = {vocabulary.EOS: 'the end of a line', vocabulary.UNK: 'a word that is not known'}
+
+
+class _Lm(NamedTuple):
+    """A run of `lm`, opened."""
+
+    config: lm_config.Config
+    metadata: Mapping[str, Any]  # of its checkpoint
+    words: vocabulary.Vocabulary
+    model: language_model.Model
+    params: chex.ArrayTree
+
+
+class _Passage(NamedTuple):
+    """A piece of text behind an `<eos>`."""
+
+    title: str
+    ids: np.ndarray  # [T + 1] int32; the last is only asked for
+    num_known: int  # so many of them are of the text, what follows the model has sampled
+
+
+def inspect(request: subjects.Request) -> subjects.Subject:
+    """Opens a run of `lm`.
+
+    Args:
+      request: what is asked.
+
+    Returns:
+      Its core and passages of text.
+
+    Raises:
+      RunError, DataError: the run or its vocabulary cannot be used.
+    """
+    asked = lm_config.Config(run_dir=request.run_dir)
+    config, (step, metadata) = lm_model.as_trained(asked, request.run_dir)
+    words = vocabulary.load(pathlib.Path(request.run_dir) / lm_model.VOCABULARY)
+    model = lm_model.make_model(config, len(words))
+    params = lm_model.restore(config, model, request.run_dir).params
+    lm = _Lm(config, metadata, words, model, params)
+    return subjects.Subject(
+        f'lm on {config.dataset}, after {step:,} updates',
+        lambda: cores.make(config, config.embedding_size),
+        params,
+        tuple(_example(lm, passage) for passage in _passages(lm, request)),
+        config.dtype,
+    )
+
+
+def _passages(lm: _Lm, request: subjects.Request) -> list[_Passage]:
+    """Returns what is read: the prompt gone on with, validation text, or text out of nothing."""
+    valid = None if request.prompt else _validation(lm, pathlib.Path(request.run_dir))
+    if valid is not None:
+        return list(_cut(lm, request, valid))
+    prompt = corpora.tokenize(request.prompt, lm.config.dataset, lm.config.tokenizer)
+    unknown = ', '.join(repr(word) for word in dict.fromkeys(prompt) if word not in lm.words.index)
+    if unknown:
+        checkpoint.warn(f'attention: --prompt: the model does not know {unknown}, read as <unk>')
+    if len(prompt) >= request.max_steps:
+        ids = lm.words.encode([vocabulary.EOS, *prompt[: request.max_steps]])
+        return [_Passage('the prompt', ids, len(ids))]
+    seeds = range(request.seed, request.seed + request.num_examples)
+    return [_sample(lm, prompt, request.max_steps, seed) for seed in seeds]
+
+
+def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
+    """Returns the ids of the run's validation text, [N], None where they are not in the cache."""
+    key = lm.metadata['corpus']
+    cache = lm.metadata['config'].get('cache_dir') or corpora.default_cache_dir()
+    folder = pathlib.Path(cache) / f'{lm.config.dataset}-{key[:16]}'
+    try:
+        known = (folder / lm_model.VOCABULARY).read_bytes()
+        if known != (run_dir / lm_model.VOCABULARY).read_bytes():
+            return None
+        # As `tasks.text.streams` writes them.
+        kind = np.uint16 if len(lm.words) <= 1 << 16 else np.int32
+        ids: np.ndarray = np.fromfile(folder / 'valid.bin', kind).astype(np.int32)
+    except OSError:
+        return None
+    return ids if len(ids) > 1 and int(ids.max()) < len(lm.words) else None
+
+
+def _cut(lm: _Lm, request: subjects.Request, valid: np.ndarray) -> Iterator[_Passage]:
+    """Yields passages of a text [N], each from the end of a line on."""
+    starts = np.flatnonzero(valid == lm.words.eos)
+    starts = starts[starts + request.max_steps < len(valid)]
+    if not len(starts):
+        starts = np.array([0])
+    count = min(request.num_examples, len(starts))
+    chosen = np.random.default_rng(request.seed).choice(starts, count, replace=False)
+    for start in sorted(chosen.tolist()):
+        ids = valid[start : start + request.max_steps + 1]
+        first = ' '.join(_show(word) for word in lm.words.decode(ids[1:6]))
+        yield _Passage(f'word {start + 1:,} of the validation text: {first} …', ids, len(ids))
+
+
+def _sample(lm: _Lm, prompt: list[str], num_steps: int, seed: int) -> _Passage:
+    """Goes on from a prompt with what the model samples."""
+    number = num_steps - len(prompt)
+    sizes = number, _TEMPERATURE, _TOP_P, seed
+    text = language_model.generate(lm.model, lm.params, lm.words, prompt, *sizes)
+    lines = text.replace('\n', f' {vocabulary.EOS} ')
+    ids = lm.words.encode([vocabulary.EOS, *(word for word in lines.split(' ') if word)])
+    return _Passage(f'sampled with seed {seed}: {text[:40]} …', ids, len(prompt) + 1)
+
+
+def _example(lm: _Lm, passage: _Passage) -> subjects.Example:
+    """Reads a passage and notes after every word what the model expects next."""
+    shown, asked = passage.ids[:-1], passage.ids[1:]
+    log_probs = _read(lm, shown)
+    names = lm.words.decode(passage.ids.tolist())
+    steps = []
+    for t, name in enumerate(names[:-1]):
+        true = t + 1 < passage.num_known
+        likeliest = np.argsort(-log_probs[t], kind='stable')[:NUM_ANSWERS].tolist()
+        if true and asked[t] not in likeliest:
+            likeliest.append(int(asked[t]))
+        answers = [
+            subjects.Answer(_show(word), float(np.exp(log_probs[t, i])))
+            for i, word in zip(likeliest, lm.words.decode(likeliest), strict=True)
+        ]
+        mark = 'the model goes on by itself' if t == passage.num_known else ''
+        truth = _show(names[t + 1]) if true else ''
+        note = _NOTES.get(name, '')
+        steps.append(subjects.Step(_show(name), note, mark, tuple(answers), truth))
+    inputs = np.asarray(lm.params['language_model']['embeddings'])[shown]
+    return subjects.Example(passage.title, inputs.astype(np.float32), tuple(steps))
+
+
+def _read(lm: _Lm, ids: np.ndarray) -> np.ndarray:
+    """Returns the log-probabilities of all words after each word of a text, [T] -> [T, V]."""
+
+    def read(state: chex.ArrayTree, word: chex.Array) -> tuple[chex.ArrayTree, chex.Array]:
+        log_probs, state = lm.model.next_word(lm.params, word[None], state)
+        return state, log_probs[0]
+
+    run = jax.jit(lambda ids: jax.lax.scan(read, lm.model.initial_state(1), ids)[1])
+    return np.asarray(run(ids))
+
+
+def _show(word: str) -> str:
+    return _SHOWN.get(word, word)

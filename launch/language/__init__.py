@@ -1,0 +1,1 @@
+"""Language models: evaluation and samples."""

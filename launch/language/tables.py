@@ -1,0 +1,107 @@
+"""What `evaluation.json` holds as tables and pictures; `evaluation_lib` says what the numbers are."""
+
+from collections.abc import Mapping
+import pathlib
+from typing import Any
+
+from launch.language import evaluation as evaluation_lib
+from launch.runs import display, plots
+
+
+def describe_splits(evaluation: Mapping[str, Any]) -> str:
+    """Returns the perplexities of both splits as text, the n-gram models' first."""
+    lines = [f'perplexity per word   {"validation":>10} {"test":>10}']
+    for name, (valid, test) in perplexities(evaluation).items():
+        lines.append(f'{name:<21} {show(valid):>10} {show(test):>10}')
+    return '\n'.join(lines)
+
+
+def perplexities(evaluation: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """Returns the perplexities of validation and test by the name of the model, its core's last."""
+    own = {split: evaluation['splits'][split]['perplexity'] for split in ('valid', 'test')}
+    models = {**evaluation['ngrams'], evaluation['core']: own}
+    return {name: [values['valid'], values['test']] for name, values in models.items()}
+
+
+def describe_bands(evaluation: Mapping[str, Any]) -> str:
+    """Returns Table 3 of one run as text: perplexity by the frequency of the word in training."""
+    valid, test = (evaluation['splits'][split] for split in ('valid', 'test'))
+    rows = [['times in train', 'validation', 'test', 'words of test', 'share']]
+    for name in evaluation_lib.BANDS:
+        band = test['bands'][name]
+        cells = [show(valid['bands'][name]['perplexity']), show(band['perplexity'])]
+        rows.append([name, *cells, f'{band["words"]:,}', f'{band["share"]:.2%}'])
+    cells = [show(valid['perplexity']), show(test['perplexity'])]
+    rows.append(['all', *cells, f'{test["words"]:,}', '100%'])
+    shares = f'<unk> is {valid["unknown"]:.2%} of validation and {test["unknown"]:.2%} of test'
+    return f'{display.table(rows)}\n{shares}'
+
+
+def describe_unrolls(evaluation: Mapping[str, Any]) -> str:
+    """Returns Figure 12 of one run as text: test perplexity where the state starts anew."""
+    unroll = evaluation['unroll']
+    rows = [['state anew every', 'perplexity', 'increase']]
+    for length, value in zip(unroll['lengths'], unroll['perplexities'], strict=True):
+        rows.append([f'{length} words', show(value), show(increase(value, unroll['carried']))])
+    rows.append(['never', show(unroll['carried']), ''])
+    whole = evaluation['splits']['test']['words']
+    which = 'all' if unroll['words'] == whole else f'the first {unroll["words"]:,} of'
+    return f'{display.table(rows)}\n(of {which} {whole:,} words of test)'
+
+
+def draw(run_dir: str, evaluation: Mapping[str, Any]) -> list[str]:
+    """Draws the tables of a run and returns where the pictures are.
+
+    Args:
+      run_dir: the run's directory.
+      evaluation: as in the file.
+    """
+    splits = {'valid': 'validation', 'test': 'test'}
+    heights = {name: band_heights(evaluation, split) for split, name in splits.items()}
+    pictures = [str(pathlib.Path(run_dir, 'frequency.png'))]
+    title = f'{evaluation["core"]} on {evaluation["dataset"]}'
+    draw_bands(heights, pictures[0], title)
+    if evaluation['unroll']:
+        pictures.append(str(pathlib.Path(run_dir, 'unroll.png')))
+        draw_unrolls({evaluation['core']: evaluation['unroll']}, pictures[1], title)
+    return pictures
+
+
+def band_heights(evaluation: Mapping[str, Any], split: str) -> list[float | None]:
+    """Returns the perplexities of the bands and of all words of a split."""
+    measured = evaluation['splits'][split]
+    bands = [measured['bands'][name] for name in evaluation_lib.BANDS]
+    return [band['perplexity'] for band in [*bands, measured]]
+
+
+def draw_bands(heights: Mapping[str, list[float | None]], output: str, title: str) -> None:
+    """Draws perplexities by the frequency of the word, as from `band_heights`, by name."""
+    title = f'Perplexity by frequency of the word: {title}'
+    groups, label = [*evaluation_lib.BANDS, 'all'], 'how often the word occurs in the training text'
+    plots.plot_bars(heights, groups, output, title, label)
+
+
+def draw_unrolls(unrolls: Mapping[str, Mapping[str, Any]], output: str, title: str) -> None:
+    """Draws increases of the perplexity over the unroll length, by name."""
+    series = {}
+    for name, unroll in unrolls.items():
+        values = zip(unroll['lengths'], unroll['perplexities'], strict=True)
+        increases = [(length, increase(value, unroll['carried'])) for length, value in values]
+        series[name] = [(length, value) for length, value in increases if value is not None]
+    plots.plot_places(
+        series,
+        output,
+        f'Test perplexity by unroll length: {title}',
+        'words after which the state starts anew',
+        'increase over the state carried on',
+    )
+
+
+def increase(value: float | None, carried: float | None) -> float | None:
+    """Returns by how much a perplexity is above the one with the state carried on."""
+    return None if value is None or carried is None else value - carried
+
+
+def show(value: float | None) -> str:
+    """Returns a perplexity as the cell of a table."""
+    return 'none' if value is None else f'{value:,.2f}'

@@ -1,0 +1,1 @@
+"""The training of any network: task, loop, update, optimizer, devices, cores."""

@@ -1,0 +1,1 @@
+"""Episodes on a terminal or as a GIF."""
