@@ -48,14 +48,36 @@ def test_tasks_import_neither_the_library_nor_launch(path):
     assert not roots(path) & {'relational_rnn', 'launch', 'tests'}
 
 
-@pytest.mark.parametrize('path', files_of['launch'], ids=lambda path: path.name)
-def test_nothing_imports_a_program(path):
-    """From `launch` only files with an underscore are imported, which programs share."""
+FLOORS = (
+    {'runs'},
+    {'training'},
+    {'language', 'agents'},
+    {'reports'},
+    {'lm', 'nth_farthest', 'learning_to_execute', 'mini_pacman', 'boxworld'},
+    {'inspection', 'viewer', 'sweeps', 'benchmarks'},
+    {'attention', 'report', 'sweep', 'play', 'benchmark'},
+)
+floor_of = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room_of(path):
+    parts = path.relative_to(ROOT / 'launch').with_suffix('').parts
+    return parts[0]
+
+
+def test_every_room_and_program_of_launch_has_a_floor():
+    rooms = {room_of(path) for path in files_of['launch']} - {'__init__'}
+    assert rooms == floor_of.keys()
+
+
+@pytest.mark.parametrize('path', files_of['launch'], ids=lambda path: str(path.relative_to(ROOT)))
+def test_launch_imports_only_floors_below_and_its_own_room(path):
     names = imported(path.read_text())
     assert not {name for name in names if name.split('.')[0] == 'tests'}
-    ours = {name.split('.')[1] for name in names if name.startswith('launch.')}
-    assert 'launch' not in names
-    assert all(name.startswith('_') for name in ours), ours
+    rooms = {name.split('.')[1] for name in names if name.startswith('launch.')}
+    room = room_of(path)
+    wrong = {other for other in rooms - {room} if floor_of[other] >= floor_of[room]}
+    assert not wrong
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -72,16 +94,3 @@ def test_importing_starts_no_tensorflow(module):
         [sys.executable, '-c', code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert done.stdout == '[]\n'
-
-
-def test_setup_lists_every_package():
-    calls = [
-        node
-        for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'setup'
-    ]
-    (arguments,) = [{keyword.arg: keyword.value for keyword in call.keywords} for call in calls]
-    listed = ast.literal_eval(arguments['packages'])
-    folders = {path.parent for path in FILES if path.name == '__init__.py'}
-    assert sorted(listed) == sorted('.'.join(f.relative_to(ROOT).parts) for f in folders)
-    assert {path.parent for path in FILES} == folders  # and every folder with code is a package

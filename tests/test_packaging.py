@@ -14,6 +14,7 @@ import pytest
 from launch.runs import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ('relational_rnn', 'tasks', 'launch')
 PROGRAMS = sorted(path.stem for path in (ROOT / 'launch').glob('[!_]*.py'))
 
 
@@ -33,15 +34,22 @@ def arguments():
     return seen
 
 
-def test_the_packages_are_listed(arguments):
-    assert sorted(arguments['packages']) == ['launch', 'relational_rnn', 'tasks']
-    assert all((ROOT / package / '__init__.py').exists() for package in arguments['packages'])
-    nested = [path for package in arguments['packages'] for path in ROOT.glob(f'{package}/*/*.py')]
-    assert nested == []  # it would have to be listed too
-    assert (ROOT / 'relational_rnn' / 'py.typed').exists()
-    parts = sorted(path.name for path in (ROOT / 'launch').iterdir() if path.suffix != '.py')
-    parts = [name for name in parts if name != '__pycache__']
-    assert arguments['package_data'] == {'launch': parts, 'relational_rnn': ['py.typed']}
+def test_every_folder_with_code_is_a_listed_package(arguments):
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob('*.py')]
+    folders = {'.'.join(path.parent.relative_to(ROOT).parts) for path in files}
+    assert sorted(arguments['packages']) == sorted(folders)
+    assert all((ROOT / name.replace('.', '/') / '__init__.py').exists() for name in folders)
+
+
+def test_every_other_file_is_listed_too(arguments):
+    listed = {
+        f'{package.replace(".", "/")}/{name}'
+        for package, names in arguments['package_data'].items()
+        for name in names
+    }
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob('*') if path.is_file()]
+    others = {path for path in paths if path.suffix not in ('.py', '.pyc')}
+    assert listed == {str(path.relative_to(ROOT)) for path in others}
 
 
 def test_python_3_11_is_the_oldest(arguments):
@@ -73,14 +81,14 @@ def test_all_that_is_imported_is_required(arguments):
         'tensorflow_datasets': 'tensorflow-datasets',
     }
     imported = set()
-    for package in arguments['packages']:
-        for path in (ROOT / package).glob('*.py'):
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob('*.py'):
             for node in ast.walk(ast.parse(_read(path))):
                 if isinstance(node, ast.Import):
                     imported |= {alias.name.split('.')[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
                     imported.add(node.module.split('.')[0])
-    imported -= sys.stdlib_module_names | set(arguments['packages'])
+    imported -= sys.stdlib_module_names | set(PACKAGES)
     assert {distributions.get(name, name) for name in imported} <= names
 
 
@@ -88,7 +96,7 @@ def test_only_the_files_that_wrap_worlds_import_what_an_extra_brings():
     wanted = {'gymnasium': {'gymnasium_env.py'}, 'dm_env': {'dm_environment.py'}}
     found = {name: set() for name in wanted}
     for package in ('launch', 'relational_rnn', 'tasks'):
-        for path in (ROOT / package).glob('*.py'):
+        for path in (ROOT / package).rglob('*.py'):
             for name in wanted:
                 if re.search(rf'^\s*(import|from) {name}\b', _read(path), re.MULTILINE):
                     found[name].add(path.name)

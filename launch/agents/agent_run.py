@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 
 from launch.agents import acting, agent_config, agent_model, playing
-from launch.language import evaluation
 from launch.runs import directory, display, plots, signals
 from launch.training import loop, saved_run, update
 
@@ -130,7 +129,7 @@ def _measure(
         'test': results[program.measure],
         **results,
     }
-    directory.write_json(pathlib.Path(run_dir, evaluation.FILE), record)
+    directory.write_json(pathlib.Path(run_dir, directory.EVALUATION), record)
     print(f'\nafter {steps:,} environment steps, in {size:,} episodes that it had not seen')
     for name, prefix in (('the agent', ''), ('dice', 'random_')):
         print(f'  {name:9}  {_describe(results, prefix)}')

@@ -1,6 +1,6 @@
 """How many steps a second the worlds make with a policy that rolls dice.
 
-The steps of a call are one `jax.lax.scan` over a `jax.vmap` of `tasks.environments.grid.AutoReset`. Every
+The steps of a call are one `jax.lax.scan` over a `jax.vmap` of `grid.AutoReset`. Every
 observation is made whole before the next dice roll, as for a policy that looks at it; none is kept.
 XLA for CPUs runs such a loop on one core, so there is a thread for every core, with environments of
 its own; for other devices there is one for each. Threads begin together, and a call is over when

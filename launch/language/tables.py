@@ -1,4 +1,4 @@
-"""What `evaluation.json` holds as tables and pictures; `evaluation_lib` says what the numbers are."""
+"""What `evaluation.json` holds as tables and pictures; see `evaluation` for the numbers."""
 
 from collections.abc import Mapping
 import pathlib

@@ -22,6 +22,7 @@ from launch.runs import errors
 from tasks import base
 
 DESCRIPTION = 'run.json'
+EVALUATION = 'evaluation.json'
 _FIELDS = {'program', 'config', 'parameters', 'unit', 'units_per_update', 'measure'}
 
 

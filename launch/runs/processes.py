@@ -21,7 +21,6 @@ import jax
 
 from launch.runs import errors
 from launch.runs import flags as flags_lib
-from launch.training import devices
 
 CONNECT_SECONDS = 300  # that a process waits for the others at the start
 # Words of the errors that XLA raises in a collective operation whose other end is gone.
@@ -90,7 +89,7 @@ def join(config: Config, run_dir: str) -> Iterator[str]:
         return
     _connect(config)
     with contextlib.ExitStack() as stack:
-        if not devices.is_first():
+        if jax.process_index():
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(_nowhere())))
             run_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix='process-'))
         print(f'{jax.process_count()} processes, {jax.device_count()} devices', flush=True)

@@ -1,0 +1,245 @@
+"""Levels of BoxWorld: that each has one solution, and that what is drawn is drawn evenly."""
+
+import functools
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tasks.environments.boxworld import boxworld_levels
+from tests.support import boxworld_reference
+
+PAPER = boxworld_levels.Setting()
+SETTINGS = {
+    'paper': PAPER,
+    'smallest': boxworld_levels.Setting(7, 3, (1, 2), (0, 0)),
+    'most colours taken': boxworld_levels.Setting(8, 2, (1, 1), (1, 1)),
+    'long branches': boxworld_levels.Setting(17, 11, (2, 4), (1, 2), 3),
+    'only a solution': boxworld_levels.Setting(13, 9, (6, 6), (0, 0)),
+}
+pytestmark = pytest.mark.usefixtures('compile_quickly')
+
+NUM_EVEN = 10_000  # levels that counts are taken of
+
+
+@pytest.fixture(autouse=True)
+def _no_rank_promotion():
+    with jax.numpy_rank_promotion('raise'):
+        yield
+
+
+@functools.cache
+def draw(name, count, seed=0):
+    keys = jax.random.split(jax.random.key(seed), count)
+    generate = jax.jit(jax.vmap(functools.partial(boxworld_levels.generate, SETTINGS[name])))
+    return jax.tree.map(np.asarray, generate(keys))
+
+
+@functools.cache
+def draw_boxes(name, count, seed=0):
+    keys = jax.random.split(jax.random.key(seed), count)
+    drawn = jax.jit(jax.vmap(functools.partial(boxworld_levels.draw_boxes, SETTINGS[name])))
+    return jax.tree.map(np.asarray, drawn(keys))
+
+
+def games(name, count):
+    levels = draw(name, count)
+    for grid, position in zip(*levels, strict=True):
+        yield boxworld_reference.Game(grid, position, SETTINGS[name].num_colors)
+
+
+def assert_even(counts):
+    """Chi-square of counts that should be even, within five standard deviations of its mean."""
+    expected = sum(counts) / len(counts)
+    freedom = len(counts) - 1
+    chi_square = sum((count - expected) ** 2 / expected for count in counts)
+    assert chi_square < freedom + 5 * np.sqrt(2 * freedom) + 5, counts
+
+
+@pytest.mark.parametrize('name', SETTINGS)
+def test_every_level_has_one_solution_even_if_distractors_ended_nothing(name):
+    for game in games(name, 80):
+        solution = set(game.locks) - game.distractors
+        (order,) = boxworld_reference.ways_to_the_gem(game)
+        assert set(order) == solution
+        assert len(order) == len(solution)
+
+
+@pytest.mark.parametrize('name', SETTINGS)
+def test_lengths_and_numbers_of_branches_are_in_their_range(name):
+    setting = SETTINGS[name]
+    for game in games(name, 80):
+        low, high = setting.solution_length
+        assert low <= len(game.locks) - len(game.distractors) <= high
+        branches, rest = divmod(len(game.distractors), setting.distractor_length)
+        assert not rest
+        assert setting.num_distractors[0] <= branches <= setting.num_distractors[1]
+
+
+@pytest.mark.parametrize('name', SETTINGS)
+def test_all_around_a_box_and_a_loose_key_is_free(name):
+    for grid in draw(name, 80).grid:
+        side = len(grid)
+        whole = np.arange(side)
+        inside = (whole > 0) & (whole < side - 1)
+        np.testing.assert_array_equal(
+            grid == boxworld_levels.WALL, ~(inside[:, None] & inside[None])
+        )
+        for row, column in zip(*np.nonzero(grid > boxworld_levels.WALL), strict=True):
+            for other in itertools.product((row - 1, row, row + 1), range(column - 1, column + 2)):
+                if other[0] != row or abs(other[1] - column) != 1:
+                    assert grid[other] == boxworld_levels.EMPTY or other == (row, column)
+            first_lock = boxworld_levels.FIRST_KEY + SETTINGS[name].num_colors
+            if grid[row, column] >= first_lock:
+                assert boxworld_levels.GEM <= grid[row, column - 1] < first_lock
+                assert grid[row, column + 1] == boxworld_levels.EMPTY
+            elif grid[row, column + 1]:
+                assert grid[row, column + 1] >= first_lock
+
+
+@pytest.mark.parametrize('name', ['paper', 'most colours taken', 'long branches'])
+def test_boxes_form_a_chain_and_branches(name):
+    """Read from the order of `Boxes`, with colours as numbers."""
+    setting = SETTINGS[name]
+    colors, most = setting.num_colors, setting.solution_length[1]
+    boxes = draw_boxes(name, 100)
+    for contents, locks, present in zip(*boxes, strict=True):
+        assert locks[0] == boxworld_levels.EMPTY
+        assert contents[0] - 3 in range(colors)
+        length = present[1 : 1 + most].sum()
+        chain = [int(contents[0]) - 3]
+        for box in range(1, 1 + length):
+            assert locks[box] == 3 + colors + chain[-1]
+            chain.append(int(contents[box]) - 3)
+        assert contents[length] == boxworld_levels.GEM
+        solution, elsewhere = chain[:-1], []
+        assert len(set(solution)) == length
+        for first in range(1 + most, len(locks), setting.distractor_length):
+            opened_by = None
+            for box in range(first, first + setting.distractor_length):
+                lock = int(locks[box]) - 3 - 2 * colors
+                assert lock in solution if opened_by is None else lock == opened_by
+                assert present[box] == present[first]
+                opened_by = int(contents[box]) - 3
+                elsewhere.append(opened_by)
+        assert all(color in range(colors) for color in elsewhere)
+        assert len({*solution, *elsewhere}) == length + len(elsewhere)
+
+
+def test_lengths_branches_roots_and_colors_are_even():
+    contents, locks, present = draw_boxes('paper', NUM_EVEN)
+    lengths, branches = present[:, 1:6].sum(axis=1), present[:, 6:].sum(axis=1)
+    assert_even(np.bincount(lengths, minlength=6)[1:])
+    assert_even(np.bincount(branches, minlength=6))
+    assert_even(np.bincount(6 * lengths + branches, minlength=36)[6:])  # independent, too
+    for column in (0, 6, 10):  # a loose key, what the first and the last branch hold
+        assert_even(np.bincount(contents[:, column] - 3, minlength=20))
+    for column in (6, 10):
+        roots = locks[:, column] - 3 - 2 * 20 + 3 + 20
+        steps = np.argmax(locks[:, 1:6] == roots[:, None], axis=1)
+        for length in range(2, 6):
+            assert_even(np.bincount(steps[lengths == length], minlength=length))
+
+
+def test_the_loose_key_and_the_agent_are_anywhere():
+    levels = draw('paper', NUM_EVEN)
+    places, ranks = np.zeros((16, 16), int), []
+    for grid, (row, column) in zip(*levels, strict=True):
+        is_key = (grid >= 3) & (grid < 23)
+        loose = is_key & (np.roll(grid, -1, axis=1) == boxworld_levels.EMPTY)
+        assert loose.sum() == 1
+        places += loose
+        free = np.flatnonzero(grid == boxworld_levels.EMPTY)
+        assert grid[row, column] == boxworld_levels.EMPTY
+        ranks.append(np.searchsorted(free, 16 * row + column) / len(free))
+    inside = places[2:14, 2:13]  # a square away from every wall, room for a lock on the right
+    assert inside.sum() == NUM_EVEN
+    assert_even(inside.ravel())
+    assert_even(np.histogram(ranks, bins=40, range=(0, 1))[0])
+
+
+def test_places_are_even_among_those_left():
+    """All orders of 2 rows of 4 places: the second box is evenly on what the first leaves free."""
+    orders = np.array(list(itertools.permutations(range(1, 9))), np.uint32)
+    pack = jax.jit(jax.vmap(lambda order: boxworld_levels.pack(order, 4, jnp.full(2, True))))
+    found, places = jax.tree.map(np.asarray, pack(orders))
+    squares = 4 * places[..., 0] + places[..., 1]
+    for first in range(8):
+        free = [x for x in range(8) if abs(x % 4 - first % 4) > 2]  # rows are neighbours
+        chosen = squares[:, 0] == first
+        assert chosen.sum() == len(orders) / 8
+        assert found[chosen, 0].all()
+        assert (found[chosen, 1] == bool(free)).all()
+        for second in free:
+            assert (squares[chosen, 1] == second).sum() == chosen.sum() / len(free)
+
+
+def test_a_box_that_is_not_there_takes_no_place():
+    order = jnp.array([6, 5, 4, 3, 2, 1], jnp.uint32)  # one row
+    present = jnp.array([False, True, True])
+    found, places = boxworld_levels.pack(order, 6, present)
+    assert found.tolist() == [True, True, True]
+    assert places[1:].tolist() == [[0, 0], [0, 3]]
+    found, _ = boxworld_levels.pack(order, 6, jnp.array([True, True, True]))
+    assert found.tolist() == [True, True, False]
+
+
+def test_places_are_drawn_anew_until_there_is_room():
+    setting = SETTINGS['smallest']
+    keys = jax.random.split(jax.random.key(4), 400)
+
+    def first_attempt(key):
+        order = jax.random.bits(jax.random.split(key)[1], (20,)) | 1
+        return boxworld_levels.pack(order, 4, jnp.full(3, True))
+
+    found, at_first = jax.jit(jax.vmap(first_attempt))(keys)
+    find = functools.partial(boxworld_levels.find_places, setting, jnp.full(3, True))
+    places = jax.jit(jax.vmap(find))(keys)
+    at_once = np.asarray(found).all(axis=1)
+    assert 20 < (~at_once).sum() < 100
+    np.testing.assert_array_equal(places[at_once], 2 + at_first[at_once])
+    for three in np.asarray(places):
+        for one, two in itertools.combinations(three, 2):
+            assert abs(one[0] - two[0]) > 1 or abs(one[1] - two[1]) > 2
+
+
+def test_a_level_is_a_function_of_its_key_alone():
+    whole = draw('paper', 80)
+    key = jax.random.split(jax.random.key(0), 80)[5]
+    alone = boxworld_levels.generate(PAPER, key)  # without jit and vmap
+    expected = boxworld_levels.Level(*(x[5] for x in whole))
+    chex.assert_trees_all_equal(alone, expected)
+    chex.assert_trees_all_equal_dtypes(alone, expected)
+    assert len({grid.tobytes() for grid in whole.grid}) == 80
+
+
+def test_shapes_are_those_of_the_setting():
+    level = draw('long branches', 80)
+    chex.assert_shape(level, [(80, 19, 19), (80, 2)])
+    chex.assert_type(level, [jnp.uint8, jnp.int32])
+    boxes = draw_boxes('long branches', 100)
+    chex.assert_shape(boxes, (100, 1 + 4 + 2 * 3))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'solution_length': (0, 3)}, r'wanted solution_length as .* at least 1, got \(0, 3\)'),
+        ({'solution_length': (4, 3)}, r'solution_length .* got \(4, 3\)'),
+        ({'solution_length': (1, 2, 3)}, r'solution_length .* got \(1, 2, 3\)'),
+        ({'num_distractors': (-1, 3)}, r'num_distractors .* at least 0, got \(-1, 3\)'),
+        ({'num_distractors': (2, 1)}, r'num_distractors .* got \(2, 1\)'),
+        ({'distractor_length': 0}, 'wanted distractor_length of 1 or more, got 0'),
+        ({'num_colors': 9}, 'a colour for each of up to 10 boxes .* got num_colors 9'),
+        ({'num_colors': 81}, 'at most 80, got num_colors 81'),
+        ({'size': 13, 'solution_length': (1, 7)}, 'at most 12 .* size 13, got 13'),
+        ({'size': 4}, 'at most 0 .* size 4, got 11'),
+        ({'size': -9}, 'at most 0 .* size -9, got 11'),
+    ],
+)
+def test_levels_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        boxworld_levels.Setting(**changes)

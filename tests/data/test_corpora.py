@@ -1,0 +1,227 @@
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tasks import base
+from tasks.text import corpora
+from tasks.text.tfds import builders
+from tests.support import prepared_corpora
+from tests.support.text_folders import read, words_of
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class TestTokenizers:
+    def test_whitespace_splits_at_ascii_white_space_only(self, tmp_path):
+        text = 'a\tb\x0bc\x0cd  no\xa0break em\u2003space next\x85line group\x1dmark'
+        wanted = ['a', 'b', 'c', 'd', 'no\xa0break', 'em\u2003space', 'next\x85line']
+        assert read(tmp_path, text) == [*wanted, 'group\x1dmark', '<eos>']
+
+    def test_whitespace_is_the_same_rule_with_and_without_rare_characters(self):
+        tokenize = corpora.TOKENIZERS['whitespace']
+        for code in range(1 << 16):
+            mark = chr(code)
+            one = mark not in ' \t\n\r\f\v'
+            assert tokenize(f'a{mark}b') == ([f'a{mark}b'] if one else ['a', 'b']), hex(code)
+        assert tokenize(' \n') == tokenize('') == []
+
+    def test_words_sets_punctuation_apart(self, tmp_path):
+        text = 'Don\'t say "naïve_name(<unk>)..." <eos>'
+        wanted = ['Don', "'", 't', 'say', '"', 'naïve_name', '(', '<unk>', ')', '.', '.', '.', '"']
+        assert read(tmp_path, text, tokenizer='words') == [*wanted, '<eos>', '<eos>']
+
+
+class TestPydoc:
+    def test_paragraphs_are_folded_and_end_in_eos(self):
+        corpus = corpora.load('pydoc')
+        blocks = list(corpus.blocks('valid'))
+        assert len(blocks) > 20
+        for words in blocks:
+            assert words[-1] == '<eos>' != words[0]
+            assert not any(word != word.lower() for word in words)
+
+    def test_the_tokenizer_is_part_of_the_fingerprint(self):
+        spaced = corpora.load('pydoc', tokenizer='whitespace')
+        assert spaced.fingerprint != corpora.load('pydoc').fingerprint
+        assert any('.' in word and len(word) > 1 for word in words_of(spaced, 'valid'))
+
+
+class TestFingerprint:
+    def load(self, folder, tokenizer=None, layout='{}.txt'):
+        read(folder, 'some text', layout)
+        return corpora.load('text', folder, tokenizer)
+
+    def test_a_copy_has_the_same(self, tmp_path):
+        first, second = self.load(tmp_path / 'a'), self.load(tmp_path / 'b')
+        assert first.fingerprint == second.fingerprint
+
+    def test_it_notices_changed_bytes_of_the_same_size_and_time(self, tmp_path):
+        old = self.load(tmp_path)
+        path = tmp_path / 'train.txt'
+        stat = path.stat()
+        path.write_text('same text')
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert corpora.load('text', tmp_path).fingerprint != old.fingerprint
+
+    def test_it_notices_tokenizer_layout_and_names(self, tmp_path):
+        corpus = [
+            self.load(tmp_path / 'a'),
+            self.load(tmp_path / 'a', 'words'),
+            self.load(tmp_path / 'b', layout='wiki.{}.tokens'),
+            self.load(tmp_path / 'c', layout='{}/a.txt'),
+            self.load(tmp_path / 'd', layout='{}/b.txt'),
+            self.load(tmp_path / 'e', layout='{0}/{0}.txt'),
+        ]
+        assert len({one.fingerprint for one in corpus}) == len(corpus)
+
+
+@pytest.fixture(scope='module', params=corpora.TFDS_NAMES)
+def prepared(request, tmp_path_factory):
+    """The name and data_dir of a small data set."""
+    name = request.param
+    return name, prepared_corpora.PREPARE[name](tmp_path_factory.mktemp(name))
+
+
+class TestTfds:
+    """The small data sets are described in `prepared_corpora`."""
+
+    def test_each_is_read_in_three_splits_as_often_as_one_likes(self, prepared):
+        corpus = corpora.load(*prepared)
+        counts = {
+            'gigaword': [200 * 9, 30 * 9, 40 * 9],
+            'lm1b': [225 * 8, 25 * 8, 40 * 8],
+            'pg19': [5 * 290, 290, 2 * 290],
+            'wikitext103': [250 * 8 + 1, 30 * 8 + 1, 40 * 8 + 1],
+        }
+        found = [words_of(corpus, split) for split in corpora.SPLITS]
+        assert list(map(len, found)) == counts[corpus.name]
+        assert all(words[-1] == '<eos>' for words in found)
+        assert words_of(corpus, 'test') == found[2]
+
+    def test_the_number_of_bytes_is_about_that_of_the_texts(self, prepared):
+        corpus = corpora.load(*prepared)
+        assert list(corpus.num_bytes) == list(corpora.SPLITS)
+        for split, size in corpus.num_bytes.items():
+            text = len(' '.join(words_of(corpus, split)))
+            assert 0.5 * text < size < 3 * text
+
+    def test_tfrecord_reads_like_array_record(self, prepared, tmp_path):
+        name, data_dir = prepared
+        copy = shutil.copytree(data_dir, tmp_path / 'copy')
+        before = corpora.load(name, copy)
+        wanted = {split: words_of(before, split) for split in corpora.SPLITS}
+        (folder,) = (path.parent for path in copy.glob('*/*/features.json'))
+        prepared_corpora.as_tfrecord(folder)
+        assert len(list(folder.glob('*-train.tfrecord-*-of-00002'))) == 2
+        after = corpora.load(name, copy)
+        assert {split: words_of(after, split) for split in corpora.SPLITS} == wanted
+        assert after.num_bytes == before.num_bytes
+
+    def test_the_fingerprint_knows_the_tokenizer_and_not_the_place(self, prepared, tmp_path):
+        name, data_dir = prepared
+        shutil.copytree(data_dir, tmp_path / 'copy')
+        prints = {
+            corpora.load(name, data_dir, tokenizer).fingerprint
+            for tokenizer in (None, 'words', 'whitespace')
+        }
+        assert len(prints) == 2
+        assert corpora.load(name, tmp_path / 'copy').fingerprint in prints
+
+    def test_the_fingerprint_knows_the_records(self, tmp_path):
+        examples = prepared_corpora.pairs()
+        first = prepared_corpora.prepare('gigaword', tmp_path / 'a', examples)
+        examples['test'].pop()
+        second = prepared_corpora.prepare('gigaword', tmp_path / 'b', examples)
+        loaded = [corpora.load('gigaword', folder).fingerprint for folder in (first, second)]
+        assert loaded[0] != loaded[1]
+
+    def test_an_unknown_split_is_refused(self, prepared):
+        with pytest.raises(ValueError, match=r"'validation': there are train, valid, test"):
+            corpora.load(*prepared).blocks('validation')
+
+    def test_gigaword_gives_documents_or_headlines_or_both(self, tmp_path):
+        pair = {'document': 'an UNK a<unk> UNKNOWN <unk> .', 'summary': 'UNK head'}
+        splits = ('train', 'validation', 'test')
+        prepared_corpora.prepare('gigaword', tmp_path, {split: [pair] for split in splits})
+        document = ['an', '<unk>', 'a<unk>', 'UNKNOWN', '<unk>', '.', '<eos>']
+        wanted = {'document': document, 'summary': ['<unk>', 'head', '<eos>']}
+        wanted['both'] = wanted['document'] + wanted['summary']
+        prints = set()
+        for text, words in wanted.items():
+            corpus = corpora.load('gigaword', tmp_path, gigaword_text=text)
+            prints.add(corpus.fingerprint)
+            for split in corpora.SPLITS:
+                assert words_of(corpus, split) == words
+        assert len(prints) == 3
+
+    def test_the_end_of_the_sentences_validates_and_is_not_trained_on(self, tmp_path, monkeypatch):
+        texts = [{'text': f'sentence {i}'} for i in range(100)]
+        prepared_corpora.prepare('lm1b', tmp_path, {'train': texts, 'test': texts[:3]})
+        for wanted in (10, 4):  # a tenth, and what is held out of the whole
+            corpus = corpora.load('lm1b', tmp_path)
+            train, valid = (words_of(corpus, split)[1::3] for split in ('train', 'valid'))
+            assert (len(train), len(valid)) == (100 - wanted, wanted)
+            assert sorted(train + valid, key=int) == [str(i) for i in range(100)]
+            monkeypatch.setattr(builders.Lm1b, 'num_valid', 4)
+
+    def test_books_are_read_as_in_folders(self, tmp_path):
+        book = prepared_corpora.book(11)
+        book['book_text'] = '\n\nTitle\n\n\na line\nof words,\n \nthe end\n'
+        splits = ('train', 'validation', 'test')
+        prepared_corpora.prepare('pg19', tmp_path, {split: [book, book] for split in splits})
+        text = 'Title <eos> a line of words , <eos> the end <eos>'
+        once = text.split()
+        assert words_of(corpora.load('pg19', tmp_path), 'train') == once + once
+
+    def test_a_damaged_file_is_named_when_it_is_read(self, tmp_path):
+        prepared_corpora.gigaword(tmp_path)
+        (path,) = tmp_path.glob('gigaword/1.2.0/*-train.*')
+        corpus = corpora.load('gigaword', tmp_path)
+        path.write_bytes(path.read_bytes()[:9000])
+        with pytest.raises(base.DataError, match=f'{path} is damaged'):
+            words_of(corpus, 'train')
+
+
+def test_importing_starts_no_tfds():
+    code = 'import sys, tasks.text.corpora; print("tensorflow_datasets" in sys.modules)'
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == 'False\n'
+
+
+def test_what_has_a_default_vocabulary_is_a_corpus():
+    assert set(corpora.DEFAULT_VOCAB_SIZES) <= set(corpora.NAMES)
+    assert corpora.DEFAULT_VOCAB_SIZES['pydoc'] == 10_000
+    assert set(corpora.TFDS_NAMES) == set(builders.BUILDERS)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ('arguments', 'message'),
+        [
+            (('gigaward',), "unknown dataset 'gigaward': there are pydoc, text"),
+            (('text', '.', 'bpe'), "unknown tokenizer 'bpe': there are whitespace, words"),
+            (('text',), 'with data_dir'),
+            (('gutenberg',), 'with data_dir'),
+            (('pydoc', '.'), 'leave out data_dir'),
+            (
+                ('gigaword', None, None, None, 'headline'),
+                "unknown gigaword_text 'headline': there are document, summary, both",
+            ),
+        ],
+    )
+    def test_wrong_arguments(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            corpora.load(*arguments)
+
+
+def test_the_default_cache_is_where_the_system_wants_it(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert corpora.default_cache_dir() == tmp_path / 'relational_rnn'
+    monkeypatch.setenv('XDG_CACHE_HOME', '')
+    monkeypatch.setenv('HOME', '/home/somebody')
+    assert str(corpora.default_cache_dir()) == '/home/somebody/.cache/relational_rnn'

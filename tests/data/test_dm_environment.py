@@ -1,0 +1,137 @@
+"""Worlds as environments of dm_env: its own tests, and step by step a chain of episodes."""
+
+import pathlib
+import runpy
+import sys
+
+from absl.testing import absltest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tasks.environments import grid
+from tasks.environments.boxworld import boxworld
+from tasks.environments.mini_pacman import mini_pacman
+from tests.support import tiny_worlds
+
+dm_env = pytest.importorskip('dm_env')
+specs = pytest.importorskip('dm_env.specs')
+test_utils = pytest.importorskip('dm_env.test_utils')
+dm_environment = pytest.importorskip('tasks.environments.dm_environment')
+
+pytestmark = pytest.mark.usefixtures('compile_quickly')
+
+BOXWORLD = boxworld.BoxWorld(7, 3, (1, 1), (0, 1), viewport=3, max_steps=6)
+PACMAN = mini_pacman.MiniPacman(max_steps=9)
+
+
+class BoxWorldTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
+    def make_object_under_test(self):
+        return dm_environment.DmEnvironment(BOXWORLD, seed=3)
+
+    def make_action_sequence(self):
+        yield from np.random.default_rng(0).integers(4, size=40).astype(np.int32)
+
+
+class MiniPacmanTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
+    def make_object_under_test(self):
+        return dm_environment.DmEnvironment(PACMAN, seed=3)
+
+    def make_action_sequence(self):
+        yield from np.random.default_rng(0).integers(5, size=40).astype(np.int32)
+
+
+def test_specs_are_those_of_the_world():
+    env = dm_environment.DmEnvironment(boxworld.BoxWorld())
+    seen = env.observation_spec()
+    assert (seen.shape, seen.dtype, seen.minimum, seen.maximum) == ((5, 5, 6), np.float32, 0, 1)
+    assert env.action_spec() == specs.DiscreteArray(4, np.int32, name='action')
+    assert env.reward_spec() == specs.Array((), np.float32, name='reward')
+    assert env.discount_spec() == specs.BoundedArray((), np.float32, 0, 1, name='discount')
+    wide = dm_environment.DmEnvironment(PACMAN, bounds=(-2, 3)).observation_spec()
+    assert (wide.shape, wide.minimum, wide.maximum) == ((6, 5, 3), -2, 3)
+
+
+def test_a_tree_of_observations_is_a_tree_of_specs():
+    class Tree(tiny_worlds.Recall):
+        @property
+        def observation_spec(self):
+            return {'a': (jax.ShapeDtypeStruct((2,), jnp.int32),)}
+
+    spec = dm_environment.DmEnvironment(Tree(), bounds=(0, 7)).observation_spec()
+    assert spec == {'a': (specs.BoundedArray((2,), np.int32, 0, 7, name='observation'),)}
+
+
+@pytest.mark.parametrize('world', [BOXWORLD, PACMAN, tiny_worlds.Corridor()])
+def test_it_is_a_chain_of_episodes_step_by_step(world):
+    env = dm_environment.DmEnvironment(world, seed=7)
+    chain = grid.AutoReset(world)
+    step = jax.jit(chain.step)
+    bare = jax.jit(world.step)
+    where, seen = jax.jit(chain.reset)(jax.random.key(7))
+    observation, last, discounts = np.asarray(seen.observation), True, []
+    dice = np.random.default_rng(8)
+    for _ in range(100):
+        action = dice.integers(world.num_actions)
+        timestep = env.step(np.int32(action))
+        if last:
+            assert timestep.first()
+            assert timestep.reward is timestep.discount is None
+            assert timestep.observation.tobytes() == observation.tobytes()
+            assert timestep.observation.flags.writeable
+            last = False
+            continue
+        shown = bare(where.state, jnp.int32(action))[1].observation
+        where, seen = step(where, jnp.int32(action))
+        last = bool(seen.last)
+        assert timestep.last() is last
+        assert timestep.observation.tobytes() == np.asarray(shown).tobytes()
+        for found, wanted in ((timestep.reward, seen.reward), (timestep.discount, seen.discount)):
+            assert found.dtype == np.float32
+            assert found.tobytes() == np.asarray(wanted).tobytes()
+        observation = np.asarray(seen.observation)
+        if last:
+            discounts.append(float(timestep.discount))
+    assert int(where.episodes) > 5
+    assert set(discounts) == {0, 1} or not isinstance(world, tiny_worlds.Corridor)
+
+
+def test_a_reset_begins_the_next_episode_wherever_it_is_called():
+    def firsts(seed, steps):
+        env = dm_environment.DmEnvironment(boxworld.BoxWorld(), seed)
+        found = []
+        for count in steps:
+            found.append(env.reset().observation.tobytes())
+            assert all(env.step(0).mid() for _ in range(count))
+        return found
+
+    first = firsts(1, [0, 0, 0])
+    assert len(set(first)) == 3
+    assert firsts(1, [2, 0, 1]) == first
+    assert firsts(2, [0])[0] not in first
+
+
+@pytest.mark.parametrize('action', [3, -1, 0.5])
+def test_an_action_that_there_is_not_is_refused(action):
+    env = dm_environment.DmEnvironment(tiny_worlds.Corridor())
+    assert env.step(action).first()  # not looked at
+    with pytest.raises(ValueError, match='wanted an action of 3, from 0, got'):
+        env.step(action)
+
+
+def test_equal_worlds_compile_once():
+    Traced, traced = tiny_worlds.traced_corridor()
+    for seed in range(3):
+        env = dm_environment.DmEnvironment(Traced(), seed)
+        env.reset()
+        env.step(0)
+    assert len(traced) == 1
+
+
+def test_without_the_library_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'dm_env', None)
+    path = pathlib.Path(dm_environment.__file__)
+    with pytest.raises(ModuleNotFoundError, match='pip install dm-env') as caught:
+        runpy.run_path(str(path))
+    assert '\n' not in str(caught.value)

@@ -1,0 +1,150 @@
+"""Files of text through `corpora.load`, which is how they are read."""
+
+import os
+import tracemalloc
+
+import pytest
+
+from tasks import base
+from tasks.text import corpora, files
+from tests.support.text_folders import read, words_of, write
+
+
+class TestLayouts:
+    @pytest.mark.parametrize('layout', ['wiki.{}.tokens', '{}.txt', '{}/book.txt'])
+    def test_each_layout_is_found(self, tmp_path, layout):
+        contents = {'train': 'one two\n', 'valid': 'three\n', 'test': 'four\n'}
+        write(tmp_path, {layout.format(split): text for split, text in contents.items()})
+        corpus = corpora.load('text', str(tmp_path))
+        for split, text in contents.items():
+            assert words_of(corpus, split) == [*text.split(), '<eos>']
+
+    def test_the_first_complete_layout_wins(self, tmp_path):
+        write(tmp_path, {f'{split}.txt': 'second' for split in corpora.SPLITS})
+        write(tmp_path, {'wiki.train.tokens': 'first', 'wiki.valid.tokens': 'first'})
+        assert words_of(corpora.load('text', tmp_path), 'train') == ['second', '<eos>']
+        write(tmp_path, {'wiki.test.tokens': 'first'})
+        assert words_of(corpora.load('text', tmp_path), 'train') == ['first', '<eos>']
+
+    def test_documents_of_a_folder_are_read_by_name_and_other_files_are_not(self, tmp_path):
+        write(tmp_path, {'train/b.txt': 'b', 'train/a.txt': 'a', 'train/c.md': 'c'})
+        assert read(tmp_path, 'aa', '{}/aa.txt') == ['a', '<eos>', 'aa', '<eos>', 'b', '<eos>']
+
+    def test_a_corpus_is_read_as_often_as_one_likes(self, tmp_path):
+        write(tmp_path, {f'{split}.txt': 'a b' for split in corpora.SPLITS})
+        corpus = corpora.load('text', tmp_path)
+        assert words_of(corpus, 'train') == words_of(corpus, 'train') == ['a', 'b', '<eos>']
+
+
+class TestReading:
+    @pytest.mark.parametrize('end', ['', '\n'])
+    def test_in_files_every_line_ends_in_one_eos(self, tmp_path, end):
+        text = f' \n = A title = \n\n a b{end}'
+        eos = '<eos>'
+        assert read(tmp_path, text) == [eos, '=', 'A', 'title', '=', eos, eos, 'a', 'b', eos]
+
+    @pytest.mark.parametrize('end', ['', '\n', ' \n\n', '\n\n\n\t\n'])
+    def test_in_folders_every_paragraph_ends_in_one_eos(self, tmp_path, end):
+        text = f'\n \nA\ntitle\n\n\n \nfirst line\nsecond line{end}'
+        wanted = ['A', 'title', '<eos>', 'first', 'line', 'second', 'line', '<eos>']
+        assert read(tmp_path, text, '{}/a.txt') == wanted
+
+    def test_a_blank_document_has_no_words(self, tmp_path):
+        write(tmp_path, {'train/0.txt': '', 'train/1.txt': '\n \n\n'})
+        assert read(tmp_path, 'a', '{}/2.txt') == ['a', '<eos>']
+
+    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
+    def test_windows_files_read_like_others(self, tmp_path, layout):
+        text = 'a title\n\n\nä b\nc d\n'
+        plain = read(tmp_path / 'plain', text, layout)
+        windows = b'\xef\xbb\xbf' + text.replace('\n', '\r\n').encode()
+        assert read(tmp_path / 'windows', windows, layout) == plain
+
+    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
+    def test_the_size_of_a_block_does_not_matter(self, tmp_path, monkeypatch, layout):
+        text = '\ufeff\n\n one  two\n\n \nthrée ∀∃ \t four\r\n\r\n\r\nfive-and-six ' + 3 * '\n'
+        whole = read(tmp_path, text, layout)
+        assert len(whole) > 8
+        for size in range(1, 30):
+            monkeypatch.setattr(files, '_BLOCK', size)
+            assert read(tmp_path, text, layout) == whole
+
+    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
+    def test_memory_is_bounded_by_the_block(self, tmp_path, monkeypatch, layout):
+        monkeypatch.setattr(files, '_BLOCK', 1 << 12)
+        read(tmp_path, 100_000 * 'word after word ', layout)
+        corpus = corpora.load('text', tmp_path)
+        tracemalloc.start()
+        count = sum(map(len, corpus.blocks('train')))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == 300_001
+        assert peak < 500_000
+
+
+class TestDigests:
+    def test_digests_of_large_files_are_remembered_until_the_file_changes(
+        self, tmp_path, monkeypatch
+    ):
+        read(tmp_path, 'some text')
+        monkeypatch.setattr(files, '_LARGE', 6)  # bytes: train is large, valid and test are not
+        hashed = []
+        digest = files.hashlib.file_digest
+        monkeypatch.setattr(
+            files.hashlib, 'file_digest', lambda *a: hashed.append(a[0].name) or digest(*a)
+        )
+        path, cache = tmp_path / 'train.txt', tmp_path / 'cache'
+        first, again = (corpora.load('text', tmp_path, cache_dir=cache) for _ in range(2))
+        assert hashed.count(str(path)) == 1
+        assert first.fingerprint == again.fingerprint
+        path.write_text('same text')
+        os.utime(path, ns=(0, 1))
+        changed = corpora.load('text', tmp_path, cache_dir=cache)
+        assert hashed.count(str(path)) == 2
+        assert changed.fingerprint != first.fingerprint
+
+
+class TestErrors:
+    def check(self, message, call, *arguments):
+        with pytest.raises(base.DataError, match=message) as caught:
+            call(*arguments)
+        assert '\n' not in str(caught.value)
+
+    def test_missing_folder(self, tmp_path):
+        self.check('none is not a folder', corpora.load, 'text', tmp_path / 'none')
+
+    def test_a_missing_split_names_what_was_looked_for(self, tmp_path):
+        write(tmp_path, {'wiki.valid.tokens': 'v', 'wiki.test.tokens': 't', 'train.txt': 'x'})
+        wanted = 'no train split: looked for wiki.train.tokens, train.txt, train/'
+        self.check(wanted, corpora.load, 'text', tmp_path)
+
+    def test_a_split_in_a_folder_without_texts_is_missing(self, tmp_path):
+        write(tmp_path, {'train/a.txt': 'x', 'valid/a.txt': 'x', 'test/a.md': 'x'})
+        self.check('no test split', corpora.load, 'text', tmp_path)
+
+    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
+    def test_empty_split(self, tmp_path, layout):
+        self.check('the train split .* is empty', read, tmp_path, '', layout)
+
+    @pytest.mark.parametrize('offset', [0, 5, 77])
+    def test_text_that_is_not_utf8_is_located(self, tmp_path, monkeypatch, offset):
+        monkeypatch.setattr(files, '_BLOCK', 16)
+        content = (20 * b'word ')[:offset] + b'\xff' + 20 * b' word'
+        wanted = f'train.txt is not UTF-8: byte 0xff at offset {offset};'
+        self.check(wanted, read, tmp_path, content)
+
+    def test_a_file_that_vanished_while_reading(self, tmp_path):
+        read(tmp_path, 'text')
+        corpus = corpora.load('text', tmp_path)
+        (tmp_path / 'train.txt').unlink()
+        wanted = 'train.txt cannot be read: No such file'
+        self.check(wanted, words_of, corpus, 'train')
+
+    def test_a_file_that_cannot_be_opened(self, tmp_path, monkeypatch):
+        def refuse(path, *arguments):
+            raise PermissionError(13, 'Permission denied', str(path))
+
+        read(tmp_path, 'text')
+        monkeypatch.setattr(files.pathlib.Path, 'open', refuse)
+        wanted = 'train.txt cannot be read: Permission denied'
+        self.check(wanted, corpora.load, 'text', tmp_path)

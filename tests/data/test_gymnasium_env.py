@@ -1,0 +1,165 @@
+"""Worlds as environments of gymnasium: its own checks, and step by step the world itself."""
+
+import pathlib
+import runpy
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tasks.environments.boxworld import boxworld
+from tasks.environments.mini_pacman import mini_pacman
+from tests.support import tiny_worlds
+
+gymnasium = pytest.importorskip('gymnasium')
+env_checker = pytest.importorskip('gymnasium.utils.env_checker')
+gymnasium_env = pytest.importorskip('tasks.environments.gymnasium_env')
+
+pytestmark = pytest.mark.usefixtures('compile_quickly')
+
+SMALL = boxworld.BoxWorld(7, 3, (1, 1), (0, 1), viewport=3, max_steps=6)
+WORLDS = [
+    SMALL,
+    boxworld.BoxWorld(7, 3, (1, 1), (0, 1), viewport=None, max_steps=6),
+    mini_pacman.MiniPacman(max_steps=9),
+    mini_pacman.MiniPacman(rules='released', viewport=None, observation='planes'),
+]
+
+
+@pytest.mark.parametrize('world', WORLDS)
+def test_gymnasium_finds_no_fault(world):
+    env_checker.check_env(gymnasium_env.GymnasiumEnv(world, render_mode='rgb_array'))
+
+
+def test_spaces_are_those_of_the_world():
+    env = gymnasium_env.GymnasiumEnv(boxworld.BoxWorld())
+    assert env.action_space == gymnasium.spaces.Discrete(4)
+    assert env.observation_space == gymnasium.spaces.Box(0, 1, (5, 5, 6), np.float32)
+    wide = gymnasium_env.GymnasiumEnv(mini_pacman.MiniPacman(), bounds=(-2, 3))
+    assert wide.observation_space == gymnasium.spaces.Box(-2, 3, (6, 5, 3), np.float32)
+
+
+def test_a_tree_of_observations_is_a_tree_of_spaces():
+    class Tree(tiny_worlds.Recall):
+        @property
+        def observation_spec(self):
+            parts = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((3,), jnp.float32)
+            return {'a': parts[0], 'b': parts[1:]}
+
+    box = gymnasium.spaces.Box
+    expected = {'a': box(0, 7, (2,), np.int32), 'b': gymnasium.spaces.Tuple([box(0, 7, (3,))])}
+    space = gymnasium_env.GymnasiumEnv(Tree(), bounds=(0, 7)).observation_space
+    assert space == gymnasium.spaces.Dict(expected)
+
+
+@pytest.mark.parametrize('world', [*WORLDS[:3:2], tiny_worlds.Corridor()])
+def test_it_is_the_world_step_by_step(world):
+    env = gymnasium_env.GymnasiumEnv(world)
+    reset, step = jax.jit(world.reset), jax.jit(world.step)
+    keys, dice = np.random.default_rng(5), np.random.default_rng(6)
+    seed, ends = 5, []
+    while len(ends) < 12:
+        observation, info = env.reset(seed=seed)
+        seed = None
+        state, seen = reset(jax.random.key(int(keys.integers(2**31))))
+        over = False
+        while not over:
+            assert observation in env.observation_space
+            assert observation.tobytes() == np.asarray(seen.observation).tobytes()
+            assert observation.flags.writeable
+            assert info == {}
+            action = dice.integers(world.num_actions)
+            state, seen = step(state, jnp.int32(action))
+            observation, reward, terminated, truncated, info = env.step(action)
+            assert type(reward) is float
+            assert reward == float(seen.reward)
+            over = bool(seen.last)
+            assert terminated is (float(seen.discount) == 0)
+            assert truncated is (over and not terminated)
+        assert observation.tobytes() == np.asarray(seen.observation).tobytes()
+        ends.append(terminated)
+    assert 0 < sum(ends) < len(ends) or not isinstance(world, tiny_worlds.Corridor)
+
+
+def test_an_end_terminates_and_a_cut_truncates():
+    env = gymnasium_env.GymnasiumEnv(tiny_worlds.Corridor(max_steps=6))
+    env.reset(seed=0)
+    assert [env.step(0)[2:4] for _ in range(6)] == [(False, False)] * 5 + [(False, True)]
+    env.reset()
+    steps = []
+    while not steps or not steps[-1][1]:
+        steps.append(env.step(1)[1:4])
+    assert steps == [(0.0, False, False)] * (len(steps) - 1) + [(2.0, True, False)]
+
+
+def test_a_seed_seeds_all_episodes_from_there_on():
+    def firsts(*seeds):
+        return [env.reset(seed=seed)[0].tobytes() for seed in seeds]
+
+    env = gymnasium_env.GymnasiumEnv(boxworld.BoxWorld(max_steps=3))
+    first = firsts(1, None, None)
+    assert len(set(first)) == 3
+    assert firsts(1, None, None) == first
+    assert firsts(2)[0] not in first
+    env = gymnasium_env.GymnasiumEnv(boxworld.BoxWorld(max_steps=3))
+    assert firsts(None, None, 1, None)[2:] == first[:2]
+
+
+def test_no_step_is_played_where_no_episode_is_on():
+    env = gymnasium_env.GymnasiumEnv(tiny_worlds.Corridor(max_steps=1), 'rgb_array')
+    with pytest.raises(gymnasium.error.ResetNeeded, match='wanted a reset before a picture'):
+        env.render()
+    for _ in range(2):
+        with pytest.raises(gymnasium.error.ResetNeeded, match='wanted a reset before a step'):
+            env.step(0)
+        env.reset(seed=1)
+        assert env.step(0)[3]
+
+
+@pytest.mark.parametrize('action', [3, -1, 0.5, 'left', np.array([0])])
+def test_an_action_that_there_is_not_is_refused(action):
+    env = gymnasium_env.GymnasiumEnv(tiny_worlds.Corridor())
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r'wanted an action of Discrete\(3\), got'):
+        env.step(action)
+
+
+def test_pictures_are_the_worlds_if_asked_for():
+    env = gymnasium_env.GymnasiumEnv(SMALL, 'rgb_array')
+    env.reset(seed=0)
+    assert env.render().shape == (72, 72, 3)
+    assert env.render().tobytes() == SMALL.render(env._state).tobytes()
+    env = gymnasium_env.GymnasiumEnv(SMALL)
+    env.reset(seed=0)
+    assert env.render() is None
+    with pytest.raises(
+        ValueError, match=r"wanted render_mode \['rgb_array'\] or None, got 'human'"
+    ):
+        gymnasium_env.GymnasiumEnv(SMALL, 'human')
+
+
+def test_equal_worlds_compile_once():
+    Traced, traced = tiny_worlds.traced_corridor()
+    envs = [gymnasium_env.GymnasiumEnv(Traced()) for _ in range(3)]
+    batch = gymnasium.vector.SyncVectorEnv([lambda env=env: env for env in envs])
+    observation, _ = batch.reset(seed=3)
+    assert observation.shape == (3, 2, 5, 1)
+    batch.step(np.array([0, 1, 2]))
+    assert len(traced) == 1
+
+
+def test_its_spec_makes_another_one():
+    env = gymnasium_env.GymnasiumEnv(SMALL).spec.make(render_mode='rgb_array')
+    assert env.unwrapped.environment == SMALL
+    env.reset(seed=0)
+    assert env.render().dtype == np.uint8
+
+
+def test_without_the_library_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'gymnasium', None)
+    path = pathlib.Path(gymnasium_env.__file__)
+    with pytest.raises(ModuleNotFoundError, match='pip install gymnasium') as caught:
+        runpy.run_path(str(path))
+    assert '\n' not in str(caught.value)

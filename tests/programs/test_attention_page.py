@@ -1,0 +1,404 @@
+"""The page of `launch.attention`: its data, and what a person finds in a real browser.
+
+The browser is a Chromium of the system (Debian: `apt-get install chromium`), driven by playwright.
+"""
+
+import base64
+import itertools
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from launch.inspection import page as page_lib
+from launch.inspection import subjects
+from tests.support import looked_at
+
+pytestmark = pytest.mark.usefixtures('compile_quickly')
+BROWSERS = ('chromium', 'chromium-browser', 'chromium-headless-shell', 'google-chrome')
+SLOTS, COLUMNS, HEADS, STEPS = 4, 5, 2, 6
+
+
+@pytest.fixture(scope='module')
+def shown(compile_quickly):
+    """Returns a core of two blocks, what happened inside, and the page."""
+    subject = looked_at.subject(looked_at.make_core(num_blocks=2))
+    looks = subjects.look_inside(subject)
+    return subject, looks, page_lib.render(subject, looks)
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """Returns a browser; where there is none, tests that want one are skipped and say so."""
+    playwright = pytest.importorskip('playwright.sync_api')
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f'wanted a browser, found none of {", ".join(BROWSERS)}')
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope='module')
+def file(shown, tmp_path_factory):
+    """Returns the page's address as a file."""
+    path = tmp_path_factory.mktemp('page') / 'attention.html'
+    path.write_text(shown[2], 'utf-8')
+    return path.as_uri()
+
+
+@pytest.fixture
+def visit(browser, file):
+    """Returns a function that opens the page; at the end nothing may have gone wrong in any."""
+    contexts, said, asked = [], [], []
+
+    def visit(width=1200, address=file, **options):
+        size = {'width': width, 'height': 800}
+        contexts.append(browser.new_context(viewport=size, reduced_motion='reduce', **options))
+        page = contexts[-1].new_page()
+        page.on('console', lambda message: said.append(message.text))
+        page.on('pageerror', lambda error: said.append(str(error)))
+        page.on('request', lambda request: asked.append(request.url))
+        page.goto(address)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {address for address in asked if not address.startswith('file:')} == set()
+    assert len(asked) == len(contexts)
+
+
+def _numbers(page, selector):
+    return page.eval_on_selector_all(selector, 'all => all.map(e => Number(e.dataset.value))')
+
+
+def _matrix(page):
+    return np.reshape(_numbers(page, '#matrix tbody td'), (-1, COLUMNS))
+
+
+def _step(page):
+    return int(page.input_value('#step'))
+
+
+# --- The data
+
+
+def test_the_data_are_those_of_the_library(shown):
+    subject, looks, page = shown
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert data['rows'] == [COLUMNS, SLOTS]
+    assert data['names'] == ['slot 1', 'slot 2', 'slot 3', 'slot 4', 'input']
+    assert data == json.loads(json.dumps(page_lib.describe(subject, looks)))
+    for example, look in zip(data['examples'], looks, strict=True):
+        for text, block in zip(example['attention'], look.attention, strict=True):
+            values = np.frombuffer(base64.b64decode(text), '<u2') / 65535
+            np.testing.assert_allclose(values.reshape(block.shape), block, atol=1e-5)
+        cells = np.frombuffer(base64.b64decode(example['memory']), 'i1') / 127 * data['limit']
+        memory = np.concatenate([look.before[:1], look.memory])
+        np.testing.assert_allclose(cells.reshape(memory.shape), memory, atol=data['limit'] / 250)
+        for name, gate in look.gates.items():
+            np.testing.assert_allclose(example['gates'][name], gate.mean(-1), rtol=1e-4)
+
+
+def test_the_change_of_a_slot_is_the_length_of_the_difference():
+    before, memory = np.zeros((1, 2, 2), np.float32), np.array([[[3.0, 4.0], [0.0, -2.0]]])
+    look = subjects.Look((np.full((1, 1, 2, 3), 1 / 3),), before, memory, {})
+    example = looked_at.example('one', np.zeros((1, 7), np.float32))
+    subject = subjects.Subject('a core', looked_at.make_core(), {}, (example,))
+    data = page_lib.describe(subject, [look])
+    assert data['examples'][0]['change'] == [[5.0, 2.0]]
+    assert data['limit'] == 4.0
+    assert data['facts'] == '2 slots of 2 units · 1 attention head · 1 block'
+    assert data['gatesNote'].startswith('This core has no gates')
+
+
+def test_the_strips_of_a_large_memory_show_some_of_its_units():
+    memory = np.random.default_rng(0).normal(size=(100, 2, 2500)).astype(np.float32)
+    look = subjects.Look((np.full((100, 1, 2, 3), 1 / 3),), memory, memory, {})
+    example = looked_at.example('one', np.zeros((100, 7), np.float32))
+    subject = subjects.Subject('a core', looked_at.make_core(), {}, (example,))
+    data = page_lib.describe(subject, [look])
+    assert data['cells'] == 2500 // 4
+    assert 'one in 4 of 2,500 units' in data['memoryNote']
+    assert len(base64.b64decode(data['examples'][0]['memory'])) == 101 * 2 * 625 < 150_000
+
+
+def test_nothing_that_a_task_says_ends_the_script_or_becomes_markup(shown):
+    subject, looks, _ = shown
+    steps = [step._replace(label='</script>@title@<b>') for step in subject.examples[0].steps]
+    example = subject.examples[0]._replace(steps=tuple(steps), title='@data@')
+    page = page_lib.render(subject._replace(examples=(example,)), looks[:1])
+    assert page.count('</script>') == 2
+    assert '<b>' not in page
+    assert '<h1>a random core &amp; &lt;its&gt; title</h1>' in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert data['examples'][0]['steps'][0]['label'] == '</script>@title@<b>'
+    assert data['examples'][0]['title'] == '@data@'
+
+
+def test_the_page_needs_nothing_else_and_is_small(shown):
+    page = shown[2]
+    assert len(page.encode()) < 100_000
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert 'http' not in re.sub('http-equiv|http://www.w3.org', '', page)
+
+
+# --- What a person does
+
+
+def test_keys_and_the_slider_go_from_step_to_step(visit):
+    page = visit()
+    steps = [_step(page)]
+    for key in ('ArrowRight', 'ArrowRight', 'ArrowLeft', 'End', 'ArrowRight', 'Home', 'ArrowLeft'):
+        page.keyboard.press(key)
+        steps.append(_step(page))
+    assert steps == [1, 2, 3, 2, STEPS, STEPS, 1, 1]
+    page.focus('#step')
+    page.keyboard.press('ArrowRight')
+    assert _step(page) == 2
+    assert page.inner_text('#count') == f'2 of {STEPS}'
+    page.fill('#step', '5')
+    assert page.inner_text('#sequence [aria-current]') == 'vector 5'
+    page.click('#sequence li >> nth=2')
+    assert _step(page) == 3
+    assert page.inner_text('#note') == 'm is shown n = 2, m = 3'
+    page.click('#back')
+    page.click('#next')
+    page.click('#next')
+    assert _step(page) == 4
+
+
+def test_playing_goes_on_by_itself_to_the_end(visit):
+    page = visit()
+    page.clock.install()
+    page.click('#play')
+    assert page.get_attribute('#play', 'aria-label') == 'Pause'
+    page.clock.run_for(1700)
+    assert _step(page) >= 3
+    page.click('#play')
+    stopped = _step(page)
+    page.clock.run_for(5000)
+    assert _step(page) == stopped < STEPS
+    page.click('#play')
+    page.clock.run_for(20_000)
+    assert _step(page) == STEPS
+    assert page.get_attribute('#play', 'aria-label') == 'Play'
+
+
+def test_the_matrix_is_the_attention_of_the_block_head_and_step(visit, shown):
+    looks, page = shown[1], visit()
+    for block, head, example in ((0, 'mean', 0), (0, '1', 1), (1, '1', 0), (1, '0', 1)):
+        page.select_option('#example', index=example)
+        page.select_option('#block', index=block)
+        page.check(f'#heads input[value="{head}"]', force=True)
+        page.fill('#step', '4')
+        weights = looks[example].attention[block][3]
+        wanted = weights.mean(0) if head == 'mean' else weights[int(head)]
+        np.testing.assert_allclose(_matrix(page), wanted, atol=2e-5)
+        texts = page.locator('#matrix tbody td span').all_inner_texts()
+        rounded = [f'{value:.2f}'.removeprefix('0') for value in _matrix(page).flatten()]
+        assert [abs(float(a) - float(b)) < 0.011 for a, b in zip(texts, rounded, strict=True)]
+
+
+def test_gates_change_and_answers_are_those_of_the_step(visit, shown):
+    (subject, looks, _), page = shown, visit()
+    page.fill('#step', '3')
+    look = looks[0]
+    for name, values in {
+        'input': look.gates['input'][2].mean(-1),
+        'forget': look.gates['forget'][2].mean(-1),
+        'change': np.linalg.norm(look.memory[2] - look.before[2], axis=-1),
+    }.items():
+        got = _numbers(page, f'#gates td[data-name="{name}"]')
+        np.testing.assert_allclose(got, values, rtol=1e-4)
+    answers = page.locator('#answers li').all_inner_texts()
+    texts = [' '.join(answer.split()) for answer in answers]
+    assert texts == ['vector 3 50 %', 'vector 5 (true) 25 %', '<b> < 0.1 %']
+    assert 'The true answer is “vector 5”' in page.inner_text('#truth')
+    page.keyboard.press('Home')
+    assert page.inner_text('#truth') == 'Nothing is asked at this step.'
+    assert subject.examples[0].steps[0].answers == ()
+
+
+def test_one_slot_alone_keeps_its_arrows_only(visit):
+    page = visit()
+    everything = page.locator('#graph .edge').count()
+    page.select_option('#asking', index=2)
+    assert 0 < page.locator('#graph .edge').count() <= COLUMNS < everything
+    assert page.get_attribute('#graph', 'aria-label').count('looks most at') == 1
+    assert page.locator('#matrix tr.chosen th').all_inner_texts() == ['slot 2']
+
+
+def test_the_strips_show_the_memory_and_what_the_step_changed(visit, shown):
+    look, page = shown[1][0], visit()
+    color = """() => [...document.querySelectorAll('#memory canvas')].map(c =>
+        [...c.getContext('2d').getImageData(0, 0, c.width, 1).data].filter((_, i) => i % 4 < 3))"""
+    values = np.reshape(page.evaluate(color), (SLOTS, -1, 3))
+    warm = values[..., 0] > values[..., 2]  # more red than blue
+    clear = np.abs(look.memory[0]) > 0.1 * np.abs(look.memory).max()
+    np.testing.assert_array_equal(warm[clear], (look.memory[0] > 0)[clear])
+    page.select_option('#what', 'change')
+    values = np.reshape(page.evaluate(color), (SLOTS, -1, 3))
+    change = look.memory[0] - look.before[0]
+    clear = np.abs(change) > 0.1 * np.abs(look.memory).max()
+    np.testing.assert_array_equal((values[..., 0] > values[..., 2])[clear], (change > 0)[clear])
+
+
+def test_the_course_shows_what_is_chosen_and_leads_to_a_step(visit):
+    page = visit()
+    colors = """() => [...document.querySelectorAll('#course rect[fill]')]
+        .map(r => r.getAttribute('fill'))"""
+    before = page.evaluate(colors)
+    assert len(before) == SLOTS * STEPS
+    page.select_option('#quantity', 'forget')
+    assert page.evaluate(colors) != before
+    box = page.locator('#course').bounding_box()
+    page.locator('#course').click(position={'x': box['width'] - 10, 'y': 20})
+    assert _step(page) == STEPS
+    assert '▲ m is shown' in page.inner_text('#course-note')
+
+
+# --- For everyone
+
+
+def test_the_keyboard_reaches_every_control_in_the_order_of_the_page(visit):
+    page = visit()
+    order = []
+    for _ in range(11):
+        page.keyboard.press('Tab')
+        order.append(page.evaluate('document.activeElement.id || document.activeElement.tagName'))
+        outline = page.evaluate("""() => { const e = document.activeElement;
+            return getComputedStyle(e.type === 'radio' ? e.parentElement : e).outlineStyle }""")
+        assert outline == 'solid', order
+    assert order == [
+        'example', 'asking', 'block', 'INPUT', 'back', 'play', 'next', 'step', 'quantity', 'what',
+        'SUMMARY',
+    ]  # fmt: skip
+
+
+def test_keys_of_a_control_stay_its_own(visit):
+    page = visit()
+    page.focus('#heads input')
+    page.keyboard.press('ArrowRight')
+    assert page.is_checked('#heads input[value="0"]')
+    assert _step(page) == 1
+
+
+def test_a_screen_reader_finds_a_name_for_everything(visit):
+    page = visit()
+    for role, name in (
+        ('combobox', 'Sequence'),
+        ('combobox', 'Who looks'),
+        ('combobox', 'Block'),
+        ('group', 'Head'),
+        ('radio', 'mean'),
+        ('button', 'Play'),
+        ('button', 'One step back'),
+        ('button', 'One step on'),
+        ('slider', 'Step'),
+        ('table', 'Attention: who looks at whom'),
+        ('columnheader', 'slot 1'),
+        ('rowheader', 'slot 1'),
+        ('table', 'Gates and change'),
+        ('region', 'The slots as a graph'),
+        ('img', 'Graph of the slots'),
+    ):
+        assert page.get_by_role(role, name=name).first.is_visible(), (role, name)
+    nameless = page.evaluate("""() => [...document.querySelectorAll('[role=img]')]
+        .filter(e => !e.getAttribute('aria-label')).length""")
+    assert nameless == 0
+    page.keyboard.press('ArrowRight')
+    live = page.locator('#live')
+    assert live.get_attribute('aria-live') == 'polite'
+    assert live.inner_text().startswith(f'Step 2 of {STEPS}: vector 2. n = 2, m = 3.')
+    assert page.get_attribute('#step', 'aria-valuetext') == f'2 of {STEPS}: vector 2'
+
+
+def test_each_step_can_be_read_as_words(visit, shown):
+    page = visit()
+    page.click('summary')
+    rows = page.locator('#slots tbody tr').all_inner_texts()
+    assert len(rows) == SLOTS
+    weights = shown[1][0].attention[0][0].mean(0)[:SLOTS]
+    names = ['slot 1', 'slot 2', 'slot 3', 'slot 4', 'input']
+    for row, values in zip(rows, weights, strict=True):
+        assert f'{names[values.argmax()]}, {100 * values.max():.0f} %' in row
+
+
+CONTRASTS = """() => {
+  const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const parts = [0.2126, 0.7152, 0.0722];
+  const light = rgb => parts.reduce((sum, part, i) => sum + part * linear(rgb[i] / 255), 0);
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const behind = element => {
+    for (let e = element; e; e = e.parentElement) {
+      const color = parse(getComputedStyle(e).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const shape = { text: e => parse(e.previousElementSibling.getAttribute('fill')
+    || getComputedStyle(e.previousElementSibling).fill) };
+  const found = [];
+  for (const element of document.querySelectorAll('body *:not(script, style, option)')) {
+    const own = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !element.checkVisibility()) continue;
+    const svg = element.closest('svg');
+    const style = getComputedStyle(element);
+    const back = svg && svg.id === 'graph' ? shape.text(element) : behind(svg || element);
+    const front = parse(svg ? style.fill : style.color);
+    const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+    found.push([(a + 0.05) / (b + 0.05), element.outerHTML.slice(0, 80)]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_every_text_can_be_read_on_what_is_behind_it(scheme, visit):
+    page = visit(color_scheme=scheme)
+    page.click('summary')
+    for head, step in itertools.product(('mean', '0'), (1, 3, STEPS)):
+        page.check(f'#heads input[value="{head}"]', force=True)
+        page.fill('#step', str(step))
+        found = page.evaluate(CONTRASTS)
+        assert len(found) > 60
+        assert [pair for pair in found if pair[0] < 4.5] == []
+
+
+def test_light_and_dark_differ(visit):
+    color = 'getComputedStyle(document.body).backgroundColor'
+    light, dark = (visit(color_scheme=scheme).evaluate(color) for scheme in ('light', 'dark'))
+    assert light != dark
+
+
+def _large():
+    """Returns what a core of 16 slots, 8 heads, two input rows and three gates might show."""
+    random = np.random.default_rng(0)
+    example = looked_at.example('a very long title ' * 9, np.zeros((3, 2, 7), np.float32))
+    weights = random.dirichlet(np.ones(18), (3, 8, 16))
+    before, memory = random.normal(size=(2, 3, 16, 64))
+    gates = {name: random.uniform(size=(3, 16, 1)) for name in ('input', 'forget', 'output')}
+    subject = subjects.Subject('a' * 99, looked_at.make_core(), {}, (example,))
+    return subject, [subjects.Look((weights,), before, memory, gates)]
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(visit, tmp_path):
+    path = tmp_path / 'large.html'
+    path.write_text(page_lib.render(*_large()), 'utf-8')
+    for page in (visit(), visit(address=path.as_uri())):
+        page.click('summary')
+        for width in (360, 320):
+            page.set_viewport_size({'width': width, 'height': 800})
+            assert page.evaluate('document.documentElement.scrollWidth') == width
+        assert page.locator('#play').is_visible()
+
+
+def test_motion_is_reduced_where_that_is_wished(visit):
+    duration = "getComputedStyle(document.querySelector('#matrix tbody td')).transitionDuration"
+    assert visit().evaluate(duration) == '0s'

@@ -1,0 +1,435 @@
+"""Checkpoints: equal bytes come back, or damage is named and the newest whole one is used."""
+
+import errno
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from typing import NamedTuple
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from launch.runs import checkpoint, errors
+
+
+class Carry(NamedTuple):
+    hidden: chex.Array  # [B, H]
+    memory: chex.Array  # [B, N, F]
+
+
+def _state(step):
+    """Returns a training state of every kind of leaf that a run holds."""
+    rng = np.random.default_rng(step)
+    params = {'lm/~/rmc': {'w': rng.normal(size=(5, 7)).astype(np.float32)}, 'b': np.ones(3)}
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.constant_schedule(1)))
+    return {
+        'params': params,
+        'optimizer': optimizer.init(jnp.float32(step)),
+        'carry': Carry(rng.normal(size=(2, 3)), jnp.full((2, 3, 4), 1.5 * step, jnp.bfloat16)),
+        'key': np.array([step, 2**32 - 1], np.uint32),
+        'position': 2**40 + step,
+        'mask': np.array([True, False, True]),
+    }
+
+
+def _assert_equal(got, wanted):
+    chex.assert_trees_all_equal_structs(got, wanted)
+    got, wanted = checkpoint._named_leaves(got), checkpoint._named_leaves(wanted)
+    for name in wanted:
+        assert got[name].dtype == wanted[name].dtype, name
+        assert got[name].shape == wanted[name].shape, name
+        assert got[name].tobytes() == wanted[name].tobytes(), name
+
+
+def _checkpointer(run_dir, keep=3):
+    lines = []
+    return checkpoint.Checkpointer(run_dir, keep=keep, tell=lines.append), lines
+
+
+@pytest.fixture(scope='module')
+def two_steps(tmp_path_factory):
+    """Returns a run's directory with checkpoints of the steps 10 and 20."""
+    run_dir = tmp_path_factory.mktemp('two')
+    saver, _ = _checkpointer(run_dir)
+    for step in (10, 20):
+        assert saver.save(step, _state(step), {'config': {'step': step}})
+    return run_dir
+
+
+@pytest.fixture
+def run_dir(two_steps, tmp_path):
+    """Returns a copy of `two_steps` to damage."""
+    return pathlib.Path(shutil.copytree(two_steps, tmp_path / 'run'))
+
+
+def _assert_falls_back(run_dir, *words):
+    """Checks that step 20 is found damaged, named with these words and kept, and 10 is used."""
+    loader, lines = _checkpointer(run_dir)
+    restored = loader.restore(_state(0))
+    assert restored.step == 10
+    _assert_equal(restored.state, _state(10))
+    assert len(lines) == 1
+    for word in (*words, '20', 'using step 10'):
+        assert word in lines[0]
+    assert (run_dir / 'checkpoints' / '20.damaged').is_dir()
+    assert not (run_dir / 'checkpoints' / '20').exists()
+
+
+def _files(run_dir, step):
+    folder = run_dir / 'checkpoints' / str(step)
+    return sorted(path for path in folder.rglob('*') if path.is_file())
+
+
+def test_nothing_saved_restores_none(tmp_path):
+    loader, lines = _checkpointer(tmp_path / 'absent')
+    assert (loader.restore(_state(0)), loader.newest_metadata(), lines) == (None, None, [])
+    assert not (tmp_path / 'absent').exists()
+
+
+def test_the_newest_checkpoint_comes_back_with_equal_bytes_and_structure(run_dir):
+    loader, lines = _checkpointer(run_dir)
+    restored = loader.restore(_state(0))
+    assert (restored.step, restored.metadata, lines) == (20, {'config': {'step': 20}}, [])
+    _assert_equal(restored.state, _state(20))
+    assert isinstance(restored.state['optimizer'][1][0], optax.ScaleByAdamState)
+    assert isinstance(restored.state['carry'], Carry)
+    assert loader.newest_metadata() == (20, {'config': {'step': 20}})
+
+
+def test_a_state_of_another_seed_is_not_equal(run_dir):
+    restored = _checkpointer(run_dir)[0].restore(_state(0))
+    with pytest.raises(AssertionError):
+        _assert_equal(restored.state, _state(21))
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    saver, _ = _checkpointer(tmp_path, keep=2)
+    for step in (9, 10, 100):
+        assert saver.save(step, {'a': np.arange(step)}, {})
+    assert sorted(os.listdir(tmp_path / 'checkpoints')) == ['10', '100']
+
+
+def test_a_step_saved_again_holds_the_second_state(run_dir):
+    saver, lines = _checkpointer(run_dir)
+    assert saver.save(20, _state(21), {'again': True})
+    restored = saver.restore(_state(0))
+    assert (restored.step, restored.metadata, lines) == (20, {'again': True}, [])
+    _assert_equal(restored.state, _state(21))
+    assert sorted(os.listdir(run_dir / 'checkpoints')) == ['10', '20']
+
+
+def test_a_replacement_stopped_between_its_two_renames_is_undone(run_dir):
+    folder = run_dir / 'checkpoints'
+    (folder / '20').rename(folder / '20.replaced')
+    shutil.copytree(folder / '10', folder / '20.partial')
+    loader, lines = _checkpointer(run_dir)
+    assert (loader.restore(_state(0)).step, lines) == (20, [])
+    assert sorted(os.listdir(folder)) == ['10', '20']
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'mask': np.zeros(4, bool)}, ['mask', 'wanted bool[4], got bool[3]']),
+        ({'mask': np.zeros(3, np.int8)}, ['mask', 'wanted int8[3], got bool[3]']),
+        ({'mask': {'x': np.zeros(3, bool)}}, ["['mask']['x']", 'got nothing', '(and 1 more)']),
+        ({'new': np.zeros(3)}, ['new', 'wanted float64[3], got nothing']),
+        ({'carry': (np.zeros((2, 3)), jnp.zeros((2, 3, 4)))}, ['carry', 'got']),
+    ],
+)
+def test_a_state_that_does_not_fit_the_template_is_refused(two_steps, change, words):
+    with pytest.raises(errors.RunError) as caught:
+        _checkpointer(two_steps)[0].restore({**_state(0), **change})
+    assert caught.value.code == errors.MISMATCH
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_a_state_with_one_leaf_more_than_the_template_is_refused(two_steps):
+    template = _state(0)
+    del template['mask']
+    with pytest.raises(errors.RunError, match=r"mask'\]: wanted nothing, got bool\[3\]") as caught:
+        _checkpointer(two_steps)[0].restore(template)
+    assert caught.value.code == errors.MISMATCH
+
+
+def test_every_flipped_byte_is_found(run_dir, tmp_path):
+    rng = random.Random(0)
+    whole = tmp_path / 'whole'
+    shutil.copytree(run_dir / 'checkpoints' / '20', whole)
+    for flip in range(40):
+        path = (
+            rng.choice(_files(run_dir, 20))
+            if flip % 2
+            else max(_files(run_dir, 20), key=lambda file: file.stat().st_size)
+        )
+        data = bytearray(path.read_bytes())
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        loader, lines = _checkpointer(run_dir)
+        assert loader.newest_metadata() == (10, {'config': {'step': 10}})
+        assert len(lines) == 1
+        assert path.name in lines[0]
+        shutil.rmtree(run_dir / 'checkpoints' / '20.damaged')
+        shutil.copytree(whole, run_dir / 'checkpoints' / '20')
+
+
+def _damage_and_check(run_dir, tmp_path, harm, reason):
+    """Harms each file of step 20 in turn and checks that the harm is found and named."""
+    whole = tmp_path / 'whole'
+    shutil.copytree(run_dir / 'checkpoints' / '20', whole)
+    for path in _files(run_dir, 20):
+        harm(path)
+        loader, lines = _checkpointer(run_dir)
+        assert loader.newest_metadata()[0] == 10
+        assert len(lines) == 1
+        assert path.name in lines[0]
+        assert reason in lines[0] or path.name == 'manifest.json'
+        shutil.rmtree(run_dir / 'checkpoints' / '20.damaged')
+        shutil.copytree(whole, run_dir / 'checkpoints' / '20')
+
+
+def test_every_file_cut_short_is_found(run_dir, tmp_path):
+    rng = random.Random(1)
+
+    def cut(path):
+        size = path.stat().st_size
+        os.truncate(path, rng.randrange(size) if size > 1 else 0)
+
+    _damage_and_check(run_dir, tmp_path, cut, 'bytes instead of')
+
+
+def test_every_emptied_file_is_found(run_dir, tmp_path):
+    _damage_and_check(run_dir, tmp_path, lambda path: os.truncate(path, 0), 'has 0 bytes')
+
+
+def test_every_deleted_file_is_found(run_dir, tmp_path):
+    _damage_and_check(run_dir, tmp_path, lambda path: path.unlink(), 'is missing')
+
+
+def test_arrays_of_another_step_are_found(run_dir):
+    folder = run_dir / 'checkpoints'
+    shutil.rmtree(folder / '20' / 'state')
+    shutil.copytree(folder / '10' / 'state', folder / '20' / 'state')
+    _assert_falls_back(run_dir, 'state/')
+
+
+def test_a_folder_of_another_step_is_found(run_dir):
+    folder = run_dir / 'checkpoints'
+    shutil.rmtree(folder / '20')
+    shutil.copytree(folder / '10', folder / '20')
+    _assert_falls_back(run_dir, 'manifest.json is of step 10')
+
+
+def test_an_extra_file_is_found(run_dir):
+    (run_dir / 'checkpoints' / '20' / 'state' / 'extra').write_text('x')
+    _assert_falls_back(run_dir, 'state/extra does not belong here')
+
+
+def test_an_empty_newer_folder_is_no_checkpoint(run_dir):
+    (run_dir / 'checkpoints' / '30').mkdir()
+    loader, lines = _checkpointer(run_dir)
+    assert loader.restore(_state(0)).step == 20
+    assert len(lines) == 1
+    assert 'manifest.json is missing; kept as 30.damaged, using step 20' in lines[0]
+
+
+def test_a_second_damaged_folder_of_a_step_is_kept_too(run_dir):
+    folder = run_dir / 'checkpoints'
+    shutil.copytree(folder / '20', folder / '20.damaged')
+    (folder / '20' / 'metadata.json').unlink()
+    loader, _ = _checkpointer(run_dir)
+    assert loader.newest_metadata()[0] == 10
+    assert sorted(os.listdir(folder)) == ['10', '20.damaged', '20.damaged.1']
+
+
+def test_no_whole_checkpoint_left_is_an_error_every_time(run_dir):
+    folder = run_dir / 'checkpoints'
+    for step in (10, 20):
+        (folder / str(step) / 'manifest.json').unlink()
+    for _ in range(2):
+        with pytest.raises(errors.RunError, match='no whole checkpoint') as caught:
+            _checkpointer(run_dir)[0].restore(_state(0))
+        assert caught.value.code == errors.BAD_DATA
+        assert '\n' not in str(caught.value)
+    shutil.rmtree(folder / '10')
+    (folder / '20').rename(folder / '20.damaged')
+    with pytest.raises(errors.RunError, match='no whole checkpoint'):
+        _checkpointer(run_dir)[0].newest_metadata()
+
+
+def test_an_interrupted_first_save_is_a_clean_start(tmp_path):
+    (tmp_path / 'checkpoints' / '5.partial' / 'state').mkdir(parents=True)
+    loader, lines = _checkpointer(tmp_path)
+    assert loader.restore(_state(0)) is None
+    assert len(lines) == 1
+    assert 'interrupted: starting from step 0' in lines[0]
+    assert os.listdir(tmp_path / 'checkpoints') == []
+
+
+def test_arrays_that_differ_from_a_forged_description_are_refused(run_dir):
+    path = run_dir / 'checkpoints' / '20' / 'metadata.json'
+    path.write_text(path.read_text().replace('bool[3]', 'bool[4]'))
+    checkpoint._seal(path.parent, 20)
+    template = {**_state(0), 'mask': np.zeros(4, bool)}
+    with pytest.raises(errors.RunError, match=r'wanted bool\[4\], got bool\[3\]') as caught:
+        _checkpointer(run_dir)[0].restore(template)
+    assert caught.value.code == errors.MISMATCH
+
+
+def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
+    for path in (run_dir / 'checkpoints' / '20' / 'state').rglob('*'):
+        if path.is_file():
+            path.write_bytes(b'\x80\x04.')
+    checkpoint._seal(run_dir / 'checkpoints' / '20', 20)
+    with pytest.raises(errors.RunError, match='cannot be read') as caught:
+        _checkpointer(run_dir)[0].restore(_state(0))
+    assert caught.value.code == errors.BAD_DATA
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('dtype', [np.float32, np.float64, jnp.bfloat16, np.complex64])
+def test_a_state_that_is_not_finite_is_never_saved(run_dir, value, dtype):
+    saver, _ = _checkpointer(run_dir)
+    bad = {**_state(30), 'zz': {'w': np.array([[0, 1], [value, 2]], dtype)}}
+    with pytest.raises(errors.RunError, match=r"state\['zz'\]\['w'\] holds NaN or Inf") as caught:
+        saver.save(30, bad, {})
+    assert caught.value.code == errors.INTERNAL
+    assert sorted(os.listdir(run_dir / 'checkpoints')) == ['10', '20']
+
+
+@pytest.mark.parametrize('leaf', ['text', object(), np.zeros((0, 3))])
+def test_leaves_that_are_no_numbers_are_refused(tmp_path, leaf):
+    with pytest.raises(ValueError, match='wanted an array of numbers'):
+        _checkpointer(tmp_path)[0].save(1, {'a': leaf}, {})
+
+
+def _assert_survives(run_dir, lines):
+    """Checks that a failed save of step 30 gave one warning and left 10 and 20 whole."""
+    assert len(lines) == 1
+    assert 'warning: checkpoint of step 30 not saved' in lines[0]
+    assert '\n' not in lines[0]
+    assert sorted(os.listdir(run_dir / 'checkpoints')) == ['10', '20']
+    _assert_equal(_checkpointer(run_dir)[0].restore(_state(0)).state, _state(20))
+
+
+@pytest.mark.parametrize('code', [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize('call', ['replace', 'fsync'])
+def test_a_failing_system_call_leaves_older_checkpoints_whole(run_dir, monkeypatch, code, call):
+    fired = []
+
+    def fail(*args):
+        fired.append(call)
+        raise OSError(code, os.strerror(code))
+
+    saver, lines = _checkpointer(run_dir)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, call, fail)
+        assert not saver.save(30, _state(30), {})
+    assert fired
+    assert os.strerror(code) in lines[0]
+    _assert_survives(run_dir, lines)
+    assert saver.save(30, _state(30), {})
+
+
+def test_a_failing_last_rename_brings_the_replaced_checkpoint_back(run_dir, monkeypatch):
+    real = os.replace
+
+    def fail(source, target):
+        if str(target).endswith('20') and str(source).endswith('.partial'):
+            raise OSError(errno.EIO, 'broken')
+        real(source, target)
+
+    monkeypatch.setattr(checkpoint.os, 'replace', fail)
+    saver, lines = _checkpointer(run_dir)
+    assert not saver.save(20, _state(21), {})
+    assert 'broken' in lines[0]
+    assert sorted(os.listdir(run_dir / 'checkpoints')) == ['10', '20']
+    _assert_equal(saver.restore(_state(0)).state, _state(20))
+
+
+def test_a_full_disk_is_seen_before_writing(run_dir, monkeypatch):
+    usage = shutil.disk_usage(run_dir)._replace(free=100)
+    monkeypatch.setattr(checkpoint.shutil, 'disk_usage', lambda path: usage)
+    saver, lines = _checkpointer(run_dir)
+    assert not saver.save(30, _state(30), {})
+    assert '100 are free' in lines[0]
+    _assert_survives(run_dir, lines)
+
+
+def test_three_failed_saves_in_a_row_end_the_run(run_dir, monkeypatch):
+    usage = shutil.disk_usage(run_dir)
+    saver, lines = _checkpointer(run_dir)
+    for free in (0, 0, usage.free, 0, 0):
+        full = usage._replace(free=free)
+        monkeypatch.setattr(checkpoint.shutil, 'disk_usage', lambda path, full=full: full)
+        assert saver.save(30, _state(30), {}) == (free > 0)
+    with pytest.raises(errors.RunError, match='3 saves in a row failed') as caught:
+        saver.save(40, _state(40), {})
+    assert caught.value.code == errors.CANNOT_SAVE
+    assert len(lines) == 4
+
+
+_MEETS_A_LIMIT = """
+    import resource, sys
+    import numpy as np
+    from launch.runs import checkpoint
+    state = {'a': np.random.default_rng(0).normal(size=(300, 100))}
+    saver = checkpoint.Checkpointer(sys.argv[1])
+    assert saver.save(1, state, {}) and saver.restore(state).step == 1
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    assert not saver.save(2, state, {})
+    assert saver.restore(state).step == 1
+"""
+
+
+def test_an_error_met_while_writing_prints_one_line_and_saving_prints_none(tmp_path):
+    command = [sys.executable, '-c', textwrap.dedent(_MEETS_A_LIMIT), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    folder = tmp_path / 'checkpoints'
+    line = f'warning: checkpoint of step 2 not saved in {folder}: File too large; the run goes on\n'
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', line)
+
+
+_SAVES = """
+    import sys
+    import numpy as np
+    from launch.runs import checkpoint
+    saver = checkpoint.Checkpointer(sys.argv[1], keep=2)
+    step = int(sys.argv[2])
+    while True:
+        step += 1
+        saver.save(step, {'a': np.full((500, 211), step), 'step': step}, {'step': step})
+        print(step, flush=True)
+"""
+
+
+def test_a_kill_in_the_middle_of_saves_leaves_a_whole_checkpoint(tmp_path):
+    rng = random.Random(2)
+    template = {'a': np.zeros((500, 211), np.int64), 'step': 0}
+    start = interrupted = 0
+    for _ in range(4):
+        command = [sys.executable, '-c', textwrap.dedent(_SAVES), str(tmp_path), str(start)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            first = int(child.stdout.readline())
+            time.sleep(rng.uniform(0, 0.1))
+            os.kill(child.pid, signal.SIGKILL)
+            said = [first, *map(int, child.stdout.read().split())]
+        interrupted += any((tmp_path / 'checkpoints').glob('*.partial'))
+        loader, lines = _checkpointer(tmp_path)
+        restored = loader.restore(template)
+        assert (lines, child.returncode) == ([], -signal.SIGKILL)
+        assert restored.step in (said[-1], said[-1] + 1)
+        assert np.unique(restored.state['a']).tolist() == [restored.step]
+        assert restored.metadata == {'step': restored.step}
+        start = restored.step
+    assert interrupted >= 1

@@ -1,0 +1,144 @@
+"""One owner a directory, and configurations that may or may not go on in it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from launch.runs import directory, errors
+from tasks import base
+
+_OWNS = """
+    import sys, time
+    from launch.runs import directory
+    with directory.RunDirectory(sys.argv[1]):
+        print('owned', flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_directory_in_use_is_refused_until_its_owner_is_killed(tmp_path):
+    command = [sys.executable, '-c', textwrap.dedent(_OWNS), str(tmp_path / 'run')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == 'owned\n'
+        owner = directory.RunDirectory(tmp_path / 'run')
+        with pytest.raises(errors.RunError, match=f'in use by process {child.pid} on') as caught:
+            owner.__enter__()
+        assert caught.value.code == errors.IN_USE
+        os.kill(child.pid, signal.SIGKILL)
+    with owner as path:
+        assert path == tmp_path / 'run'
+        wanted = f'process {os.getpid()} on {socket.gethostname()}\n'
+        assert (path / '.lock').read_text() == wanted
+
+
+def test_a_directory_is_free_after_its_block(tmp_path):
+    for _ in range(2):
+        with (
+            directory.RunDirectory(tmp_path),
+            pytest.raises(errors.RunError, match=f'process {os.getpid()}'),
+        ):
+            directory.RunDirectory(tmp_path).__enter__()
+
+
+def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(errors.RunError, match='file: cannot be used') as caught:
+        directory.RunDirectory(tmp_path / 'file').__enter__()
+    assert caught.value.code == errors.CANNOT_SAVE
+
+
+_CLASSES = {'core': 'identity', 'cuts': 'identity', 'rate': 'schedule', 'run_dir': 'free'}
+_CONFIG = {'core': 'rmc', 'cuts': (1, 2), 'rate': 0.5, 'run_dir': 'a'}
+
+
+def test_an_unchanged_config_passes_through_json():
+    assert directory.check_config({**_CONFIG, 'cuts': [1, 2]}, _CONFIG, _CLASSES) == []
+
+
+def test_changes_of_schedule_are_listed_and_free_ones_are_not():
+    now = {**_CONFIG, 'rate': 0.25, 'run_dir': 'b'}
+    assert directory.check_config(_CONFIG, now, _CLASSES) == ['rate: 0.5 -> 0.25']
+
+
+@pytest.mark.parametrize(
+    ('saved', 'words'),
+    [
+        ({**_CONFIG, 'core': 'lstm', 'cuts': [3]}, ['core: lstm -> rmc', 'cuts: [3] -> [1, 2]']),
+        ({**_CONFIG, 'gone': 3}, ['gone: 3 -> absent']),
+        ({'core': 'rmc', 'rate': 0.5, 'run_dir': 'a'}, ['cuts: absent -> [1, 2]']),
+    ],
+)
+def test_changes_of_identity_are_refused_with_both_values(saved, words):
+    with pytest.raises(errors.RunError) as caught:
+        directory.check_config(saved, _CONFIG, _CLASSES)
+    assert caught.value.code == errors.MISMATCH
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def _describe(path, **changes):
+    facts = {
+        'program': 'lm',
+        'config': {'core': 'rmc', 'run_dir': None},
+        'parameters': 77,
+        'unit': 'words',
+        'units_per_update': 2048,
+        'measure': 'valid_perplexity',
+        'higher_is_better': False,
+    }
+    directory.describe(path, **{**facts, **changes})
+    return facts
+
+
+def test_a_description_is_read_as_it_was_written_and_replaced_at_once(tmp_path):
+    _describe(tmp_path, parameters=5)
+    facts = _describe(tmp_path)
+    path = tmp_path / 'run.json'
+    assert directory.read_description(tmp_path) == facts
+    before = path.read_bytes()
+    _describe(tmp_path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ['run.json']
+
+
+def test_a_file_that_cannot_be_written_stays_and_is_named(tmp_path):
+    facts = _describe(tmp_path)
+    (tmp_path / 'run.json.tmp').mkdir()
+    with pytest.raises(errors.RunError, match=r'run\.json cannot be written') as caught:
+        _describe(tmp_path, parameters=5)
+    assert caught.value.code == errors.CANNOT_SAVE
+    assert directory.read_json(tmp_path / 'run.json') == facts
+
+
+def test_numbers_that_json_does_not_have_are_never_written(tmp_path):
+    with pytest.raises(ValueError, match='JSON'):
+        directory.write_json(tmp_path / 'a.json', {'a': float('nan')})
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [(b'{"a": 1', 'cannot be read'), (b'\xff', 'cannot be read'), (b'[1]', 'an object of JSON')],
+)
+def test_a_damaged_file_is_named(tmp_path, content, words):
+    path = tmp_path / 'run.json'
+    path.write_bytes(content)
+    with pytest.raises(base.DataError, match=words) as caught:
+        directory.read_json(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_holds_nothing(tmp_path):
+    assert directory.read_json(tmp_path / 'run.json') == {}
+    assert directory.read_description(tmp_path) == {}
+
+
+def test_a_description_that_lacks_something_is_refused(tmp_path):
+    directory.write_json(tmp_path / 'run.json', {'program': 'lm', 'unit': 'words'})
+    with pytest.raises(
+        base.DataError, match=r'run\.json has no config, measure, parameters, units'
+    ):
+        directory.read_description(tmp_path)

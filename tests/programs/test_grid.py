@@ -1,0 +1,196 @@
+"""Grids: how they are read, named, checked by their program, kept, and joined."""
+
+import json
+import re
+
+import pytest
+
+from launch import lm
+from launch.runs import errors
+from launch.sweeps import grid as grid_lib
+from tasks import base
+from tests.support import toy_program
+
+CLASSES = {'size': 'identity', 'rate': 'schedule', 'num_steps': 'schedule', 'preset': 'free'}
+CLASSES |= {'log_every': 'free', 'heads': 'identity'}
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch):
+    """Lets programs be looked for among the tests."""
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests')
+
+
+def _parse(line, known=None):
+    return grid_lib.parse(line.split(), known)
+
+
+def test_flags_with_several_values_make_every_combination_and_others_are_fixed():
+    grid = _parse('lm size=8,1 heads=1,2,4 preset=paper --data-dir=a/b'.replace('--', ''))
+    assert (grid.program, grid.axes) == ('lm', ('size', 'heads'))
+    assert grid.fixed == {'preset': 'paper', 'data_dir': 'a/b'}
+    wanted = [(size, heads) for size in '81' for heads in '124']
+    assert grid.points == tuple(wanted)
+    flags = {'preset': 'paper', 'data_dir': 'a/b', 'size': '8', 'heads': '4'}
+    assert grid.flags(('8', '4')) == flags
+    assert grid_lib.command(grid, ('8', '4')) == [f'--{k}={v}' for k, v in flags.items()]
+    assert grid.name(('8', '4')) == 'size=8,heads=4'
+
+
+def test_points_are_shown_by_size_where_all_values_are_numbers_and_as_given_elsewhere():
+    grid = _parse('toy_program size=16,8,2 text=b,a,10')
+    assert grid.values(0) == ['2', '8', '16']
+    assert grid.values(1) == ['b', 'a', '10']
+    ordered = [(size, text) for size in ('2', '8', '16') for text in ('b', 'a', '10')]
+    assert grid.ordered() == ordered
+
+
+def test_a_comma_after_a_backslash_belongs_to_the_value():
+    grid = grid_lib.parse(['lm', r'prompt=yes\, sir,no', r'text=a\,b'])
+    assert grid.points == (('yes, sir',), ('no',))
+    assert grid.fixed == {'text': 'a,b'}
+    assert grid.name(('yes, sir',)) == 'prompt=yes__sir'
+
+
+def test_a_value_may_hold_an_equals_sign_and_be_empty():
+    grid = _parse('lm prompt=a=b, seed=3')
+    assert grid.points == (('a=b',), ('',))
+    assert grid.fixed == {'seed': '3'}
+
+
+@pytest.mark.parametrize(
+    ('line', 'reason'),
+    [
+        ('lm', 'wanted a flag with several values, for example seed=0,1,2; got none'),
+        ('lm seed=1', 'wanted a flag with several values'),
+        ('lm seed', "wanted NAME=VALUE,VALUE for a flag of the program, got 'seed'"),
+        ('lm =1,2', "got '=1,2'"),
+        ('lm --seed=1,2', "got '--seed=1,2'"),
+        ('lm seed=1,2 seed=3', 'wanted every flag of the program once'),
+        ('lm seed=1,2,1', 'seed: wanted values that differ, got 1,2,1'),
+        ('lm run_dir=a,b', 'run_dir: wanted --sweep_dir=DIR'),
+        ('lm data_dir=a/b,a_b', 'names that differ, got data_dir=a_b twice'),
+        (f'lm text=a,{"b" * 200}', 'names up to 200 characters, got text=bbb'),
+    ],
+)
+def test_words_that_are_no_grid_are_refused(line, reason):
+    with pytest.raises(errors.RunError, match=re.escape(reason)) as caught:
+        _parse(line)
+    assert caught.value.code == errors.USAGE
+
+
+@pytest.mark.parametrize(
+    ('program', 'reason'),
+    [
+        ('toy_progam', 'no program .toy_progam.; wanted one that trains, out of .*toy_program'),
+        ('__init__', 'no program .__init__.; wanted one that trains'),
+    ],
+)
+def test_a_program_that_is_none_is_refused(program, reason):
+    with pytest.raises(errors.RunError, match=reason) as caught:
+        grid_lib.load_program(program)
+    assert caught.value.code == errors.USAGE
+
+
+def test_a_program_that_does_not_train_is_refused(monkeypatch):
+    assert grid_lib.load_program('toy_program').PRESETS == toy_program.PRESETS
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'launch')
+    assert grid_lib.load_program('lm') is lm
+    for name in ('report', 'attention', 'sweep'):
+        with pytest.raises(errors.RunError, match=f'with --run_dir and --num_steps; got {name}'):
+            grid_lib.load_program(name)
+    with pytest.raises(errors.RunError, match=r'no program .gremlin.; .* out of attention, '):
+        grid_lib.load_program('gremlin')
+
+
+def test_the_program_checks_every_point_and_the_first_bad_one_is_named():
+    grid_lib.check(_parse('toy_program size=4,8 heads=1,2,4 preset=large'), toy_program)
+    bad = _parse('toy_program size=4,9 heads=1,3')
+    with pytest.raises(errors.RunError) as caught:
+        grid_lib.check(bad, toy_program)
+    wanted = '--size: wanted a multiple of --heads=3, got 4'
+    assert str(caught.value) == f'toy_program size=4,heads=3: {wanted}'
+    assert caught.value.code == errors.USAGE
+
+
+@pytest.mark.parametrize(
+    ('line', 'reason'),
+    [
+        ('toy_program size=1,2 sise=3', 'no flag --sise (did you mean size?)'),
+        ('toy_program size=1,x', "size=x: --size: wanted an integer, got 'x'"),
+        ('toy_program size=1,2 preset=huge', 'size=1: --preset: wanted one of small, large'),
+        ('lm total_units=60,64 mem_slots=1 num_heads=4,8', 'wanted a multiple of --mem_slots'),
+    ],
+)
+def test_flags_that_the_program_refuses_are_told_in_its_words(line, reason, capsys):
+    module = lm if line.startswith('lm') else toy_program
+    with pytest.raises(errors.RunError, match=re.escape(reason)) as caught:
+        grid_lib.check(_parse(line), module)
+    assert caught.value.code == errors.USAGE
+    assert capsys.readouterr().err == ''
+
+
+def test_a_grid_is_read_as_it_was_written(tmp_path):
+    grid = grid_lib.parse(['toy_program', r'text=a\,b,c', 'size=2,3', 'rate=1'])
+    assert grid_lib.read(tmp_path) is None
+    grid_lib.write(tmp_path, grid)
+    assert grid_lib.read(tmp_path) == grid
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{'points': 3}, {'points': [['1']]}, {'axes': None}, {'program': None, 'points': [[1, 2]]}],
+)
+def test_a_damaged_grid_is_refused(change, tmp_path):
+    grid_lib.write(tmp_path, _parse('toy_program heads=1,2 size=2,4'))
+    path = tmp_path / 'sweep.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(base.DataError, match=r'sweep\.json is not the grid of a sweep'):
+        grid_lib.read(tmp_path)
+
+
+def test_grids_of_the_same_axes_are_joined_point_by_point():
+    known = _parse('toy_program size=4,8 heads=1,2 rate=1')
+    new = _parse('toy_program heads=4 size=4,16 rate=1', known)
+    assert new.axes == ('size', 'heads')
+    both = grid_lib.add(known, new, CLASSES)
+    wanted = {('4', '1'), ('4', '2'), ('8', '1'), ('8', '2'), ('4', '4'), ('16', '4')}
+    assert set(both.points) == wanted
+    assert len(both.points) == len(wanted)
+    assert grid_lib.add(both, known, CLASSES) == both
+
+
+def test_the_program_alone_means_what_the_directory_holds():
+    known = _parse('toy_program size=4,8 rate=1')
+    assert _parse('toy_program', known) == known
+    with pytest.raises(errors.RunError, match='program: toy_program -> lm'):
+        grid_lib.add(known, _parse('lm', known), CLASSES)
+
+
+def test_more_steps_and_flags_that_do_not_matter_may_change():
+    known = _parse('toy_program size=4,8 num_steps=5 log_every=1')
+    new = _parse('toy_program size=8 num_steps=9', known)
+    both = grid_lib.add(known, new, CLASSES)
+    assert both.fixed == {'num_steps': '9'}
+    assert both.points == (('4',), ('8',))
+
+
+@pytest.mark.parametrize(
+    ('line', 'differences'),
+    [
+        ('size=4 rate=2 num_steps=5', ['rate: 1 -> 2']),
+        ('size=4 num_steps=5', ['rate: 1 -> absent']),
+        ('size=4 rate=1', ['num_steps: 5 -> absent']),
+        ('size=4 rate=1 num_steps=5 preset=large', ['preset: absent -> large']),
+        ('size=4 rate=2,3 num_steps=5 heads=2', ['rate: 1 -> several', 'heads: absent -> 2']),
+        ('size=4 rate=1 num_steps=5,6', ['num_steps: 5 -> several']),
+        ('heads=1,2 rate=1 num_steps=5', ['size: several -> absent', 'heads: absent -> several']),
+        ('size=4 rate=1 num_steps=5 log_every=1,2', ['log_every: absent -> several']),
+    ],
+)
+def test_grids_of_other_fixed_flags_or_axes_are_refused_with_all_differences(line, differences):
+    known = _parse('toy_program size=4,8 rate=1 num_steps=5')
+    with pytest.raises(errors.RunError) as caught:
+        grid_lib.add(known, _parse(f'toy_program {line}', known), CLASSES)
+    assert caught.value.code == errors.MISMATCH
+    assert f'holds another sweep ({"; ".join(differences)}); use the same' in str(caught.value)

@@ -1,0 +1,483 @@
+"""The program from end to end on a tiny text: it learns, goes on, measures, samples, complains."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from launch import lm
+from launch.language import lm_model
+from launch.runs import checkpoint, directory, display, errors
+from launch.runs import flags as flags_lib
+from launch.training import devices
+from tests.support import saved_bytes
+
+pytestmark = pytest.mark.usefixtures('compile_once')
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NUM_STEPS = 40
+SIZES = (
+    '--total_units=16 --num_heads=2 --attention_mlp_layers=1 --embedding_size=16 --dropout=0.2 '
+    '--output_dropout=0.1 --softmax=full --unroll_length=5 --batch_size=4 --learning_rate=0.02 '
+    f'--num_steps={NUM_STEPS} --log_every=10 --evaluate_every=20 --save_every=20 --num_words=8'
+)
+
+
+class Run(NamedTuple):
+    """A finished run of the program."""
+
+    flags: list[str]
+    run_dir: pathlib.Path
+    results: dict[str, float]
+    out: str
+
+
+def _write_corpus(folder, seed=0):
+    """Writes three splits of sentences with a grammar, of 36 words."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    for split, count in (('train', 300), ('valid', 40), ('test', 50)):
+        lines = []
+        for _ in range(count):
+            a, b, c = rng.integers(0, 11, 3)
+            lines.append(f'the adj{a} noun{a} verb{b} the adj{c} noun{c}')
+        (folder / f'{split}.txt').write_text('\n'.join(lines) + '\n')
+    return folder
+
+
+def _main(*flags):
+    """Runs the program in this process and returns its exit code."""
+    return flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags)
+
+
+def _run(*flags):
+    """Runs the program in this process and returns what it measured and printed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        results = lm.run(flags_lib.parse(lm.Config, flags, 'lm', lm.PRESETS))
+    return results, out.getvalue()
+
+
+def _digest(run_dir, step=NUM_STEPS):
+    return saved_bytes.digest(run_dir, step)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """Returns the flags that name a corpus and a cache."""
+    root = tmp_path_factory.mktemp('data')
+    folder = _write_corpus(root / 'text')
+    return ['--dataset=text', f'--data_dir={folder}', f'--cache_dir={root / "cache"}']
+
+
+@pytest.fixture(scope='module')
+def trained(data, tmp_path_factory, compile_once):
+    """Returns a run that nothing disturbed; tests do not change it."""
+    run_dir = tmp_path_factory.mktemp('trained')
+    flags = [*data, *SIZES.split(), f'--run_dir={run_dir}']
+    return Run(flags, run_dir, *_run(*flags))
+
+
+def _elsewhere(trained, run_dir):
+    return [*trained.flags[:-1], f'--run_dir={run_dir}']
+
+
+def _copy(trained, tmp_path):
+    return pathlib.Path(shutil.copytree(trained.run_dir, tmp_path / 'copy'))
+
+
+def test_training_prints_falling_perplexities_and_what_came_of_it(trained):
+    rows = display.read_metrics(trained.run_dir / 'metrics.jsonl')
+    training = [row['perplexity'] for row in rows if 'perplexity' in row]
+    assert len(training) == NUM_STEPS // 10
+    assert training == sorted(training, reverse=True)
+    assert training[-1] < 0.7 * training[0]
+    valid = {row['step']: row['valid_perplexity'] for row in rows if 'valid_perplexity' in row}
+    assert valid[20] > valid[40] == pytest.approx(trained.results['rmc_valid'])
+    assert f'step 10/{NUM_STEPS}' in trained.out
+    assert 'words/s' in trained.out
+    assert 'words of train / valid / test, 36 known' in trained.out
+    for name in ('perplexity.png', 'metrics.jsonl', 'checkpoints'):
+        assert str(trained.run_dir / name) in trained.out
+        assert (trained.run_dir / name).exists()
+    assert list((trained.run_dir / 'tensorboard').iterdir())
+
+
+def test_training_prints_n_gram_models_of_the_same_text_beside_its_own(trained):
+    results = trained.results
+    lines = {line.split()[0]: line.split()[1:] for line in trained.out.splitlines() if line.strip()}
+    for name in ('unigram', 'bigram', 'rmc'):
+        wanted = [f'{results[f"{name}_{split}"]:.2f}' for split in ('valid', 'test')]
+        assert lines[name] == wanted
+    # By the grammar: every eighth word (with <eos>) is a choice of 11, three times over; what the
+    # bigram cannot know is which of `the` and the end of the line follows, and little else.
+    assert results['bigram_valid'] < results['unigram_valid'] < 36
+    assert 11 ** (3 / 8) < results['bigram_valid'] < 1.5 * 11 ** (3 / 8) * 2 ** (2 / 8)
+
+
+def test_a_finished_run_goes_on_from_its_end(trained, tmp_path):
+    run_dir = _copy(trained, tmp_path)
+    results, out = _run(*_elsewhere(trained, run_dir))
+    assert results == trained.results
+    assert f'goes on from update {NUM_STEPS}' in out
+    assert _digest(run_dir) == _digest(trained.run_dir)
+
+
+_KILLED_IN_A_SAVE = """
+    import os, sys
+    from launch.runs import checkpoint
+    from launch.runs import flags
+    from launch import lm
+    seal = checkpoint._seal
+
+    def die(folder, step):
+        if step == 20:
+            os.kill(os.getpid(), 9)
+        seal(folder, step)
+
+    checkpoint._seal = die
+    sys.exit(flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS))
+"""
+
+
+def test_kill_9_in_a_save_then_sigterm_then_the_end_give_equal_bytes(
+    trained, tmp_path, compile_once
+):
+    flags = [*_elsewhere(trained, tmp_path), '--save_every=5', '--log_every=5']
+    script = textwrap.dedent(_KILLED_IN_A_SAVE)
+    killed = subprocess.run(
+        [sys.executable, '-c', script, *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    folder = tmp_path / 'checkpoints'
+    assert sorted(path.name for path in folder.iterdir()) == ['10', '15', '20.partial', '5']
+
+    command = [sys.executable, '-m', 'launch.lm', *flags, '--save_every=1', '--log_every=1']
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **compile_once},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        printed = []
+        for line in process.stdout:
+            printed.append(line)
+            if line.startswith('step 17/'):
+                process.send_signal(signal.SIGTERM)
+                break
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == errors.INTERRUPTED, error
+    assert 'goes on from update 15\n' in printed
+    assert error.startswith('lm: stopped by SIGTERM after update ')
+    assert error.count('\n') == 1
+    last = max(int(path.name) for path in folder.iterdir())
+    assert 17 <= last < NUM_STEPS
+    assert f'after update {last}, saved' in error
+
+    results, out = _run(*_elsewhere(trained, tmp_path))
+    assert f'goes on from update {last}' in out
+    assert _digest(tmp_path) == _digest(trained.run_dir)
+    assert results == trained.results
+
+
+def test_another_seed_gives_other_bytes_and_an_lstm_of_as_many_parameters_trains(trained, tmp_path):
+    flags = [*_elsewhere(trained, tmp_path), '--core=lstm', '--softmax=adaptive', '--seed=3']
+    results, out = _run(*flags)
+    assert {'lstm_valid', 'lstm_test', 'bigram_test'} <= set(results)
+    counts = [
+        int(text.split(' in the core')[0].split()[-1].replace(',', ''))
+        for text in (trained.out, out)
+    ]
+    assert 0.85 * counts[0] < counts[1] <= counts[0]
+    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
+    training = [row['perplexity'] for row in rows if 'perplexity' in row]
+    assert training[-1] < 0.7 * training[0]
+    assert _digest(tmp_path) != _digest(trained.run_dir)
+
+
+def test_evaluation_gives_the_numbers_of_training_without_repeating_its_flags(trained, data):
+    results, out = _run('--mode=evaluate', f'--run_dir={trained.run_dir}', data[2])
+    assert results == trained.results
+    table = trained.out[trained.out.index('perplexity per word') :].split('\n\n')[0]
+    assert table in out
+
+
+def test_evaluation_takes_a_text_that_was_moved(trained, data, tmp_path):
+    moved = shutil.copytree(data[1].removeprefix('--data_dir='), tmp_path / 'moved')
+    flags = ['--dataset=text', f'--data_dir={moved}', data[2], f'--run_dir={trained.run_dir}']
+    assert _run('--mode=evaluate', *flags)[0] == trained.results
+
+
+def test_generation_needs_no_corpus_and_depends_on_the_seed(trained):
+    flags = [
+        '--mode=generate',
+        f'--run_dir={trained.run_dir}',
+        '--num_words=12',
+        '--prompt=the adj3',
+    ]
+    first, again, other = (_run(*flags, f'--seed={seed}')[1] for seed in (5, 5, 6))
+    assert first == again != other
+    assert first.startswith('the adj3 ')
+    assert '<unk>' not in first
+
+
+def test_unknown_words_of_a_prompt_are_named_and_read_as_unknown(trained, capsys):
+    flags = ['--mode=generate', f'--run_dir={trained.run_dir}', '--num_words=2']
+    assert _main(*flags, '--prompt=the xyzzy noun1 xyzzy plugh') == 0
+    out, err = capsys.readouterr()
+    assert out.startswith('the xyzzy noun1 xyzzy plugh')
+    assert err == ("lm: --prompt: the model does not know 'xyzzy', 'plugh', read as <unk>\n")
+
+
+def _fails(capsys, code, *flags):
+    """Runs the program, checks its exit code and that it said one line, and returns that line."""
+    capsys.readouterr()
+    got = _main(*flags)
+    err = capsys.readouterr().err
+    assert (got, err.count('\n')) == (code, 1), err
+    assert err.startswith('lm: ')
+    return err
+
+
+@pytest.mark.parametrize(
+    ('flags', 'parts'),
+    [
+        ('--dataset=gigawrd', ['--dataset: wanted one of pydoc, text', "got 'gigawrd'"]),
+        ('--datset=text', ['no flag --datset', 'did you mean dataset']),
+        ('--preset=big', ['--preset: wanted one of paper, cpu', "'big'"]),
+        ('--core=gru', ['--core: wanted one of rmc, lstm']),
+        ('--mode=test', ['--mode: wanted one of train, evaluate, generate']),
+        ('--softmax=sparse', ['--softmax: wanted one of full, adaptive']),
+        ('--tokenizer=bpe', ['--tokenizer: wanted one of whitespace, words']),
+        ('--dataset=text', ['wanted --data_dir=DIR']),
+        ('--data_dir=texts', ['wanted no --data_dir', "'texts'"]),
+        ('--total_units=16 --num_heads=3', ['--total_units: wanted a multiple of', '3, got 16']),
+        ('--vocab_size=2', ['--vocab_size: wanted 0 (all) or at least 3, got 2']),
+        (
+            '--embedding_size=8 --softmax=adaptive',
+            ['--embedding_size: wanted at least 16', 'got 8'],
+        ),
+        ('--gate_style=none --output_gate=True', ['wanted --gate_style=unit or memory, got none']),
+        ('--dropout=1', ['--dropout: wanted at most 0.99, got 1']),
+        ('--top_p=0', ['--top_p: wanted at least 0.001, got 0']),
+        ('--mode=evaluate', ['--mode=evaluate: wanted --run_dir=DIR']),
+        ('--mode=generate', ['--mode=generate: wanted --run_dir=DIR']),
+        ('--mode=benchmark', ['--mode=benchmark: wanted --vocab_size=WORDS']),
+        ('--gigaword_text=title', ['--gigaword_text: wanted one of document, summary, both']),
+        ('--gigaword_text=both', ['--gigaword_text: wanted --dataset=gigaword, got pydoc']),
+        ('--dataset=gutenberg', ['--dataset=gutenberg: wanted --data_dir=DIR']),
+        ('--dtype=float16', ['--dtype: wanted one of float32, bfloat16']),
+        ('--accumulate=0', ['--accumulate: wanted at least 1, got 0']),
+        ('--num_processes=2', ['--num_processes=2: wanted --coordinator_address too']),
+        ('--transformer_size=12', ['--transformer_size: wanted 0 or a multiple of', 'got 12']),
+        (
+            '--mode=generate --run_dir=x --num_processes=2 --process_id=0 '
+            '--coordinator_address=a:1',
+            ['--mode=generate: wanted one process, got 2'],
+        ),
+    ],
+)
+def test_bad_flags_get_one_line_and_touch_nothing(flags, parts, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = _fails(capsys, errors.USAGE, *flags.split())
+    assert [part for part in parts if part not in line] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def _without_valid(folder):
+    (folder / 'valid.txt').unlink()
+
+
+def _with_empty_test(folder):
+    (folder / 'test.txt').write_text('')
+
+
+def _with_blank_train(folder):
+    (folder / 'train.txt').write_text('\n \n\n')
+
+
+def _with_latin_1(folder):
+    with (folder / 'train.txt').open('ab') as file:
+        file.write('caf\xe9\n'.encode('latin-1'))
+
+
+def _short(folder):
+    (folder / 'train.txt').write_text('a few words of one line\n')
+
+
+def _gone(folder):
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ('damage', 'parts'),
+    [
+        (_without_valid, ['has no valid split', 'valid.txt']),
+        (_with_empty_test, ['the test split (test.txt) is empty']),
+        (_with_blank_train, ['the train split', 'no words']),
+        (_with_latin_1, ['train.txt is not UTF-8', '0xe9', 'convert']),
+        (_short, ['the train split has 7 words', '--batch_size x --unroll_length need 21']),
+        (_gone, ['is not a folder', 'data_dir']),
+    ],
+)
+def test_bad_data_get_one_line(damage, parts, tmp_path, capsys):
+    folder = _write_corpus(tmp_path / 'text')
+    damage(folder)
+    flags = ['--dataset=text', f'--data_dir={folder}', f'--cache_dir={tmp_path / "cache"}']
+    line = _fails(capsys, errors.BAD_DATA, *flags, *SIZES.split(), f'--run_dir={tmp_path / "run"}')
+    assert [part for part in parts if part not in line] == []
+
+
+def test_a_text_of_few_words_is_too_small_for_an_adaptive_softmax(tmp_path, capsys):
+    folder = _write_corpus(tmp_path / 'text')
+    (folder / 'train.txt').write_text('a few words of text\n' * 20)
+    flags = ['--dataset=text', f'--data_dir={folder}', f'--cache_dir={tmp_path / "cache"}']
+    flags += [*SIZES.split(), '--softmax=adaptive', f'--run_dir={tmp_path / "run"}']
+    line = _fails(capsys, errors.BAD_DATA, *flags)
+    assert 'wanted at least 16 different words for --softmax=adaptive, got 7' in line
+
+
+def test_a_text_that_changed_since_the_checkpoint_is_refused(trained, tmp_path, capsys):
+    other = _write_corpus(tmp_path / 'other', seed=1)
+    before = (trained.run_dir / lm_model.VOCABULARY).read_bytes()
+    line = _fails(capsys, errors.BAD_DATA, *trained.flags, f'--data_dir={other}')
+    assert f'text has changed since the checkpoint of step {NUM_STEPS}' in line
+    assert (trained.run_dir / lm_model.VOCABULARY).read_bytes() == before
+
+
+@pytest.mark.parametrize('change', ['--unroll_length=6', '--core=lstm', '--seed=1'])
+def test_a_checkpoint_of_another_configuration_is_refused(change, trained, capsys):
+    line = _fails(capsys, errors.MISMATCH, *trained.flags, change)
+    name, value = change[2:].split('=')
+    assert 'the checkpoint has another configuration' in line
+    assert f'{name}: ' in line
+    assert f'-> {value}' in line
+
+
+@pytest.mark.parametrize('mode', ['evaluate', 'generate'])
+def test_a_flag_that_contradicts_the_checkpoint_is_refused_in_every_mode(mode, trained, capsys):
+    flags = [f'--mode={mode}', f'--run_dir={trained.run_dir}', '--embedding_size=24']
+    line = _fails(capsys, errors.MISMATCH, *flags)
+    assert 'embedding_size: 16 -> 24' in line
+
+
+def test_a_checkpoint_older_than_a_flag_has_its_default(trained, tmp_path, capsys):
+    run_dir = _copy(trained, tmp_path)
+    folder = run_dir / 'checkpoints' / str(NUM_STEPS)
+    record = json.loads((folder / 'metadata.json').read_text())
+    del record['metadata']['config']['dtype'], record['metadata']['devices']
+    (folder / 'metadata.json').write_text(json.dumps(record))
+    checkpoint._seal(folder, NUM_STEPS)
+    assert _run(*_elsewhere(trained, run_dir))[0] == trained.results
+    line = _fails(capsys, errors.MISMATCH, *_elsewhere(trained, run_dir), '--dtype=bfloat16')
+    assert 'dtype: float32 -> bfloat16' in line
+
+
+def test_other_devices_are_told(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, 'describe_devices', lambda: '3 x abacus')
+    _, out = _run(*_elsewhere(trained, _copy(trained, tmp_path)))
+    told = 'changed since the checkpoint: devices: 1 x cpu -> 3 x abacus; the last bits may differ'
+    assert told in out
+
+
+def test_the_benchmark_tells_memory_and_time_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = *SIZES.split(), '--mode=benchmark', '--vocab_size=50', '--repeats=2'
+    results, out = _run(*flags)
+    assert 'memory of the compiled update, each device: 0.00 GB = ' in out
+    assert 'words/s' in out
+    params = int(re.search('rmc: ([0-9,]+) parameters', out)[1].replace(',', ''))
+    assert results['arguments_bytes'] > 3 * 4 * params  # with both moments of Adam
+    assert results['planned_bytes'] >= results['arguments_bytes'] + results['scratch_bytes']
+    assert results['per_second'] == pytest.approx(4 * 5 / results['seconds'])
+    compiled, out = _run(*flags[:-1], '--repeats=0')
+    assert 'words/s' not in out
+    assert compiled == {name: results[name] for name in compiled}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_schedule_is_told_and_training_goes_on(trained, tmp_path):
+    run_dir = _copy(trained, tmp_path)
+    _, out = _run(*_elsewhere(trained, run_dir), f'--num_steps={NUM_STEPS + 2}')
+    assert f'changed since the checkpoint: num_steps: {NUM_STEPS} -> {NUM_STEPS + 2}' in out
+    assert f'goes on from update {NUM_STEPS}\n' in out
+    assert (run_dir / 'checkpoints' / str(NUM_STEPS + 2)).exists()
+
+
+@pytest.mark.parametrize('mode', ['train', 'evaluate', 'generate'])
+def test_a_directory_in_use_is_refused(mode, trained, capsys):
+    with directory.RunDirectory(trained.run_dir):
+        line = _fails(capsys, errors.IN_USE, *trained.flags, f'--mode={mode}')
+    assert f'in use by process {os.getpid()}' in line
+
+
+@pytest.mark.parametrize('mode', ['evaluate', 'generate'])
+def test_a_directory_without_checkpoints_is_refused_and_not_made(mode, tmp_path, capsys):
+    absent, empty = tmp_path / 'absent', tmp_path / 'empty'
+    (empty / 'checkpoints').mkdir(parents=True)
+    line = _fails(capsys, errors.BAD_DATA, f'--mode={mode}', f'--run_dir={absent}')
+    assert f'--run_dir={absent}' in line
+    assert not absent.exists()
+    line = _fails(capsys, errors.BAD_DATA, f'--mode={mode}', f'--run_dir={empty}')
+    assert 'wanted a run with a checkpoint' in line
+
+
+def test_a_damaged_vocabulary_is_refused(trained, tmp_path, capsys):
+    run_dir = _copy(trained, tmp_path)
+    (run_dir / lm_model.VOCABULARY).write_text('the\n')
+    line = _fails(capsys, errors.BAD_DATA, '--mode=generate', f'--run_dir={run_dir}')
+    assert 'is not a vocabulary' in line
+
+
+def _other(value):
+    """Returns another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    return f'{value}x' if value is None or isinstance(value, str) else value + 1
+
+
+@pytest.mark.parametrize('name', [field.name for field in dataclasses.fields(lm.Config)])
+def test_every_flag_is_refused_told_or_free_when_a_run_is_resumed(name):
+    classes = flags_lib.field_classes(lm.Config)
+    saved = dataclasses.asdict(lm.Config())
+    now = {**saved, name: _other(saved[name])}
+    if classes[name] == 'identity':
+        with pytest.raises(errors.RunError, match=f'{name}: {saved[name]} -> ') as stop:
+            directory.check_config(saved, now, classes)
+        assert stop.value.code == errors.MISMATCH
+    else:
+        lines = directory.check_config(saved, now, classes)
+        told = [f'{name}: {saved[name]} -> {now[name]}'] if classes[name] == 'schedule' else []
+        assert lines == told
+
+
+def test_what_a_model_is_and_what_it_has_seen_cannot_change():
+    classes = flags_lib.field_classes(lm.Config)
+    names = 'seed batch_size unroll_length dataset vocab_size tokenizer core total_units softmax'
+    assert {classes[name] for name in names.split()} == {'identity'}
+    free = 'run_dir data_dir cache_dir log_every evaluate_every save_every keep mode prompt'
+    assert {classes[name] for name in free.split()} == {'free'}
+
+
+@pytest.mark.parametrize('preset', lm.PRESETS)
+def test_every_preset_is_a_whole_configuration(preset):
+    config = flags_lib.parse(lm.Config, [f'--preset={preset}'], 'lm', lm.PRESETS)
+    assert {name: getattr(config, name) for name in lm.PRESETS[preset]} == lm.PRESETS[preset]
+    assert config.preset == preset

@@ -1,0 +1,170 @@
+"""The sweep from end to end: with a toy program, and with language models on a tiny text."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from launch import sweep
+from launch.runs import directory, errors
+from launch.runs import flags as flags_lib
+from launch.sweeps import execution, grid
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """Lets runs be of the toy program, and looks at them more often."""
+    monkeypatch.setattr(grid, 'PACKAGE', 'tests')
+    monkeypatch.setattr(execution, '_PAUSE', 0.01)
+    monkeypatch.chdir(ROOT)
+
+
+def _main(folder, line):
+    words = sweep.without_dashes([*line.split(), f'--sweep_dir={folder}'])
+    return flags_lib.main(sweep.Config, sweep.run, 'sweep', args=words)
+
+
+def _fails(capsys, code, folder, line):
+    """Returns the one line that a sweep that cannot be run costs."""
+    assert _main(folder, line) == code
+    err = capsys.readouterr().err
+    assert err.startswith('sweep: ')
+    assert err.count('\n') == 1
+    return err
+
+
+def test_a_grid_is_run_shown_as_a_table_and_drawn(toys, tmp_path, capsys):
+    folder = tmp_path / 'sweep'
+    assert _main(folder, 'toy_program size=4,2 heads=2,1 num_steps=3 --level=0.8') == 0
+    out = capsys.readouterr().out
+    lines = [line.split() for line in out.splitlines()]
+    wanted = ['done', '0.8571', '0.8571', '2', '0.2', '0.3', '3']
+    assert [line[1:] for line in lines if line[:1] == ['size=2,heads=1']] == [wanted]
+    assert f'picture      {folder}/sweep.png' in out
+    page = (folder / 'sweep.md').read_text()
+    assert page.startswith('# toy_program num_steps=3\n')
+    assert page.split('```\n')[1] in out
+    names = [f'size={size},heads={heads}' for size in (2, 4) for heads in (1, 2)]
+    assert re.findall('^size=[^ ]*', page, re.MULTILINE) == names
+    files = {'sweep.json', 'sweep.md', 'sweep.png', '.lock', *names}
+    assert {path.name for path in folder.iterdir()} == files
+
+
+def test_the_same_command_runs_nothing_again_and_other_values_are_added(toys, tmp_path, capsys):
+    assert _main(tmp_path, 'toy_program size=2,3 num_steps=2') == 0
+    before = (tmp_path / 'sweep.json').read_bytes()
+    capsys.readouterr()
+    assert _main(tmp_path, 'toy_program size=2,3 num_steps=2') == 0
+    assert 'started' not in capsys.readouterr().out
+    assert (tmp_path / 'sweep.json').read_bytes() == before
+    assert _main(tmp_path, 'toy_program size=1 num_steps=2') == 0
+    out = capsys.readouterr().out
+    assert out.count('started') == 1
+    assert [out.count(f'\nsize={size} ') for size in (1, 2, 3)] == [1, 1, 1]
+    assert _main(tmp_path, 'toy_program') == 0
+    assert '3 points: 3 done;' in capsys.readouterr().out
+
+
+def test_drawing_runs_nothing_and_may_happen_beside_a_sweep(toys, tmp_path, capsys):
+    assert _main(tmp_path, 'toy_program size=2,3') == 0
+    before = (tmp_path / 'sweep.json').read_bytes()
+    (tmp_path / 'sweep.png').unlink()
+    (tmp_path / 'size=3' / 'done.json').unlink()
+    capsys.readouterr()
+    with directory.RunDirectory(tmp_path):
+        assert _main(tmp_path, 'toy_program --mode=draw --x=steps') == 0
+        assert 'in use by' in _fails(capsys, errors.IN_USE, tmp_path, 'toy_program')
+    assert (tmp_path / 'sweep.png').exists()
+    assert (tmp_path / 'sweep.json').read_bytes() == before
+    assert re.search('^size=3 +begun', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
+
+
+def test_before_the_first_measurement_there_is_a_table_alone(toys, tmp_path, capsys):
+    grid.write(tmp_path, grid.parse(['toy_program', 'size=1,2']))
+    assert _main(tmp_path, 'toy_program --mode=draw') == 0
+    assert 'picture' not in capsys.readouterr().out
+    assert not (tmp_path / 'sweep.png').exists()
+
+
+def test_a_failed_point_is_told_at_the_end_and_its_code_is_the_sweeps(toys, tmp_path, capsys):
+    line = _fails(capsys, errors.BAD_DATA, tmp_path, 'toy_program act=fail,train,die')
+    assert '2 of 3 points failed, the first act=fail: toy_program: the toy broke (exit 65)' in line
+    assert f'see {tmp_path}/act=fail/output.log' in line
+    assert re.search('^act=train +done', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ('line', 'code', 'reason'),
+    [
+        ('toy_program size=4,9 heads=2', errors.USAGE, 'toy_program size=9: --size: wanted a mul'),
+        ('toy_program size=4', errors.USAGE, 'wanted a flag with several values'),
+        ('gremlin size=4,5', errors.USAGE, "no program 'gremlin'; wanted one that"),
+        ('toy_program size=1,2 --processes=0', errors.USAGE, '--processes: wanted at least 1'),
+        (
+            'toy_program size=1,2 --x=miles',
+            errors.USAGE,
+            '--x: wanted one of steps, minutes, hour',
+        ),
+        ('toy_program --mode=paint', errors.USAGE, '--mode: wanted one of run, draw'),
+        ('toy_program --mode=draw', errors.BAD_DATA, 'wanted the directory of a sweep, got none'),
+        (
+            'toy_program size=1,2 --processes',
+            errors.USAGE,
+            '--processes: wanted an integer, got n',
+        ),
+    ],
+)
+def test_what_cannot_be_run_gets_one_line_and_touches_nothing(
+    toys, line, code, reason, tmp_path, capsys
+):
+    assert reason in _fails(capsys, code, tmp_path / 'new', line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_sweep_in_the_same_directory_is_refused(toys, tmp_path, capsys):
+    assert _main(tmp_path, 'toy_program size=1,2 rate=1') == 0
+    before = (tmp_path / 'sweep.json').read_bytes()
+    capsys.readouterr()
+    line = _fails(capsys, errors.MISMATCH, tmp_path, 'toy_program size=3 rate=2')
+    assert 'the directory holds another sweep (rate: 1 -> 2)' in line
+    assert (tmp_path / 'sweep.json').read_bytes() == before
+
+
+def test_flags_of_the_program_may_keep_their_dashes_unless_the_sweep_has_them():
+    words = '--core=a,b x=1,2 --data-dir=c --mode=draw --sweep-dir=d mode=train --level 3 --help'
+    wanted = 'core=a,b x=1,2 data-dir=c --mode=draw --sweep-dir=d mode=train --level 3 --help'
+    assert sweep.without_dashes(words.split()) == wanted.split()
+
+
+def test_language_models_are_swept_by_the_command_itself(tmp_path, compile_once, monkeypatch):
+    for name, value in compile_once.items():
+        monkeypatch.setenv(name, value)
+    rng = np.random.default_rng(3)
+    (tmp_path / 'text').mkdir()
+    for split, count in (('train', 500), ('valid', 60), ('test', 70)):
+        words = [f'w{rank}' for rank in rng.integers(0, 13, count)]
+        (tmp_path / 'text' / f'{split}.txt').write_text(' '.join(words) + '\n')
+    flags = f'--dataset=text --data_dir={tmp_path}/text --cache_dir={tmp_path}/cache --core=lstm '
+    flags += '--lstm_size=3 --seed=0,1 --embedding_size=8 --softmax=full --unroll_length=5 '
+    flags += '--batch_size=4 --num_steps=2 --log_every=1 --evaluate_every=1 --num_words=2'
+    command = [sys.executable, '-m', 'launch.sweep', 'lm', *flags.split()]
+    done = subprocess.run(
+        [*command, f'--sweep_dir={tmp_path}/sweep', '--level=1000'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    rows = [line.split() for line in done.stdout.splitlines() if re.match('seed=. ', line)]
+    assert [row[:2] for row in rows] == [['seed=0', 'done'], ['seed=1', 'done']]
+    assert [row[4] for row in rows] == ['1', '1']  # a perplexity below the level is better
+    about = json.loads((tmp_path / 'sweep' / 'seed=1' / 'run.json').read_text())
+    assert (about['config']['seed'], about['config']['lstm_size']) == (1, 3)
+    assert (tmp_path / 'sweep' / 'sweep.png').stat().st_size > 5000
