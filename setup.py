@@ -62,6 +62,7 @@ setuptools.setup(
         'array_record>=0.8',
         'chex>=0.1.92',
         'dm-haiku>=0.0.17',
+        'filelock>=3.12',
         'importlib_resources>=6',  # tensorflow-datasets needs it and does not say so
         'jax>=0.8',
         'jaxlib>=0.8',
