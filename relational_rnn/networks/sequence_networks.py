@@ -221,32 +221,6 @@ class SequenceToSequence(hk.Module):
         state = self._encoder.initial_state(inputs.shape[1])
         self._check_states(state, self._decoder.initial_state(inputs.shape[1]))
         _, state = unrolling.unroll(self._encoder, inputs, state, lengths=lengths)
-        return self.answer(inputs, targets, state, decoding, teacher)
-
-    def answer(
-        self,
-        inputs: chex.Array,
-        targets: chex.Array,
-        state: chex.ArrayTree,
-        decoding: str = 'non_autoregressive',
-        teacher: bool = False,
-    ) -> chex.Array:
-        """Returns the logits of answers from where the encoder has come to.
-
-        Args:
-          inputs: [T, B, D], only their last axis and their dtype count.
-          targets: as above.
-          state: the encoder's after its last step, which the decoder starts with.
-          decoding: as above.
-          teacher: as above.
-
-        Returns:
-          [A, B, V].
-
-        Raises:
-          ValueError: for another decoding, and if the shapes or dtypes do not fit.
-        """
-        self._check(inputs, targets, decoding)
         if decoding == 'non_autoregressive':
             fed = jnp.zeros((*targets.shape, inputs.shape[-1]), inputs.dtype)
         elif decoding == 'teacher_forcing' and teacher:

@@ -583,24 +583,3 @@ def test_questions_and_cores_that_do_not_fit_are_refused(change, message):
 
     with pytest.raises(ValueError, match=message):
         hk.transform(run).init(jax.random.key(0))
-
-
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        ({'decoding': 'free'}, 'decoding is one of'),
-        ({'inputs': np.zeros((6, 3, 4), np.float32)}, 'with room for 5 classes in D'),
-        ({'targets': np.zeros((4, 3))}, 'targets are of an integer dtype'),
-    ],
-)
-def test_an_answer_alone_refuses_the_same(change, message):
-    inputs, _, targets = _question()
-
-    def run():
-        core = CORES['lstm']()
-        network = sequence_networks.SequenceToSequence(core, core, CLASSES)
-        facts = {'inputs': inputs, 'targets': targets, 'state': core.initial_state(3), **change}
-        return network.answer(**facts)
-
-    with pytest.raises(ValueError, match=message):
-        hk.transform(run).init(jax.random.key(0))
