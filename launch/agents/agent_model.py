@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from launch.agents import agent_config
 from launch.training import cores
+from relational_rnn.baselines import feed_forward
 from relational_rnn.networks import actor_critic
 from tasks import base
 
@@ -66,7 +67,7 @@ def _make_core(config: agent_config.Config, shape: tuple[int, int, int]) -> tupl
     if config.core == 'conv_lstm':
         return hk.Conv2DLSTM(shape[:2], config.conv_lstm_channels, 2), 'map'
     if config.core == 'feed_forward':
-        return actor_critic.FeedForward(config.feed_forward_size, name='feed_forward'), 'flat'
+        return feed_forward.FeedForward(config.feed_forward_size, name='feed_forward'), 'flat'
     size = shape[0] * shape[1] * (actor_critic.CHANNELS[-1] + 2)
     core = cores.make(config.shared_core(), size)
     return core, config.cells if config.core == 'rmc' else 'flat'

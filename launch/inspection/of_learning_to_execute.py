@@ -25,7 +25,7 @@ from launch.training import (
     saved_run,
 )
 from relational_rnn import hinted
-from relational_rnn.networks import sequence_networks
+from relational_rnn.networks import sequence_to_sequence
 from tasks.learning_to_execute import batches, programs
 
 NUM_ANSWERS = 5
@@ -128,7 +128,7 @@ def _fed(config: learning_to_execute_config.Config, said: np.ndarray) -> np.ndar
     size = learning_to_execute_model.NUM_CHARACTERS
     if config.decoding == 'non_autoregressive':
         return np.zeros((len(said), size), np.float32)
-    return np.asarray(sequence_networks.shifted_one_hots(said[:, None], size))[:, 0]
+    return np.asarray(sequence_to_sequence.shifted_one_hots(said[:, None], size))[:, 0]
 
 
 def _answering(probabilities: np.ndarray, true: np.ndarray) -> Iterator[subjects.Step]:

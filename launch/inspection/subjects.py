@@ -27,7 +27,7 @@ import numpy as np
 from launch.runs import directory, errors
 import relational_rnn
 from relational_rnn import unrolling
-from relational_rnn.networks import sequence_networks
+from relational_rnn.networks import precision
 
 _PREFIX = 'of_'
 
@@ -121,7 +121,7 @@ def look_inside(subject: Subject) -> list[Look]:
 
     def run(inputs: jax.Array) -> unrolling.Inside:
         core = subject.make_core()
-        with sequence_networks.multiplying_in(jnp.dtype(subject.dtype)):
+        with precision.multiplying_in(jnp.dtype(subject.dtype)):
             return relational_rnn.unroll_inside(core, inputs, core.initial_state(None))[2]
 
     network = hk.transform(run)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational_rnn import losses
-from relational_rnn.networks import sampling, sequence_networks, softmax
+from relational_rnn.networks import language_model, sampling, softmax
 from tasks import base
 from tasks.text import streams as streams_lib
 from tasks.text import vocabulary
@@ -58,7 +58,7 @@ def make_model(
 
     def build() -> tuple[Callable, Any]:
         output_layer = softmax.AdaptiveSoftmax() if adaptive else softmax.FullSoftmax()
-        model = sequence_networks.LanguageModel(
+        model = language_model.LanguageModel(
             make_core(), vocab_size, embedding_size, dropout, output_dropout, output_layer, dtype
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from launch.runs import flags, processes
 from launch.training import cores, loop
-from relational_rnn.networks import sequence_networks
+from relational_rnn.networks import sequence_to_sequence
 from tasks.learning_to_execute import batches, programs
 
 MODES = ('train', 'evaluate')
@@ -156,7 +156,7 @@ class Config(cores.Config, loop.Config, processes.Config):
         flags.choose('task', self.task, programs.TASKS)
         flags.choose('dialect', self.dialect, programs.DIALECTS)
         flags.choose('curriculum', self.curriculum, batches.CURRICULA)
-        flags.choose('decoding', self.decoding, sequence_networks.DECODINGS)
+        flags.choose('decoding', self.decoding, sequence_to_sequence.DECODINGS)
         self.setting()
 
     def uses_hints(self) -> bool:

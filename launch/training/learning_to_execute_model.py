@@ -20,7 +20,7 @@ import numpy as np
 
 from launch.training import cores, learning_to_execute_config
 from relational_rnn import hinted, losses
-from relational_rnn.networks import sequence_networks
+from relational_rnn.networks import sequence_to_sequence
 from tasks.learning_to_execute import batches as batches_lib
 from tasks.learning_to_execute import programs
 
@@ -59,7 +59,7 @@ def make_model(config: learning_to_execute_config.Config) -> Model:
         if config.uses_hints():
             return _answer_with_hints(config, batch, inputs, teacher)
         encoder, decoder = _make_cores(config, NUM_CHARACTERS)
-        network = sequence_networks.SequenceToSequence(encoder, decoder, NUM_CLASSES)
+        network = sequence_to_sequence.SequenceToSequence(encoder, decoder, NUM_CLASSES)
         sequence = inputs, batch.lengths[0], batch.targets
         return network(*sequence, config.decoding, teacher), None
 
@@ -111,7 +111,7 @@ def _answer_with_hints(
     where = batch.lengths[0], hints.steps, hints.writes
     said, state = hinted.listen(encoder, reader, inputs, *where, told)
     answering = hinted.HearingCore(decoder, heard_size)
-    network = sequence_networks.SequenceToSequence(answering, answering, NUM_CLASSES)
+    network = sequence_to_sequence.SequenceToSequence(answering, answering, NUM_CLASSES)
     return network.answer(inputs, batch.targets, state, config.decoding, teacher), said
 
 
