@@ -1,12 +1,12 @@
-"""The word-level language model of `lm` as pure functions: loss, perplexity and samples.
+"""The word-level language model as pure functions, and what is read off them: nll and samples.
 
 Glossary of shapes:
-  T: words of a window; B: streams; V: words of the vocabulary.
+  T: words of a window; B: streams; V: vocabulary size; N: words of a text.
 """
 
 from collections.abc import Callable, Sequence
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import haiku as hk
@@ -15,12 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational_rnn import losses
-from relational_rnn.networks import sampling, sequence_networks, softmax
+from relational_rnn.networks import language_model, sampling, softmax
 from tasks import base
 from tasks.text import streams as streams_lib
-from tasks.text import vocabulary
-
-Score = Callable[..., np.ndarray]  # what `make_score` returns
+from tasks.text import vocabulary as vocabulary_lib
 
 
 class Model(NamedTuple):
@@ -35,7 +33,21 @@ class Model(NamedTuple):
     next_word: Callable[..., tuple[chex.Array, chex.ArrayTree]]  # params, ids [B], state
 
 
-def make_model(
+class Score(Protocol):
+    """Returns the nll of every word of a text, in nats; see `make_score`."""
+
+    def __call__(
+        self,
+        params: chex.ArrayTree,
+        tokens: np.ndarray,
+        batch_size: int,
+        unroll_length: int,
+        count: Callable[[int], None] | None = None,
+        reset_every: int | None = None,
+    ) -> np.ndarray: ...
+
+
+def make(
     make_core: Callable[[], hk.RNNCore],
     vocab_size: int,
     embedding_size: int,
@@ -51,14 +63,14 @@ def make_model(
       vocab_size: V.
       embedding_size: the width of the tied embeddings.
       dropout: of the embeddings.
-      output_dropout: of what the softmax sees.
+      output_dropout: of the softmax's input.
       adaptive: whether the softmax is adaptive instead of full.
       dtype: of the matrix products, 'float32' or 'bfloat16'.
     """
 
     def build() -> tuple[Callable, Any]:
         output_layer = softmax.AdaptiveSoftmax() if adaptive else softmax.FullSoftmax()
-        model = sequence_networks.LanguageModel(
+        model = language_model.LanguageModel(
             make_core(), vocab_size, embedding_size, dropout, output_dropout, output_layer, dtype
         )
 
@@ -80,18 +92,18 @@ def make_model(
     )
 
 
-def make_score(model: Model, words: vocabulary.Vocabulary) -> Score:
-    """Returns a function that says how badly a model predicts each word of a text.
+def make_score(model: Model, vocabulary: vocabulary_lib.Vocabulary) -> Score:
+    """Returns what measures the nll of each word of a text.
 
-    Its arguments are the parameters, the ids [N], B, T and a function that is called before every
-    window with the number of its words and may raise. It reads the text as B streams in windows of
-    T words, the state carried along each stream, and returns the nats of every word, [N] float32,
-    in the order of the text. With `reset_every` the state starts anew after so many words, counted
-    from the beginning of the text whatever B is; the word before is the input all the same.
+    Its arguments are the parameters, the ids [N], B, T, and a function that is called before every
+    window with the number of its words. It reads the text as B streams in windows of T words, the
+    state carried along each stream, and returns the nll of every word in nats, [N] float32, in the
+    order of the text. With `reset_every` the state is reset after so many words, counted from the
+    beginning of the text whatever B is; the word before is the input all the same.
 
     Args:
       model: the model.
-      words: its vocabulary.
+      vocabulary: of V words.
     """
 
     @jax.jit
@@ -104,23 +116,24 @@ def make_score(model: Model, words: vocabulary.Vocabulary) -> Score:
         tokens: np.ndarray,
         batch_size: int,
         unroll_length: int,
-        on_window: Callable[[int], None],
+        count: Callable[[int], None] | None = None,
         reset_every: int | None = None,
     ) -> np.ndarray:
         params = jax.device_put(params)  # once, not for every window
         streams = min(batch_size, len(tokens))
         state = model.initial_state(streams)
-        nats: list[Any] = []
+        nll: list[Any] = []
         present = []
         for batch in streams_lib.evaluation_windows(
-            tokens, words.eos, streams, unroll_length, len(words), reset_every
+            tokens, vocabulary.eos, streams, unroll_length, len(vocabulary), reset_every
         ):
-            on_window(int(np.count_nonzero(batch.weights)))
+            if count is not None:
+                count(int(np.count_nonzero(batch.weights)))
             values, state = read(params, batch, state)
-            nats.append(values)
+            nll.append(values)
             present.append(batch.weights != 0)
-            nats[-2:-1] = [np.asarray(values) for values in nats[-2:-1]]  # one window is under way
-        return np.concatenate(nats).T[np.concatenate(present).T]
+            nll[-2:-1] = [np.asarray(values) for values in nll[-2:-1]]  # one window is under way
+        return np.concatenate(nll).T[np.concatenate(present).T]
 
     return score
 
@@ -128,19 +141,19 @@ def make_score(model: Model, words: vocabulary.Vocabulary) -> Score:
 def generate(
     model: Model,
     params: chex.ArrayTree,
-    words: vocabulary.Vocabulary,
+    vocabulary: vocabulary_lib.Vocabulary,
     prompt: Sequence[str],
     num_words: int,
     temperature: float,
     top_p: float,
     seed: int,
 ) -> str:
-    """Samples a text that goes on from a prompt; `<unk>` is never sampled.
+    """Samples a text that continues a prompt; `<unk>` is never sampled.
 
     Args:
       model: the model.
       params: its parameters.
-      words: its vocabulary.
+      vocabulary: of V words.
       prompt: words to begin with, after an `<eos>`; none for the beginning of a text.
       num_words: how many to sample.
       temperature: see `sampling.sample`.
@@ -150,7 +163,7 @@ def generate(
     Returns:
       The prompt and the sampled words, with a new line for each `<eos>`.
     """
-    ids = np.concatenate([[words.eos], words.encode(prompt)]).astype(np.int32)
+    ids = np.concatenate([[vocabulary.eos], vocabulary.encode(prompt)]).astype(np.int32)
 
     def read(state: chex.ArrayTree, word: chex.Array) -> tuple[chex.ArrayTree, chex.Array]:
         log_probs, state = model.next_word(params, word[None], state)
@@ -158,7 +171,7 @@ def generate(
 
     def write(carry: tuple, key: chex.PRNGKey) -> tuple[tuple, chex.Array]:
         state, log_probs = carry
-        allowed = jnp.where(jnp.arange(len(words)) == words.unk, -jnp.inf, log_probs)
+        allowed = jnp.where(jnp.arange(len(vocabulary)) == vocabulary.unk, -jnp.inf, log_probs)
         word = sampling.sample(key, allowed, temperature, top_p).astype(jnp.int32)
         return read(state, word), word
 
@@ -168,6 +181,6 @@ def generate(
         keys = jax.random.split(key, num_words)
         return jax.lax.scan(write, (state, all_log_probs[-1]), keys)[1]
 
-    sampled = words.decode(run(ids, jax.random.key(seed)).tolist())
-    text = ['\n' if word == vocabulary.EOS else word for word in (*prompt, *sampled)]
+    sampled = vocabulary.decode(run(ids, jax.random.key(seed)).tolist())
+    text = ['\n' if word == vocabulary_lib.EOS else word for word in (*prompt, *sampled)]
     return re.sub(' ?\n ?', '\n', ' '.join(text))
