@@ -9,6 +9,7 @@ An experiment is one file of `launch/`: its `Config` and `PRESETS`, a function `
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from typing import Any, Literal, NamedTuple
@@ -72,7 +73,7 @@ class Restored(NamedTuple):
 
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line and ends the process with its exit code."""
-    go = lambda config: run(experiment, config)  # noqa: E731
+    go = functools.partial(run, experiment)
     processes.leave(flags.main(experiment.config, go, experiment.name, experiment.presets))
 
 

@@ -222,22 +222,19 @@ def _gradients(
         metrics, carry = loss(params, *shares)
         return metrics['loss'].total, (dict(metrics), carry)
 
-    def one_part(shares: tuple) -> tuple:
-        grads, (metrics, carry) = jax.grad(objective, has_aux=True)(params, shares)
-        return (grads, metrics), carry
-
+    gradient = jax.grad(objective, has_aux=True)
     if parts == 1:
-        (grads, metrics), carry = one_part(shares)
+        grads, (metrics, carry) = gradient(params, shares)
         return grads, metrics, carry
 
-    def add(sums: tuple, shares: tuple) -> tuple:
-        part, carry = one_part(shares)
-        return jax.tree.map(jnp.add, sums, part), carry
+    def add(sums: tuple, part: tuple) -> tuple:
+        grads, (metrics, carry) = gradient(params, part)
+        return jax.tree.map(jnp.add, sums, (grads, metrics)), carry
 
     batch, carry, keys = shares
     cut = _cut(batch, 1, parts), _cut(carry, 0, parts), _cut(keys, 0, parts)
-    shapes = jax.eval_shape(one_part, jax.tree.map(lambda x: x[0], cut))[0]
-    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    grads, (metrics, _) = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], cut))
+    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (grads, metrics))
     carries: chex.ArrayTree
     (grads, metrics), carries = jax.lax.scan(add, sums, cut)
     return grads, metrics, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), carries)
