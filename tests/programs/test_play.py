@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
 
 
 def _main(*flags):
-    return flags_lib.main(play.Config, play.run, 'play', args=play.switch_on(flags))
+    return flags_lib.main(play.Config, play.run, 'play', args=flags)
 
 
 def _pictures(path):
@@ -79,18 +79,6 @@ def test_an_episode_is_no_longer_than_asked_for_and_a_gif_not_endless():
     assert limit('mini_pacman') is None
     assert limit('mini_pacman', gif='a.gif') == 1000
     assert limit('mini_pacman', gif='a.gif', max_steps=3000) == 3000
-
-
-@pytest.mark.parametrize(
-    ('words', 'wanted'),
-    [
-        (['--hide'], ['--hide=True']),
-        (['--hide', '--seed', '3', '--greedy'], ['--hide=True', '--seed', '3', '--greedy=True']),
-        (['--hide', 'False', '--greedy=False'], ['--hide', 'False', '--greedy=False']),
-    ],
-)
-def test_a_switch_may_stand_alone(words, wanted):
-    assert play.switch_on(words) == wanted
 
 
 @pytest.mark.parametrize(

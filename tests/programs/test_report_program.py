@@ -6,7 +6,7 @@ import pytest
 
 from launch import report
 from launch.reports import accuracy_figure
-from launch.runs import directory, display, errors, flags, plots
+from launch.runs import directory, errors, flags, metrics, plots
 
 
 def _rows(first=120.0, column='valid_perplexity', unit='words'):
@@ -299,4 +299,4 @@ def test_reading_changes_nothing_in_a_run(tmp_path):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     _main(run, f'--output={tmp_path / "out"}')
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
-    assert len(display.read_metrics(run / 'metrics.jsonl')) == 8
+    assert len(metrics.read_metrics(run / 'metrics.jsonl')) == 8
