@@ -40,7 +40,7 @@ from launch.training import (
 )
 from launch.training import devices as devices_lib
 from tasks.learning_to_execute import batches as batches_lib
-from tasks.learning_to_execute import programs
+from tasks.learning_to_execute import writing
 
 Config = learning_to_execute_config.Config
 PRESETS = learning_to_execute_config.PRESETS
@@ -105,7 +105,7 @@ def _check_programs(config: Config) -> None:
     num_levels = batches_lib.num_levels(setting, curriculum)
     try:
         for level in range(num_levels):
-            batches_lib.batch(setting, curriculum, level, 'train', config.seed, 0, 1)
+            batches_lib.sample(setting, curriculum, level, 'train', config.seed, 0, 1)
             if num_levels > 1:
                 next(learning_to_execute_model.drawn(config, 'valid', 1, level))
         for split in ('valid', 'test'):
@@ -133,8 +133,8 @@ def _make_task(
 
     def batch(step: int, level: int) -> batches_lib.Batch:
         what = setting, config.curriculum, level, 'train'
-        which = config.seed, step, config.batch_size, config.uses_hints()
-        whole = batches_lib.batch(*what, *which)
+        which = config.seed, step, config.batch_size
+        whole = batches_lib.sample(*what, *which)
         order = by_length(whole.lengths[0], jax.device_count())[rows]
         return jax.tree.map(lambda x: x[:, order], whole)
 
@@ -156,7 +156,7 @@ def _make_task(
         evaluate,
         'characters',
         batch,
-        names=('training_accuracy', *(('hint_loss',) if config.uses_hints() else ())),
+        names=('training_accuracy',),
         curriculum=curriculum,
     )
 
@@ -211,7 +211,7 @@ def _describe_examples(
         text = batch.inputs[: batch.lengths[0, row], row]
         length = int(batch.weights[:, row].sum())
         shown = text, batch.targets[:length, row], said[:length, row]
-        rows.append([programs.decode(ids).replace('\n', ' ⏎ ') for ids in shown])
+        rows.append([writing.decode(ids).replace('\n', ' ⏎ ') for ids in shown])
     return display.table(rows)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from launch.runs import flags, processes
 from launch.training import cores, loop
 from relational_rnn.networks import sequence_networks
-from tasks.learning_to_execute import batches, programs
+from tasks.learning_to_execute import batches
+from tasks.learning_to_execute import setting as setting_lib
 
 MODES = ('train', 'evaluate')
 
@@ -92,7 +93,7 @@ class Config(cores.Config, loop.Config, processes.Config):
         'cpu', f'defaults of the other flags: {", ".join(sorted(PRESETS))}', 'free'
     )
     mode: str = flags.flag('train', 'train or evaluate', 'free')
-    task: str = flags.flag('program', f'one of {", ".join(programs.TASKS)}', 'identity')
+    task: str = flags.flag('program', f'one of {", ".join(setting_lib.TASKS)}', 'identity')
     nesting: int = flags.flag(
         2,
         'operations in a program, one within the other; 1 for copy, reverse, double',
@@ -153,19 +154,15 @@ class Config(cores.Config, loop.Config, processes.Config):
         flags.choose('mode', self.mode, MODES)
         if self.mode == 'evaluate':
             processes.check_reader(self.mode, self.run_dir, self.num_processes)
-        flags.choose('task', self.task, programs.TASKS)
-        flags.choose('dialect', self.dialect, programs.DIALECTS)
+        flags.choose('task', self.task, setting_lib.TASKS)
+        flags.choose('dialect', self.dialect, setting_lib.DIALECTS)
         flags.choose('curriculum', self.curriculum, batches.CURRICULA)
         flags.choose('decoding', self.decoding, sequence_networks.DECODINGS)
         self.setting()
 
-    def uses_hints(self) -> bool:
-        """Returns whether the network is taught to say what operations are about."""
-        return self.hint_weight > 0 and bool(self.setting().operations)
-
-    def setting(self) -> programs.Setting:
+    def setting(self) -> setting_lib.Setting:
         """Returns what the programs are; raises a ValueError if there are none such."""
         try:
-            return programs.Setting(self.task, self.nesting, self.length, self.dialect)
+            return setting_lib.Setting(self.task, self.nesting, self.length, self.dialect)
         except ValueError as error:
             raise ValueError(f'--task={self.task}: {error}') from error

@@ -6,7 +6,7 @@ character of the true answer; what the network says behind its end counts for no
 
 Glossary of shapes:
   T: characters of a program; A: characters of an answer; B: programs; D: characters that there are;
-  V: those of answers; N: operations of a program.
+  V: those of answers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch.training import cores, learning_to_execute_config
-from relational_rnn import hinted, losses
+from relational_rnn import losses
 from relational_rnn.networks import sequence_networks
 from tasks.learning_to_execute import batches as batches_lib
-from tasks.learning_to_execute import programs
+from tasks.learning_to_execute import setting as setting_lib
 
-NUM_CHARACTERS = len(programs.CHARACTERS)  # D
-NUM_CLASSES = programs.NUM_ANSWER_CHARACTERS  # V
+NUM_CHARACTERS = len(setting_lib.CHARACTERS)  # D
+NUM_CLASSES = setting_lib.NUM_ANSWER_CHARACTERS  # V
 CHUNK = 256  # programs of an evaluation at a time
 _SEED = 2018  # of the programs of evaluations, whatever the run's
 
@@ -36,14 +36,8 @@ class Model(NamedTuple):
     """The functions of the network; `params` are Haiku's."""
 
     init: Callable[[chex.PRNGKey], chex.ArrayTree]
-    # params, batch, whether the network may be told the true answer -> [A, B, V], and what was said
-    # where operations end, [N, B], by a network that is taught with hints
-    apply: Callable[[chex.ArrayTree, Batch, bool], tuple[chex.Array, hinted.Said | None]]
-    hint_weight: float  # of the loss of what was said
-
-    def logits(self, params: chex.ArrayTree, batch: Batch, teacher: bool) -> chex.Array:
-        """Returns the logits of answers [A, B, V]."""
-        return self.apply(params, batch, teacher)[0]
+    # params, batch, whether the network may be told the true answer -> logits of answers [A, B, V]
+    logits: Callable[[chex.ArrayTree, Batch, bool], chex.Array]
 
 
 # Parameters, programs, and what is called between parts of them and may raise -> measures by name:
@@ -54,38 +48,20 @@ Evaluation = Callable[[chex.ArrayTree, Iterable[Batch], Callable[[], None]], dic
 def make_model(config: learning_to_execute_config.Config) -> Model:
     """Returns the network of a configuration."""
 
-    def forward(batch: Batch, teacher: bool) -> tuple[chex.Array, hinted.Said | None]:
+    def forward(batch: Batch, teacher: bool) -> chex.Array:
         inputs = jax.nn.one_hot(batch.inputs, NUM_CHARACTERS)
-        if config.uses_hints():
-            return _answer_with_hints(config, batch, inputs, teacher)
         encoder, decoder = _make_cores(config, NUM_CHARACTERS)
         network = sequence_networks.SequenceToSequence(encoder, decoder, NUM_CLASSES)
         sequence = inputs, batch.lengths[0], batch.targets
-        return network(*sequence, config.decoding, teacher), None
+        return network(*sequence, config.decoding, teacher)
 
     network = hk.transform(forward)
-    smallest = _make_smallest(config)
+    ids = np.zeros((1, 1), np.int32)
+    smallest = Batch(ids, ids + 1, ids, np.ones((1, 1), np.float32))
     return Model(
         jax.jit(lambda key: network.init(key, smallest, True)),
         lambda params, batch, teacher: network.apply(params, None, batch, teacher),
-        config.hint_weight,
     )
-
-
-def _make_smallest(config: learning_to_execute_config.Config) -> Batch:
-    """Returns a batch of one character, by which parameters are made."""
-    ids, one = np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
-    batch = Batch(ids, ids + 1, ids, one)
-    if not config.uses_hints():
-        return batch
-    setting = config.setting()
-    num_operands = len(batches_lib.operands_of(setting))
-    angles = np.zeros((1, 1, num_operands, setting.output_steps, 2), np.float32)
-    facts = np.zeros((1, 1, sum(batches_lib.fact_sizes(setting))), np.float32)
-    taken = np.ones((1, 1, num_operands), np.float32)
-    writes = np.ones((1, 1, batches_lib.NUM_REGISTERS), np.float32)
-    hints = batches_lib.Hints(ids, writes, angles, taken, facts, angles[:, :, 0])
-    return batch._replace(hints=hints)
 
 
 def _make_cores(
@@ -94,29 +70,6 @@ def _make_cores(
     """Returns what reads and what answers, for inputs of this size."""
     encoder = cores.make(config, size)
     return encoder, encoder if config.shared_core else cores.make(config, size)
-
-
-def _answer_with_hints(
-    config: learning_to_execute_config.Config, batch: Batch, inputs: chex.Array, teacher: bool
-) -> tuple[chex.Array, hinted.Said]:
-    """Returns logits, and what is said where operations end, [N, B]; see `hinted`."""
-    setting, hints = config.setting(), batch.hints
-    assert hints is not None
-    fact_sizes = batches_lib.fact_sizes(setting)
-    num_operands = len(batches_lib.operands_of(setting))
-    reader = hinted.Reader(setting.output_steps, num_operands, fact_sizes)
-    heard_size = batches_lib.NUM_REGISTERS * 2 * setting.output_steps
-    encoder, decoder = _make_cores(config, NUM_CHARACTERS + heard_size)
-    told = _told(hints) if teacher else None
-    where = batch.lengths[0], hints.steps, hints.writes
-    said, state = hinted.listen(encoder, reader, inputs, *where, told)
-    answering = hinted.HearingCore(decoder, heard_size)
-    network = sequence_networks.SequenceToSequence(answering, answering, NUM_CLASSES)
-    return network.answer(inputs, batch.targets, state, config.decoding, teacher), said
-
-
-def _told(hints: batches_lib.Hints) -> hinted.Said:
-    return hinted.Said(hints.operands, hints.facts, hints.results)
 
 
 def loss(
@@ -130,19 +83,13 @@ def loss(
       batch: what to learn.
 
     Returns:
-      The sum with the number of characters, with hints that of the errors in what was said added
-      to it; and 'training_accuracy', how many of the characters are right.
+      The sum with the number of characters; and 'training_accuracy', how many of the characters
+      are right.
     """
-    logits, said = model.apply(params, batch, True)
+    logits = model.logits(params, batch, True)
     value = losses.cross_entropy(logits, batch.targets, batch.weights)
     right = losses.accuracy(logits, batch.targets, batch.weights).total
-    sums = {'training_accuracy': right}
-    if said is not None and batch.hints is not None:
-        hints = batch.hints
-        error = hinted.loss(said, _told(hints), hints.taken, hints.writes)
-        value = value._replace(total=value.total + model.hint_weight * error)
-        sums['hint_loss'] = error
-    return value, sums
+    return value, {'training_accuracy': right}
 
 
 def drawn(
@@ -162,7 +109,7 @@ def drawn(
     curriculum = 'baseline' if level is None else 'naive'
     what = config.setting(), curriculum, level or 0, split
     for part, first in enumerate(range(0, size, CHUNK)):
-        batch = batches_lib.batch(*what, _SEED, part, CHUNK, config.uses_hints())
+        batch = batches_lib.sample(*what, _SEED, part, CHUNK)
         kept = np.arange(first, first + CHUNK) < size
         yield batch._replace(weights=batch.weights * kept)
 

@@ -114,13 +114,13 @@ def test_evaluating_again_gives_the_same_numbers_and_some_answers(whole, capsys)
 @pytest.fixture
 def splits(monkeypatch):
     """Returns what batches are asked for from now on: curriculum, level and split, in order."""
-    asked, made = [], batches.batch
+    asked, made = [], batches.sample
 
-    def batch(setting, curriculum, level, split, seed, step, batch_size, hints=False):
+    def batch(setting, curriculum, level, split, seed, step, batch_size):
         asked.append((curriculum, level, split))
-        return made(setting, curriculum, level, split, seed, step, batch_size, hints)
+        return made(setting, curriculum, level, split, seed, step, batch_size)
 
-    monkeypatch.setattr(batches, 'batch', batch)
+    monkeypatch.setattr(batches, 'sample', batch)
     return asked
 
 
@@ -191,7 +191,7 @@ def test_the_accuracy_that_a_level_is_judged_by_is_that_of_its_own_programs(tmp_
         '--core=lstm --lstm_layers=2 --dialect=zaremba --task=program --nesting=2',
         '--core=dnc --dnc_memory_size=3 --dnc_word_size=4 --dnc_reads=1 --task=double',
         '--core=entnet --task=control --nesting=2 --shared_core=False',
-        '--core=lstm --task=addition --nesting=2 --hint_weight=0 --decoding=autoregressive',
+        '--core=lstm --task=addition --nesting=2 --decoding=autoregressive',
         '--task=program --nesting=2 --decoding=teacher_forcing --shared_core=False',
         '--core=transformer --transformer_layers=1 --task=reverse --curriculum=baseline',
     ],
@@ -218,16 +218,14 @@ def _rows_of(batch):
     return sorted(np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1).tolist())
 
 
-@pytest.mark.parametrize('flags', ['--length=5', '--task=addition --nesting=2 --hint_weight=2'])
+@pytest.mark.parametrize('flags', ['--length=5', '--task=addition --nesting=2'])
 def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_rows(flags, tmp_path):
     config = _config(*_flags(tmp_path, *flags.split()))
     model = learning_to_execute_model.make_model(config)
     with signals.Interrupts() as interrupts:
         measure = learning_to_execute_model.make_evaluation(model)
         got = learning_to_execute._make_task(config, model, measure, interrupts).batch(3, 0)
-    hints = config.uses_hints()
-    assert (got.hints is not None) == hints
-    wanted = batches.batch(config.setting(), 'mix', 0, 'train', 0, 3, 32, hints)
+    wanted = batches.sample(config.setting(), 'mix', 0, 'train', 0, 3, 32)
     assert _rows_of(got) == _rows_of(wanted)
     assert (np.diff(got.lengths[0]) >= 0).all()
 
@@ -283,14 +281,14 @@ def test_bad_flags_get_one_line(flags, wanted, capsys):
 def test_a_split_without_programs_ends_a_run_at_its_start_with_one_line(
     tmp_path, monkeypatch, capsys
 ):
-    made = batches.batch
+    made = batches.sample
 
     def batch(setting, curriculum, level, split, *numbers):
         if split == 'test':
             raise ValueError('wanted 1 samples, got 0')
         return made(setting, curriculum, level, split, *numbers)
 
-    monkeypatch.setattr(batches, 'batch', batch)
+    monkeypatch.setattr(batches, 'sample', batch)
     assert _main(*_flags(tmp_path / 'run')) == errors.USAGE
     captured = capsys.readouterr()
     assert captured.err == 'learning_to_execute: --task=copy: wanted 1 samples, got 0\n'
