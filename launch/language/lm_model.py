@@ -4,7 +4,6 @@ Glossary of shapes:
   V: words of the vocabulary.
 """
 
-import sys
 from typing import Any
 
 from launch.language import language_model, lm_config
@@ -50,9 +49,7 @@ def prepare(
     names = config.dataset, config.data_dir, config.tokenizer, config.cache_dir
     corpus = corpora.load(*names, config.gigaword_text)
     size = config.vocab_size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
-    streams = streams_lib.prepare(
-        corpus, config.cache_dir, size, progress=sys.stdout, check=interrupts.check
-    )
+    streams = streams_lib.prepare(corpus, config.cache_dir, size)
     if saved and saved[1]['corpus'] != streams.key:
         raise base.DataError(
             f'{config.dataset} has changed since the checkpoint of step {saved[0]}: '
