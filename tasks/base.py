@@ -53,5 +53,33 @@ class Environment(Protocol):
         """Returns a picture of a state, uint8 [height, width, 3]."""
 
 
+class Progress(Protocol):
+    """Receives reports of what takes long; `SILENT` leaves them alone."""
+
+    def say(self, line: str) -> None:
+        """Reports something that happens once, such as waiting for another process."""
+
+    def update(self, title: str, done: int, total: int | None, unit: str) -> None:
+        """Reports how far a pass is, again and again while it lasts.
+
+        Args:
+          title: the pass, for example 'gutenberg train: counted'.
+          done: how much is done since its beginning.
+          total: about how much there is to do, at least `done`; None if that is not known.
+          unit: what is counted, for example 'words'.
+        """
+
+
+class _Silent:
+    def say(self, line: str) -> None:
+        pass
+
+    def update(self, title: str, done: int, total: int | None, unit: str) -> None:
+        pass
+
+
+SILENT: Progress = _Silent()
+
+
 class DataError(Exception):
     """Data that cannot be used; the one-line message names path, reason and remedy (exit 65)."""

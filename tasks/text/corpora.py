@@ -35,6 +35,7 @@ import os
 import pathlib
 import re
 
+from tasks import base
 from tasks.text import files, python_docs, vocabulary
 
 SPLITS = files.SPLITS
@@ -95,6 +96,7 @@ class _Request:
     tokenizer: str
     cache_dir: pathlib.Path
     gigaword_text: str
+    progress: base.Progress
 
     @property
     def cut(self) -> files.Tokenizer:
@@ -107,6 +109,7 @@ def load(
     tokenizer: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     gigaword_text: str = 'document',
+    progress: base.Progress = base.SILENT,
 ) -> Corpus:
     """Opens a corpus and checks that its splits are there.
 
@@ -118,6 +121,7 @@ def load(
         and pg19, 'whitespace' for those that are published as words with spaces between.
       cache_dir: where digests of files over a gibibyte are remembered, None for the default.
       gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
+      progress: is told how far the preparation of a data set of TFDS is.
 
     Returns:
       The corpus.
@@ -139,6 +143,7 @@ def load(
         tokenizer or _DEFAULT_TOKENIZERS[name],
         pathlib.Path(cache_dir or default_cache_dir()),
         gigaword_text,
+        progress,
     )
     return _CORPORA[name](request)
 
@@ -241,7 +246,7 @@ def _prepared(
     """A corpus that TFDS keeps, whose examples have these fields."""
     from tasks.text.tfds import preparing, records
 
-    identity, splits = preparing.prepared(request.name, request.folder)
+    identity, splits = preparing.prepared(request.name, request.folder, request.progress)
 
     def blocks(split: str) -> Iterator[list[str]]:
         if split not in splits:

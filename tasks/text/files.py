@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import hashlib
 import pathlib
 import re
-import tempfile
 
-from tasks import base
+from tasks import base, storage
 from tasks.text import vocabulary
 
 SPLITS = ('train', 'valid', 'test')
@@ -159,19 +158,21 @@ def digest(path: pathlib.Path, cache_dir: pathlib.Path) -> str:
     """
     try:
         stat = path.stat()
+        if stat.st_size < _LARGE:
+            return _sha256(path)
         identity = f'{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}'
         key = hashlib.sha256(identity.encode()).hexdigest()
         memo = cache_dir / 'digests' / key
-        if stat.st_size >= _LARGE and memo.is_file():
-            return memo.read_text()
-        with path.open('rb') as file:
-            digest = hashlib.file_digest(file, 'sha256').hexdigest()
-        if stat.st_size >= _LARGE:
+        if not memo.is_file():
             memo.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
-                whole = pathlib.Path(scratch) / key
-                whole.write_text(digest)
-                whole.replace(memo)
-        return digest
+            with storage.lock(memo.with_name(f'{key}.lock')):
+                if not memo.is_file():  # another process may have been faster
+                    storage.write_text(memo, _sha256(path))
+        return memo.read_text()
     except OSError as error:
         raise base.DataError(f'{error.filename} cannot be read: {error.strerror}') from error
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
