@@ -36,7 +36,7 @@ from launch.runs import display, errors, flags, metrics, plots
 from launch.training import cores, devices, experiment, task
 from relational_rnn import losses
 from relational_rnn.networks import sequence_to_sequence
-from tasks.learning_to_execute import batches, setting
+from tasks.learning_to_execute import batches, setting, writing
 
 LEVEL_SIZE = 512  # programs by which a level of a curriculum is judged
 CHUNK = 256  # programs of an evaluation at a time
@@ -215,7 +215,7 @@ def held_out(
     curriculum = 'baseline' if level is None else 'naive'
     what = config.setting(), curriculum, level or 0, split
     for part, first in enumerate(range(0, size, CHUNK)):
-        batch = batches.batch(*what, _HELD_OUT, part, CHUNK)
+        batch = batches.sample(*what, _HELD_OUT, part, CHUNK)
         kept = np.arange(first, first + CHUNK) < size
         yield batch._replace(weights=batch.weights * kept)
 
@@ -272,7 +272,7 @@ def build(config: Config) -> task.Task:
 
     def batch(step: int, level: int) -> batches.Batch:
         what = programs, config.curriculum, level, 'train'
-        whole = batches.batch(*what, config.seed, step, config.batch_size)
+        whole = batches.sample(*what, config.seed, step, config.batch_size)
         order = by_length(whole.lengths[0], jax.device_count())[share]
         return jax.tree.map(lambda x: x[:, order], whole)
 
@@ -310,7 +310,7 @@ def check_programs(config: Config) -> None:
     num_levels = batches.num_levels(programs, curriculum)
     try:
         for level in range(num_levels):
-            batches.batch(programs, curriculum, level, 'train', config.seed, 0, 1)
+            batches.sample(programs, curriculum, level, 'train', config.seed, 0, 1)
             if num_levels > 1:
                 next(held_out(config, 'valid', 1, level))
         for split in ('valid', 'test'):
@@ -328,7 +328,7 @@ def _examples(config: Config, network: Network, params: chex.ArrayTree) -> list[
         text = batch.inputs[: batch.lengths[0, i], i]
         length = int(np.sum(batch.weights[:, i] > 0))
         shown = text, batch.targets[:length, i], np.asarray(answers)[:length, i]
-        examples.append([setting.decode(ids).replace('\n', ' ⏎ ') for ids in shown])
+        examples.append([writing.decode(ids).replace('\n', ' ⏎ ') for ids in shown])
     return examples
 
 
