@@ -182,10 +182,13 @@ def make_network(config: Config) -> Network:
         inputs = jax.nn.one_hot(batch.inputs, size)
         return network(inputs, batch.lengths[0], batch.targets, config.decoding, teacher)
 
-    network = hk.without_apply_rng(hk.transform(forward))
+    network = hk.transform(forward)
     ids, weights = np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
     smallest = batches.Batch(ids, ids + 1, ids, weights)
-    return Network(jax.jit(lambda key: network.init(key, smallest, True)), network.apply)
+    return Network(
+        jax.jit(lambda key: network.init(key, smallest, True)),
+        lambda params, *inputs: network.apply(params, None, *inputs),
+    )
 
 
 def loss(network: Network, params: chex.ArrayTree, batch: batches.Batch) -> task.Metrics:
@@ -297,7 +300,7 @@ def build(config: Config) -> task.Task:
         lambda params: evaluate(params, held_out(config, 'valid', config.evaluation_size)),
         test,
         'characters',
-        (config.batch_size, 'sequences'),
+        ('sequences', config.batch_size),
         cores.num_parameters(config, (len(setting.CHARACTERS),)),
         batch=batch,
         curriculum=task.Curriculum(*pace, passes),

@@ -18,7 +18,6 @@ Glossary of shapes:
 from collections.abc import Callable, Sequence
 import dataclasses
 import os
-import pathlib
 import sys
 from typing import Any, Literal
 
@@ -28,7 +27,7 @@ import numpy as np
 from launch.language import evaluation as evaluation_lib
 from launch.language import model as model_lib
 from launch.language import tables
-from launch.runs import display, errors, flags, metrics, plots, processes, progress
+from launch.runs import display, flags, metrics, plots, processes, progress
 from launch.training import cores, cost, devices, experiment, task
 from tasks import base
 from tasks.text import corpora, streams
@@ -232,7 +231,7 @@ def _task(
         evaluate,
         test,
         'words',
-        (config.batch_size * config.unroll_length, 'words'),
+        ('words', config.batch_size * config.unroll_length),
         cores.num_parameters(config, (config.embedding_size,)),
         batch=batch,
         initial_carry=model.initial_state(config.batch_size),

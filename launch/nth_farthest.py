@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from launch.runs import flags, metrics, plots
 from launch.training import cores, experiment, task
 from relational_rnn import losses
-from relational_rnn.networks import sequence_classifier
+from relational_rnn.networks import distance_classifier, sequence_classifier
 from tasks import nth_farthest
 
 # Accuracies of rules on 8 vectors, by which a curve is read; see the tests of the task.
@@ -52,7 +52,9 @@ class Config(cores.Config, experiment.Config):
     num_objects: int = flags.flag(8, 'vectors of a sequence', 'fixed', 2)
     num_dims: int = flags.flag(16, 'dimensions of a vector', 'fixed', 1)
     head: Literal['mlp', 'distances'] = flags.flag(
-        'mlp', "what reads the memory: mlp, the paper's, or distances, with auxiliary losses", 'fixed'
+        'mlp',
+        "mlp, the paper's, or distances, with auxiliary losses",
+        'fixed',
     )
     one_hot_scale: float = flags.flag(
         1.0, 'what labels, n and m are multiplied by for the network', 'fixed', 0.001, 1000
@@ -157,17 +159,21 @@ class Network(NamedTuple):
 
 def make_network(config: Config) -> Network:
     """Returns the network of a configuration."""
+
     def forward(inputs: chex.Array) -> tuple[chex.Array, Any]:
         core = cores.make(config, (config.input_size,))
         if config.head == 'mlp':
             network = sequence_classifier.SequenceClassifier(core, config.num_objects)
             return network(inputs)[None], None
         sizes = config.num_objects, config.num_dims
-        return sequence_classifier.DistanceClassifier(core, *sizes)(inputs)
+        return distance_classifier.DistanceClassifier(core, *sizes)(inputs)
 
-    network = hk.without_apply_rng(hk.transform(forward))
+    network = hk.transform(forward)
     shape = config.num_objects, 1, config.input_size
-    return Network(jax.jit(lambda key: network.init(key, jnp.zeros(shape))), network.apply)
+    return Network(
+        jax.jit(lambda key: network.init(key, jnp.zeros(shape))),
+        lambda params, inputs: network.apply(params, None, inputs),
+    )
 
 
 def sample(config: Config, keys: chex.PRNGKey) -> Batch:
@@ -227,14 +233,14 @@ def loss(network: Network, params: chex.ArrayTree, batch: Batch) -> task.Metrics
 
 
 def auxiliary_errors(
-    readings: sequence_classifier.Readings, targets: Auxiliary
+    readings: distance_classifier.Readings, targets: Auxiliary
 ) -> dict[str, chex.Array]:
     """Returns the mean squared error [B] of each reading, of what can be known after a step."""
     num_objects = targets.shown.shape[-1]
     n, m = (jax.nn.one_hot(x[0], num_objects) for x in (targets.n, targets.m))  # [B, N]
     m_shown = jnp.any(targets.shown & (m > 0), axis=-1, keepdims=True)  # [N steps, B, 1]
     m_vector = jnp.einsum('nbd,bn->bd', targets.vectors, m)
-    question = jnp.concatenate([sequence_classifier.standardize(x) for x in (n, m)], axis=-1)
+    question = jnp.concatenate([distance_classifier.standardize(x) for x in (n, m)], axis=-1)
     vectors = jnp.mean(jnp.square(readings.vectors - targets.vectors.swapaxes(0, 1)), axis=-1)
     reference = jnp.mean(jnp.square(readings.reference - m_vector), axis=-1, keepdims=True)
     distances = jnp.square(readings.distances - targets.distances.T)
@@ -282,7 +288,7 @@ def build(config: Config) -> task.Task:
         lambda params: evaluate(params, config.evaluation_size),
         test,
         'sequences',
-        (config.batch_size, 'sequences'),
+        ('sequences', config.batch_size),
         cores.num_parameters(config, (config.input_size,)),
         sample=lambda params, carry, keys: (sample(config, keys), carry),
     )

@@ -44,9 +44,7 @@ class Episodes(NamedTuple):
     success: chex.Array  # [N] float32
 
 
-def make(
-    source: rollout.Source, network: network_lib.Network, chunk: int = _CHUNK
-) -> Evaluate:
+def make(source: rollout.Source, network: network_lib.Network, chunk: int = _CHUNK) -> Evaluate:
     """Returns what plays episodes to their ends.
 
     Args:

@@ -60,7 +60,7 @@ def make_task(
         evaluate,
         test,
         'frames',
-        (config.frames, 'frames'),
+        ('frames', config.frames),
         network.core_parameters,
         sample=sample,
         initial_carry=rollout_lib.initial_state(config, source, network),

@@ -118,7 +118,7 @@ def collect(
     observations = jnp.concatenate([observations, after.observation[None]])
     resets = jnp.concatenate([resets, after.reset[None]])
     core = jax.tree.map(lambda x: x[None], state.core)
-    return Rollout(observations, resets, *rest, core), after
+    return Rollout(*[observations, resets, *rest, core]), after
 
 
 def _make_advance(source: Source, keys: chex.PRNGKey) -> Callable[..., Any]:

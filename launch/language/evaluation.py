@@ -100,7 +100,7 @@ class _Counter:
 
 
 def perplexity(nll: np.ndarray) -> float | None:
-    """Returns the perplexity of words, given their nll [N] in nats; None if there is no finite one."""
+    """Returns the perplexity of words of nll [N] in nats; None if there is no finite one."""
     mean = float(np.mean(nll, dtype=np.float64)) if len(nll) else math.nan
     return display.perplexity(mean) if math.isfinite(mean) else None
 

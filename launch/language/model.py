@@ -44,7 +44,8 @@ class Score(Protocol):
         unroll_length: int,
         count: Callable[[int], None] | None = None,
         reset_every: int | None = None,
-    ) -> np.ndarray: ...
+    ) -> np.ndarray:
+        """Returns the nll [N]."""
 
 
 def make(

@@ -30,7 +30,7 @@ Rows = Sequence[Mapping[str, Any]]  # of `metrics.jsonl`
 
 @dataclasses.dataclass(frozen=True)
 class Config(loop.Config, processes.Config):
-    """The flags that every experiment has; a program's `Config` adds those of its cores and task."""
+    """The flags that every experiment has; a program's `Config` adds its own."""
 
     preset: str = flags.flag('', 'values that the other flags start from', 'free')
     mode: Literal['train', 'evaluate'] = flags.flag(
@@ -245,7 +245,8 @@ def _describe_run(
         experiment.name,
         dataclasses.asdict(config),
         num_parameters,
-        *task.consumes,
+        task.consumes[0],
+        task.consumes[1],
         experiment.measure,
         experiment.higher_is_better,
     )
@@ -271,7 +272,7 @@ def _measure(
 
 
 def _kept(evaluation: Evaluation, path: pathlib.Path) -> dict[str, Any]:
-    """Returns what an earlier, thorough evaluation of the same step measured and this one did not."""
+    """Returns what an earlier evaluation of the same step measured and this one did not."""
     try:
         before = directory.read_json(path)
     except base.DataError:  # it is replaced

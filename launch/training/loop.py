@@ -86,9 +86,7 @@ def train(
         return _Loop(config, task, checkpointer, metrics, bar, metadata).run(state)
 
 
-def initial_state(
-    config: Config, task: task_lib.Task, host: bool = True
-) -> update_lib.TrainState:
+def initial_state(config: Config, task: task_lib.Task, host: bool = True) -> update_lib.TrainState:
     """Returns the state before the first update, as host arrays unless it is only traced."""
     key = jax.random.key(config.seed)
     params = task.init(jax.random.fold_in(key, 0))

@@ -38,9 +38,9 @@ class Task(NamedTuple):
     init: Callable[[chex.PRNGKey], chex.ArrayTree]  # key -> parameters
     loss: Callable[..., tuple[Metrics, chex.ArrayTree]]  # params, batch, carry, keys [B / n]
     evaluate: Callable[[chex.ArrayTree], Mapping[str, float]]  # parameters -> metrics in training
-    test: Callable[[chex.ArrayTree, bool], dict[str, Any]]  # parameters, thorough -> evaluation.json
+    test: Callable[[chex.ArrayTree, bool], dict[str, Any]]  # params, thorough -> evaluation.json
     unit: str  # what a weight of 1 in the loss is, in the plural: words
-    consumes: tuple[int, str]  # by an update: 1024, 'words'
+    consumes: tuple[str, int]  # what an update consumes, in the plural, and how many: words, 1024
     core_parameters: int  # how many of the parameters are the core's
     # step -> this process's share, host arrays [T, B / P, ...]; with a curriculum (step, level)
     batch: Callable[..., chex.ArrayTree] | None = None

@@ -44,7 +44,7 @@ def write_updates(path):
         evaluate=lambda params: {},
         test=lambda params, thorough: {},
         unit='words',
-        consumes=(T * B, 'words'),
+        consumes=('words', T * B),
         core_parameters=0,
         batch=_batch,
         initial_carry=model.initial_state(B),

@@ -94,7 +94,7 @@ def _task(evaluate=None, **faults):
         evaluate=evaluate or (lambda params: {'norm': float(np.abs(params['b']['w']).sum())}),
         test=lambda params, thorough: {},
         unit='words',
-        consumes=(T * B, 'words'),
+        consumes=('words', T * B),
         core_parameters=0,
         perplexity=True,
     )
@@ -163,8 +163,7 @@ def test_stopping_and_resuming_at_every_step_gives_equal_bytes(whole, tmp_path):
             _train(tmp_path, task=_task(on_step=_kill_at(step)))
         assert stop.value.code == errors_lib.INTERRUPTED
         assert str(stop.value) == (
-            f'stopped by SIGTERM after update {step}, saved; '
-            'run the same command again to resume'
+            f'stopped by SIGTERM after update {step}, saved; run the same command again to resume'
         )
         assert _saved(tmp_path)[-1] == step
     assert _digest(_train(tmp_path)) == _digest(whole[0])
