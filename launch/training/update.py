@@ -180,7 +180,7 @@ def _attempt(
     grads = jax.tree.map(lambda leaf: leaf / metrics['loss'].weight, grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics['grad_norm'] = losses.WeightedSum(optax.global_norm(grads), jnp.ones(()))
+    metrics['grad_norm'] = losses.WeightedSum(optax.tree.norm(grads), jnp.ones(()))
     bad_carry = devices.total(sum(_count_bad(new_carry), jnp.zeros((), jnp.int32)))
     new = state._replace(params=params, opt_state=opt_state, carry=new_carry)
     return _Attempt(new, metrics, grads, bad_carry)

@@ -1,4 +1,4 @@
-"""The networks: stepping word by word, dropout by rows, and answers that see no target."""
+"""The language model: stepping word by word, dropout by batch element, products in bfloat16."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ import optax
 import pytest
 
 import relational_rnn
-from relational_rnn.networks import sequence_networks, softmax
+from relational_rnn.networks import language_model, precision, softmax
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, V, E = 5, 3, 37, 18
@@ -30,7 +30,7 @@ def _transformed(core, kind='full', dropout=0.0, output_dropout=0.0, dtype='floa
     """Returns the model as an initialiser and four pure functions."""
 
     def build():
-        model = sequence_networks.LanguageModel(
+        model = language_model.LanguageModel(
             CORES[core](), V, E, dropout, output_dropout, SOFTMAXES[kind](), dtype
         )
 
@@ -190,21 +190,21 @@ def test_embeddings_get_gradients_as_inputs_and_as_weights_of_the_softmax():
 def test_dropout_of_a_row_depends_on_its_key_alone():
     x = np.random.default_rng(0).normal(size=(T, 4, E)).astype(np.float32)
     keys = jax.random.split(jax.random.key(3), 4)
-    whole = sequence_networks.drop(x, 0.4, keys, salt=0)
+    whole = language_model.dropout(x, 0.4, keys, salt=0)
     for rows in (slice(0, 2), slice(2, 4), slice(3, 4)):
-        part = sequence_networks.drop(x[:, rows], 0.4, keys[rows], salt=0)
+        part = language_model.dropout(x[:, rows], 0.4, keys[rows], salt=0)
         np.testing.assert_array_equal(part, whole[:, rows])
     masks = np.asarray(whole) != 0
     assert not np.array_equal(masks[:, 0], masks[:, 1])
     assert not np.array_equal(masks[0], masks[1])
-    other = np.asarray(sequence_networks.drop(x, 0.4, keys, salt=1)) != 0
+    other = np.asarray(language_model.dropout(x, 0.4, keys, salt=1)) != 0
     assert not np.array_equal(other, masks)
 
 
 def test_dropout_scales_what_stays_and_preserves_the_mean():
     x = np.full((40, 30, 20), 1.5, np.float32)
     dropped = np.asarray(
-        sequence_networks.drop(x, 0.25, jax.random.split(jax.random.key(4), 30), salt=0)
+        language_model.dropout(x, 0.25, jax.random.split(jax.random.key(4), 30), salt=0)
     )
     values = np.unique(dropped)
     np.testing.assert_allclose(values, [0.0, 2.0], rtol=1e-6)
@@ -214,8 +214,8 @@ def test_dropout_scales_what_stays_and_preserves_the_mean():
 
 def test_dropout_needs_keys_and_a_rate():
     x = np.ones((T, B, E), np.float32)
-    assert sequence_networks.drop(x, 0.5, None, salt=0) is x
-    assert sequence_networks.drop(x, 0.0, jax.random.split(jax.random.key(0), B), salt=0) is x
+    assert language_model.dropout(x, 0.5, None, salt=0) is x
+    assert language_model.dropout(x, 0.0, jax.random.split(jax.random.key(0), B), salt=0) is x
 
 
 @pytest.mark.parametrize(('dropout', 'output_dropout'), [(0.5, 0.3), (0.0, 0.3)])
@@ -359,248 +359,17 @@ def test_all_products_are_in_the_dtype_and_all_else_in_float32(core, dtype):
 def test_policies_end_with_the_context_and_those_of_the_user_come_back():
     mine = jmp.get_policy('params=float32,compute=float16,output=float32')
     with hk.mixed_precision.push_policy(hk.Linear, mine):
-        with contextlib.suppress(ZeroDivisionError), sequence_networks.multiplying_in(jnp.bfloat16):
+        with contextlib.suppress(ZeroDivisionError), precision.multiplying_in(jnp.bfloat16):
             assert hk.mixed_precision.get_policy(hk.Linear).compute_dtype == jnp.bfloat16
             raise ZeroDivisionError
         assert hk.mixed_precision.get_policy(hk.Linear) == mine
-        with sequence_networks.multiplying_in(jnp.float32):
+        with precision.multiplying_in(jnp.float32):
             assert hk.mixed_precision.get_policy(hk.Linear) == mine
-    assert all(
-        hk.mixed_precision.get_policy(module) is None for module in sequence_networks.MULTIPLIERS
-    )
+    assert all(hk.mixed_precision.get_policy(module) is None for module in precision.MULTIPLIERS)
 
 
 def test_other_dtypes_are_refused():
     with pytest.raises(ValueError, match='dtype is float32 or bfloat16, got float16'):
         hk.transform(
-            lambda: sequence_networks.LanguageModel(hk.LSTM(7), V, E, dtype=jnp.float16)
+            lambda: language_model.LanguageModel(hk.LSTM(7), V, E, dtype=jnp.float16)
         ).init(None)
-
-
-# --- Sequence to sequence
-
-STEPS, ANSWER, CLASSES, SIZE = 6, 4, 5, 8  # T, A, V, D
-LENGTHS = np.array([6, 3, 1])
-PAIRS = {
-    **CORES,
-    'dnc': lambda: relational_rnn.DNC(3, 4, 2, 1, controller_size=5),
-    'entnet': lambda: relational_rnn.EntityNetwork(3, 6),
-}
-
-
-@functools.cache
-def _translator(core, decoding, teacher=False, shared=True):
-    """Returns the network's initialiser and itself, as a function of inputs, lengths, targets."""
-
-    def run(*batch):
-        encoder = PAIRS[core]()
-        decoder = encoder if shared else PAIRS[core]()
-        network = sequence_networks.SequenceToSequence(encoder, decoder, CLASSES, (9, 7))
-        return network(*batch, decoding=decoding, teacher=teacher)
-
-    network = hk.without_apply_rng(hk.transform(run))
-    return jax.jit(network.init), jax.jit(network.apply)
-
-
-@functools.cache
-def _translator_params(core, shared=True):
-    """Returns parameters with which no class is favoured, so that different ones are chosen."""
-    init, apply = _translator(core, 'non_autoregressive', shared=shared)
-    rng = np.random.default_rng(3)
-    shapes = jax.eval_shape(init, jax.random.key(0), *_question())
-
-    def number(leaf):
-        scale = 3 * leaf.shape[0] ** -0.5 if len(leaf.shape) > 1 else 0.3
-        return (scale * rng.normal(size=leaf.shape)).astype(np.float32)
-
-    params = jax.tree.map(number, shapes)
-    logits = params['sequence_to_sequence/~/logits']
-    logits['b'] -= np.asarray(apply(params, *_question())).mean((0, 1))
-    return params
-
-
-def _question(seed=1):
-    rng = np.random.default_rng(seed)
-    inputs = rng.normal(size=(STEPS, B, SIZE)).astype(np.float32)
-    return inputs, LENGTHS, rng.integers(0, CLASSES, (ANSWER, B)).astype(np.int32)
-
-
-def _head(params, output):
-    """The MLP and the logits in float64."""
-    for layer in range(2):
-        numbers = params[f'sequence_to_sequence/~/mlp/~/linear_{layer}']
-        output = np.maximum(output @ np.float64(numbers['w']) + numbers['b'], 0)
-    numbers = params['sequence_to_sequence/~/logits']
-    return output @ np.float64(numbers['w']) + numbers['b']
-
-
-def _answered_alone(core, params, batch, decoding, teacher, shared):
-    """Returns logits [A, B, V] of single steps of the cores, one row after another."""
-    step = jax.jit(hk.without_apply_rng(hk.transform(lambda *args: PAIRS[core]()(*args))).apply)
-    module = {'rmc': 'relational_memory', 'entnet': 'entity_network'}.get(core, core)
-
-    def numbers(of):
-        """The parameters of one of the cores under the name that it has when it is alone."""
-        split = [(name.split('/'), values) for name, values in params.items()]
-        return {'/'.join([module, *n[1:]]): values for n, values in split if n[0] == of}
-
-    encoder, decoder = numbers(module), numbers(module if shared else f'{module}_1')
-    initial = hk.without_apply_rng(hk.transform(lambda: PAIRS[core]().initial_state(1))).apply({})
-    inputs, lengths, targets = batch
-    result = np.zeros((ANSWER, B, CLASSES))
-    for b in range(B):
-        state, fed = initial, np.zeros((1, SIZE), np.float32)
-        for t in range(lengths[b]):
-            _, state = step(encoder, inputs[t, b : b + 1], state)
-        for a in range(ANSWER):
-            output, state = step(decoder, fed, state)
-            result[a, b] = _head(params, np.float64(output[0]))
-            if decoding != 'non_autoregressive':
-                told = decoding == 'teacher_forcing' and teacher
-                before = targets[a, b] if told else result[a, b].argmax()
-                fed = np.eye(SIZE, dtype=np.float32)[[before]]
-    return result
-
-
-CASES = [
-    *((core, True, 'non_autoregressive', False) for core in PAIRS),
-    *((core, True, 'autoregressive', False) for core in PAIRS),
-    *((core, True, 'teacher_forcing', True) for core in PAIRS),
-    *(('rmc', False, decoding, True) for decoding in sequence_networks.DECODINGS),
-    ('lstm', True, 'teacher_forcing', False),
-    ('lstm', False, 'autoregressive', False),
-]
-
-
-@pytest.mark.parametrize(('core', 'shared', 'decoding', 'teacher'), CASES)
-def test_every_decoding_is_that_of_single_steps(core, shared, decoding, teacher):
-    params, batch = _translator_params(core, shared), _question()
-    _, apply = _translator(core, decoding, teacher, shared)
-    wanted = _answered_alone(core, params, batch, decoding, teacher, shared)
-    np.testing.assert_allclose(apply(params, *batch), wanted, rtol=1e-4, atol=1e-4)
-    assert len(np.unique(wanted.argmax(2))) > 1  # it does not say the same all the time
-
-
-@pytest.mark.parametrize('decoding', sequence_networks.DECODINGS)
-def test_what_is_behind_the_lengths_changes_nothing(decoding):
-    params, (inputs, lengths, targets) = _translator_params('rmc'), _question()
-    _, apply = _translator('rmc', decoding, True)
-    behind = np.arange(STEPS)[:, None] >= lengths
-    other = np.where(behind[..., None], np.nan, inputs)
-    wanted = apply(params, inputs, lengths, targets)
-    np.testing.assert_array_equal(apply(params, other, lengths, targets), wanted)
-    longer = np.concatenate([inputs, inputs])  # more padding is no more than padding
-    np.testing.assert_allclose(apply(params, longer, lengths, targets), wanted, atol=1e-5)
-    assert np.abs(apply(params, inputs, lengths + (behind.any(0)), targets) - wanted).max() > 1e-3
-
-
-@pytest.mark.parametrize('decoding', sequence_networks.DECODINGS)
-def test_rows_of_questions_do_not_touch_each_other(decoding):
-    params, (inputs, lengths, targets) = _translator_params('rmc'), _question()
-    _, apply = _translator('rmc', decoding, True)
-    wanted = np.array(apply(params, inputs, lengths, targets))
-    inputs, targets = np.copy(inputs), np.copy(targets)
-    inputs[:, 1] *= -2
-    targets[:, 1] = (targets[:, 1] + 1) % CLASSES
-    got = np.asarray(apply(params, inputs, np.array([6, 5, 1]), targets))
-    np.testing.assert_array_equal(got[:, [0, 2]], wanted[:, [0, 2]])
-    assert np.abs(got[:, 1] - wanted[:, 1]).max() > 1e-3
-
-
-@pytest.mark.parametrize('decoding', sequence_networks.DECODINGS)
-def test_no_target_is_seen_without_a_teacher_and_the_last_never(decoding):
-    params, (inputs, lengths, targets) = _translator_params('lstm'), _question()
-    other = (targets + 1) % CLASSES
-    for teacher in (False, True):
-        _, apply = _translator('lstm', decoding, teacher)
-        wanted = apply(params, inputs, lengths, targets)
-        same = np.array_equal(apply(params, inputs, lengths, other), wanted)
-        assert same is not (teacher and decoding == 'teacher_forcing')
-        late = np.concatenate([targets[:-1], other[-1:]])
-        np.testing.assert_array_equal(apply(params, inputs, lengths, late), wanted)
-
-
-def test_the_parameters_do_not_depend_on_the_decoding_and_a_shared_core_has_them_once():
-    made = [
-        _translator('lstm', decoding, True)[0](jax.random.key(4), *_question())
-        for decoding in sequence_networks.DECODINGS
-    ]
-    chex.assert_trees_all_equal(*made)
-    assert len(made[0]) == 1 + 2 + 1  # the core, the layers of the MLP, the logits
-    apart, _ = _translator('lstm', 'autoregressive', shared=False)
-    assert {*apart(jax.random.key(4), *_question())} == {*made[0], 'lstm_1/linear'}
-
-
-def test_gradients_go_through_all_steps_but_not_through_choices():
-    """To be fed one's own choices is to be told them: what is fed is a constant."""
-    params, (inputs, lengths, _) = _translator_params('lstm'), _question()
-    _, own = _translator('lstm', 'autoregressive')
-    _, told = _translator('lstm', 'teacher_forcing', True)
-    said = np.asarray(own(params, inputs, lengths, np.zeros((ANSWER, B), int))).argmax(2)
-
-    def gradients(apply):
-        def loss(params, inputs):
-            return jnp.sum(jnp.sin(apply(params, inputs, lengths, said)))
-
-        return jax.grad(loss, argnums=(0, 1))(params, inputs)
-
-    got = gradients(own)
-    chex.assert_trees_all_close(got, gradients(told), rtol=1e-3, atol=1e-3)
-    np.testing.assert_array_equal(np.any(got[1], 2), np.arange(STEPS)[:, None] < lengths)
-
-
-def test_what_a_decoder_is_told_is_the_class_before_and_first_nothing():
-    got = sequence_networks.shifted_one_hots(jnp.array([[2, 0], [1, 3], [0, 0]]), 4)
-    wanted = [[[0] * 4] * 2, [[0, 0, 1, 0], [1, 0, 0, 0]], [[0, 1, 0, 0], [0, 0, 0, 1]]]
-    np.testing.assert_array_equal(got, wanted)
-
-
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        ({'decoding': 'free'}, r"decoding is one of \('non_autoregressive', .*, got 'free'"),
-        ({'inputs': np.zeros((6, 3), np.float32)}, r'inputs are \[T, B, D\].*, got shape \(6, 3\)'),
-        ({'inputs': np.zeros((6, 3, 4), np.float32)}, r'with room for 5 classes in D, got .* 4\)'),
-        ({'inputs': np.zeros((0, 3, 8), np.float32)}, r'none of them 0.*got shape \(0, 3, 8\)'),
-        ({'inputs': np.zeros((6, 3, 8), int)}, 'inputs are of a floating dtype, got int'),
-        ({'targets': np.zeros((4, 2), int)}, r'targets are \[A, B\] with B = 3 .* \(4, 2\)'),
-        ({'targets': np.zeros((0, 3), int)}, r'at least one step, got shape \(0, 3\)'),
-        ({'targets': np.zeros((4, 3))}, 'targets are of an integer dtype, got float'),
-        ({'lengths': np.zeros(2, int)}, r'lengths is \[B\] like the inputs'),
-        ({'decoder': lambda: hk.LSTM(6)}, r"state has the shapes of the encoder's, .*7.*got.*6"),
-        ({'num_classes': 0}, 'num_classes is a whole number of at least 1, got 0'),
-    ],
-)
-def test_questions_and_cores_that_do_not_fit_are_refused(change, message):
-    inputs, lengths, targets = _question()
-    facts = {'inputs': inputs, 'lengths': lengths, 'targets': targets, 'num_classes': CLASSES}
-    facts = {**facts, 'decoder': CORES['lstm'], 'decoding': 'autoregressive', **change}
-
-    def run():
-        decoder, num_classes = facts.pop('decoder')(), facts.pop('num_classes')
-        network = sequence_networks.SequenceToSequence(CORES['lstm'](), decoder, num_classes)
-        return network(**facts)
-
-    with pytest.raises(ValueError, match=message):
-        hk.transform(run).init(jax.random.key(0))
-
-
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        ({'decoding': 'free'}, 'decoding is one of'),
-        ({'inputs': np.zeros((6, 3, 4), np.float32)}, 'with room for 5 classes in D'),
-        ({'targets': np.zeros((4, 3))}, 'targets are of an integer dtype'),
-    ],
-)
-def test_an_answer_alone_refuses_the_same(change, message):
-    inputs, _, targets = _question()
-
-    def run():
-        core = CORES['lstm']()
-        network = sequence_networks.SequenceToSequence(core, core, CLASSES)
-        facts = {'inputs': inputs, 'targets': targets, 'state': core.initial_state(3), **change}
-        return network.answer(**facts)
-
-    with pytest.raises(ValueError, match=message):
-        hk.transform(run).init(jax.random.key(0))
