@@ -13,8 +13,7 @@ import chex
 from launch.agents import acting, agent_config, agent_run
 from launch.runs import flags
 from tasks import base
-from tasks.environments import grid
-from tasks.environments.boxworld import boxworld
+from tasks.environments import boxworld, grid
 
 _EASY: dict[str, Any] = {
     'size': 9,
@@ -76,10 +75,10 @@ def make_world(config: Config) -> acting.World:
     environment = config.environment()
 
     def draw(key: chex.PRNGKey) -> Any:
-        return environment.levels(key, config.levels)
+        return environment.sample_levels(key, config.levels)
 
     def endless(levels: Any) -> base.Environment:
-        return grid.AutoReset(environment, environment.begin(levels))
+        return grid.AutoReset(environment, environment.reset_from(levels))
 
     return acting.World(environment, draw, endless, solves=True)
 

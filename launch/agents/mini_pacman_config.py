@@ -10,9 +10,7 @@ import dataclasses
 
 from launch.agents import acting, agent_config, agent_run
 from launch.runs import flags
-from tasks.environments import grid
-from tasks.environments.mini_pacman import mini_pacman
-from tasks.environments.mini_pacman import rules as rules_lib
+from tasks.environments import grid, mini_pacman
 
 # Returns of an episode that the paper states, of curves that go on to rise.
 _THEIRS = {
@@ -48,7 +46,7 @@ class Config(agent_config.Config):
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         super().__post_init__()
-        flags.choose('game', self.game, rules_lib.MODES['paper'])
+        flags.choose('game', self.game, mini_pacman.MODES['paper'])
         self.environment()
 
     def environment(self) -> mini_pacman.MiniPacman:

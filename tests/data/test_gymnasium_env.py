@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.environments.boxworld import boxworld
-from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments import boxworld, mini_pacman
 from tests.support import tiny_worlds
 
 gymnasium = pytest.importorskip('gymnasium')
