@@ -111,7 +111,9 @@ def test_no_step_is_played_where_no_episode_is_on():
     with pytest.raises(gymnasium.error.ResetNeeded, match='wanted a reset before a picture'):
         env.render()
     for _ in range(2):
-        with pytest.raises(gymnasium.error.ResetNeeded, match='wanted a reset: the episode is over'):
+        with pytest.raises(
+            gymnasium.error.ResetNeeded, match='wanted a reset: the episode is over'
+        ):
             env.step(0)
         env.reset(seed=1)
         assert env.step(0)[3]
