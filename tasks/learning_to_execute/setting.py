@@ -43,7 +43,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 TASKS = ('addition', 'control', 'program', 'algebra', 'copy', 'reverse', 'double')
 DIALECTS = ('sonnet', 'zaremba')
@@ -158,8 +158,8 @@ class Setting:
         """The operands of the operation that has most of them."""
         return max(operation.num_operands for operation, _ in self.variants)
 
-    def max_turns(self, length: int) -> int:
-        """Returns the most turns of a loop in a program whose literals have this length."""
+    def max_turns(self, length: Any) -> Any:
+        """Returns the most turns of a loop where literals have this length; integer or array."""
         return 9 if self.dialect == 'sonnet' else 4 * length
 
     @functools.cached_property

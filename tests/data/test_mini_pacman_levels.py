@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import levels
 from tests.support import mini_pacman_reference as reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')

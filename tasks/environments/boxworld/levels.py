@@ -2,26 +2,26 @@
 
 A level is a chain of boxes. One key lies loose; it opens the first box, what is in that opens the
 second, and so on to the last, which holds the gem: the solution. Every distractor branch begins
-with a box that a key of the solution opens too; what is in it opens only the next box of that
-branch, and what is in the last box of a branch opens nothing. So there is one way to the gem.
+with a box that a key of the solution opens too; its content opens only the next box of that branch,
+and the content of the last box of a branch opens nothing. So there is one way to the gem.
 
-A box is two squares of a row, on its left what it holds and on its right its lock. Boxes and the
-loose key are placed one after the other, each evenly over the places left: all that keep a free
-square around the box and around all others, diagonally too. The way round a box is therefore never
+A box is two squares of a row, on its left its content and on its right its lock. Boxes and the
+loose key are placed one after the other, each uniformly over the places left: all that keep a free
+square around the box and around all others, diagonally too. The way around a box is therefore never
 blocked, which makes every level solvable. The agent starts on any free square.
 
 An example of solution length 2 with 1 distractor, in colours A, B, C: loose A; box (B, lock A); box
-(gem, lock B); the distractor (C, lock B). Who opens the third box with B instead of the second
-holds C, which no lock takes.
+(gem, lock B); the distractor (C, lock B). An agent that opens the third box with B instead of the
+second one holds C, which no lock takes.
 
 Zambaldi et al. 2018, "Relational deep reinforcement learning", section 4.1,
 https://arxiv.org/abs/1806.01830, and their public generator in pycolab,
 https://github.com/google-deepmind/pycolab/tree/master/pycolab/examples/research/box_world. Done
 differently from that:
 
-- A box is drawn evenly from the places where there is room, instead of up to 200 guesses. If there
-  is none left, which is rare, only the places are drawn anew. There the whole level is, so that
-  long levels are rarer than wanted.
+- A place is sampled uniformly where there is room, instead of up to 200 guesses. If there is none
+  left, which is rare, only the places are sampled again. There the whole level is, so that long
+  levels are rarer than wanted.
 - No two boxes hold the same colour, and all colours may occur. There two distractors may hold the
   same one, and the last colour of the order never occurs in a distractor.
 - Boxes may stand up to the right end, and the agent anywhere. There one column more stays free on
@@ -50,8 +50,8 @@ class Setting:
 
     size: int = 14  # squares of a side, without the walls around
     num_colors: int = 20
-    solution_length: tuple[int, int] = (1, 5)  # boxes up to the gem: least and most, drawn evenly
-    num_distractors: tuple[int, int] = (0, 5)  # branches: least and most, drawn evenly
+    solution_length: tuple[int, int] = (1, 5)  # boxes up to the gem: least and most, uniform
+    num_distractors: tuple[int, int] = (0, 5)  # branches: least and most, uniform
     distractor_length: int = 1  # boxes of a branch
 
     def __post_init__(self) -> None:
@@ -97,7 +97,7 @@ class Setting:
 
 
 class Level(NamedTuple):
-    """A level at its begin."""
+    """A level in its initial state."""
 
     grid: chex.Array  # [S + 2, S + 2] uint8, what is on a square, without the agent; walls around
     position: chex.Array  # [2] int32, row and column of the agent in the grid
@@ -111,33 +111,25 @@ class Boxes(NamedTuple):
     present: chex.Array  # [K] bool, whether it is in this level
 
 
-def generate(setting: Setting, key: chex.PRNGKey) -> Level:
-    """Draws a level, a function of the key alone.
-
-    Args:
-      setting: what it is like.
-      key: a key.
-
-    Returns:
-      The level.
-    """
+def sample(setting: Setting, key: chex.PRNGKey) -> Level:
+    """Samples a level, a function of the key alone."""
     for_boxes, for_places, for_agent = jax.random.split(key, 3)
-    boxes = draw_boxes(setting, for_boxes)
-    grid = put(setting, boxes, find_places(setting, boxes.present, for_places))
+    boxes = sample_boxes(setting, for_boxes)
+    grid = put(setting, boxes, sample_places(setting, boxes.present, for_places))
     order = jax.random.bits(for_agent, (grid.size,)) | 1
     square = jnp.argmax(jnp.where(grid.ravel() == EMPTY, order, 0))
     position = jnp.stack(jnp.divmod(square.astype(jnp.int32), grid.shape[1]))
     return Level(grid, position)
 
 
-def draw_boxes(setting: Setting, key: chex.PRNGKey) -> Boxes:
-    """Draws lengths, colours, and where branches leave the solution."""
+def sample_boxes(setting: Setting, key: chex.PRNGKey) -> Boxes:
+    """Samples lengths, colours, and where branches leave the solution."""
     for_length, for_branches, for_colors, for_roots = jax.random.split(key, 4)
-    length = _draw_between(for_length, setting.solution_length)
-    num_branches = _draw_between(for_branches, setting.num_distractors)
+    length = _between(for_length, setting.solution_length)
+    num_branches = _between(for_branches, setting.num_distractors)
     colors = jax.random.permutation(for_colors, jnp.arange(setting.num_colors, dtype=jnp.uint8))
     most, branches = setting.solution_length[1], setting.num_distractors[1]
-    roots = jax.random.randint(for_roots, (branches,), 0, length)  # even over the solution's keys
+    roots = jax.random.randint(for_roots, (branches,), 0, length)  # uniform over its keys
 
     box = jnp.arange(most)
     next_keys = FIRST_KEY + jnp.roll(colors, -1)[:most]
@@ -163,8 +155,8 @@ def draw_boxes(setting: Setting, key: chex.PRNGKey) -> Boxes:
     )
 
 
-def find_places(setting: Setting, present: chex.Array, key: chex.PRNGKey) -> chex.Array:
-    """Draws where boxes stand, again and again until there is room for all.
+def sample_places(setting: Setting, present: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    """Samples where boxes stand, again and again until there is room for all.
 
     Args:
       setting: gives the size.
@@ -200,8 +192,7 @@ def put(setting: Setting, boxes: Boxes, places: chex.Array) -> chex.Array:
 def pack(order: chex.Array, num_columns: int, present: chex.Array) -> tuple[chex.Array, chex.Array]:
     """Places box after box at the first free place of one random order.
 
-    That is even over the free places: which of them comes first says nothing but that the earlier
-    boxes' places came before.
+    That is uniform over the free places: which of them comes first depends only on the order.
 
     Args:
       order: [P] a random number above 0 for each place, row by row; the highest is first.
@@ -224,6 +215,6 @@ def pack(order: chex.Array, num_columns: int, present: chex.Array) -> tuple[chex
     return jax.lax.scan(add, order, present)[1]
 
 
-def _draw_between(key: chex.PRNGKey, pair: tuple[int, int]) -> chex.Array:
-    """Draws an integer [], evenly from the first to the last of a pair."""
+def _between(key: chex.PRNGKey, pair: tuple[int, int]) -> chex.Array:
+    """Samples an integer [] uniformly, from the first to the last of a pair."""
     return jax.random.randint(key, (), pair[0], pair[1] + 1)

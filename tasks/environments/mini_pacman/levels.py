@@ -1,19 +1,19 @@
 """Levels of Mini PacMan: the maze, where things begin in it, and which ways lead on.
 
 A square is a number, 19 x row + column. The maze is always the same; food lies on every square of
-its corridors. What is drawn of a level is where Pacman, 2 pills and the ghosts begin, and which
-way the ghosts look. On level k there are 1 + (k - 1) // 2 ghosts, at most 8 (from level 15 on: the
+its corridors. What is random in a level is where Pacman, 2 pills and the ghosts start, and which
+way the ghosts face. On level k there are 1 + (k - 1) // 2 ghosts, at most 8 (from level 15 on: the
 sources have no limit, but a state has its size).
 
-Two sets of rules, 'paper' and 'released', whose sources `tasks.mini_pacman` names:
+Two sets of rules, 'paper' and 'released', whose sources `environment` names:
 
-- paper: all begin on different squares, evenly drawn. (It says 'at random', no more.)
-- released: each begins on a square of its own draw, so that pills may lie on each other or under
-  Pacman. No ghost begins near Pacman, that is from 5 rows above to 4 below and from 5 columns to
-  the left to 4 to the right. At first a ghost looks right, or up, or nowhere: the released code
-  numbers directions from 0 where it draws them, and from 2 where it uses them.
+- paper: all start on different squares, sampled uniformly. (It says 'at random', no more.)
+- released: each square is sampled independently, so that pills may lie on each other or under
+  Pacman. No ghost starts near Pacman, that is from 5 rows above to 4 below and from 5 columns to
+  the left to 4 to the right. At first a ghost faces right, or up, or nowhere: the released code
+  numbers directions from 0 where it samples them, and from 2 where it uses them.
 
-All that is random comes as words of 32 random bits, so that the same words can be given to another
+All randomness comes as words of 32 random bits, so that the same words can be given to another
 program. A word picks one of m things by its remainder of m.
 
 Glossary of shapes:
@@ -56,13 +56,13 @@ CORRIDORS = np.flatnonzero(~WALLS).astype(np.int32)  # [C]
 ACTIONS: tuple[str, ...] = ('stay', 'right', 'up', 'left', 'down')
 MOVES = np.array([0, 1, -WIDTH, -1, WIDTH], np.int32)  # of these, between squares
 RIGHT, UP, LEFT, DOWN = range(4)  # directions, 1 less than the actions
-NOT_RIGHT, NOT_UP = 4, 5  # to look nowhere, but not to turn right, or up, at a junction
+NOT_RIGHT, NOT_UP = 4, 5  # to face nowhere, but not to turn right, or up, at a junction
 _STARTS = {'paper': (RIGHT, UP, LEFT, DOWN), 'released': (NOT_RIGHT, NOT_UP, RIGHT, UP)}
 _NEAR = 5
 
 
 class Level(NamedTuple):
-    """Where things begin."""
+    """Where things start."""
 
     pacman: chex.Array  # [] int32, a square
     pills: chex.Array  # [2] int32
@@ -76,7 +76,7 @@ def num_ghosts(level: chex.Array) -> chex.Array:
 
 
 def new_level(rules: str, level: chex.Array, words: chex.Array) -> Level:
-    """Returns the begin of a level.
+    """Returns the initial state of a level.
 
     Args:
       rules: one of `RULES`.
@@ -88,29 +88,28 @@ def new_level(rules: str, level: chex.Array, words: chex.Array) -> Level:
     squares = jnp.asarray(CORRIDORS)[ranks]
     pacman, pills, ghosts = squares[0], squares[1 : 1 + NUM_PILLS], squares[1 + NUM_PILLS :]
     numbers = np.arange(MAX_GHOSTS, dtype=np.uint32)
-    looks = (words[-1] >> (2 * numbers)) & 3
-    directions = jnp.asarray(_STARTS[rules], jnp.int32)[looks]
+    choices = (words[-1] >> (2 * numbers)) & 3
+    directions = jnp.asarray(_STARTS[rules], jnp.int32)[choices]
     return Level(pacman, pills, jnp.where(numbers < num_ghosts(level), ghosts, NOWHERE), directions)
 
 
 def _different(words: chex.Array) -> chex.Array:
-    """Draws different numbers of squares of corridors, one for each word.
+    """Samples different numbers of squares of corridors, one for each word.
 
-    As if all C numbers lay in a row, and each one that is drawn, by its place from n on, changed
-    places with the one at place n, for n = 0, 1, ... What lies at a place is found by following
-    the changes back.
+    It is a Fisher-Yates shuffle of all C numbers, of which only the first are wanted: the n-th one
+    swaps with a place from n on. What lies at a place is found by following the swaps back.
     """
     places = [words[n] % (len(CORRIDORS) - n) + n for n in range(len(words))]
-    drawn = []
+    found = []
     for n, place in enumerate(places):
         for earlier in reversed(range(n)):
             place = jnp.where(place == places[earlier], jnp.uint32(earlier), place)
-        drawn.append(place)
-    return jnp.stack(drawn).astype(jnp.int32)
+        found.append(place)
+    return jnp.stack(found).astype(jnp.int32)
 
 
 def _apart(words: chex.Array) -> chex.Array:
-    """Draws numbers of squares of corridors, those of the ghosts far from the first one."""
+    """Samples numbers of squares of corridors, those of the ghosts far from the first one."""
     far, counts = (jnp.asarray(table) for table in _far())
     free = words[: 1 + NUM_PILLS] % len(CORRIDORS)
     pacman = free[0]
