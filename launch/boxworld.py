@@ -24,8 +24,7 @@ from launch.agents import results, rollout, setting
 from launch.runs import flags
 from launch.training import experiment, task
 from tasks import base
-from tasks.environments import grid
-from tasks.environments.boxworld import boxworld
+from tasks.environments import boxworld, grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +86,10 @@ def make_source(config: Config) -> rollout.Source:
     environment = config.environment()
 
     def sample_starts(key: chex.PRNGKey) -> Any:
-        return environment.levels(key, config.levels)
+        return environment.sample_levels(key, config.levels)
 
     def auto_resetting(levels: Any) -> base.Environment:
-        return grid.AutoReset(environment, environment.begin(levels))
+        return grid.AutoReset(environment, environment.reset_from(levels))
 
     return rollout.Source(environment, sample_starts, auto_resetting, has_success=True)
 

@@ -20,8 +20,7 @@ from typing import Literal
 from launch.agents import results, rollout, setting
 from launch.runs import flags
 from launch.training import experiment, task
-from tasks.environments import grid
-from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments import grid, mini_pacman
 
 # Episode returns that the paper states, of curves that rise further, by the window's size.
 _PUBLISHED = {

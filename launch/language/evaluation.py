@@ -167,12 +167,15 @@ def measure_ngrams(
     if len(streams.train) > MAX_NGRAM_TOKENS:
         return {}
     size, train = len(streams.vocabulary), streams.train
+    unigram = ngrams.fit_unigram(train, size)
     bigram = ngrams.fit_bigram(train, size, streams.vocabulary.eos)
     return {
         'unigram': {
-            name: ngrams.unigram_perplexity(train, tokens, size) for name, tokens in texts.items()
+            name: ngrams.unigram_perplexity(unigram, tokens) for name, tokens in texts.items()
         },
-        'bigram': {name: ngrams.perplexity(bigram, tokens) for name, tokens in texts.items()},
+        'bigram': {
+            name: ngrams.bigram_perplexity(bigram, tokens) for name, tokens in texts.items()
+        },
     }
 
 

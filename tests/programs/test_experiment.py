@@ -28,7 +28,7 @@ FLAGS = {
     'nth_farthest': '--num_objects=3 --num_dims=2 --evaluation_size=7 --final_evaluation_size=9',
     'learning_to_execute': '--evaluation_size=5 --final_evaluation_size=6',
     'lm': '--dataset=text --unroll_length=5 --embedding_size=16 --evaluation_batch=3',
-    'boxworld': f'--size=6 --num_colors=3 --max_solution=1 --max_distractors=0 {AGENT}',
+    'boxworld': f'--size=7 --num_colors=3 --max_solution=1 --max_distractors=0 {AGENT}',
     'mini_pacman': f'--max_steps=12 {AGENT}',
 }
 SLOW = ('mini_pacman',)  # its programs are BoxWorld's with another environment, and compile longest
