@@ -223,8 +223,8 @@ class _Loop:
         work = self._work(step) if step < config.num_steps else None
         self._progress.step(step, config.num_steps, None)
         self._meter.restart()
-        while step < config.num_steps:
-            with signals.deferred():
+        with signals.deferred():
+            while step < config.num_steps:
                 *device_state, outcome = update(*device_state, work)
                 asks = self._asks_curriculum(step + 1)
                 if self._task.batch and step + 1 < config.num_steps and not asks:

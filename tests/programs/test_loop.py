@@ -159,7 +159,7 @@ def test_stopping_and_resuming_at_every_step_gives_equal_bytes(whole, tmp_path):
             _train(tmp_path, task=_task(on_step=_kill_at(step)))
         assert stop.value.code == errors_lib.INTERRUPTED
         assert str(stop.value) == (
-            f'stopped by SIGTERM after update {step}, saved; the same command goes on from here'
+            f'stopped by SIGTERM after update {step}, saved; run the same command again to resume'
         )
         assert _saved(tmp_path)[-1] == step
     assert _digest(_train(tmp_path)) == _digest(whole[0])
