@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     """Lets runs be of the toy program, and looks at them more often."""
-    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests')
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
     for name in execution._MEMORY_LIMITS:

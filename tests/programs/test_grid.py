@@ -18,7 +18,7 @@ CLASSES |= {'log_every': 'free', 'heads': 'fixed'}
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     """Lets programs be looked for among the tests."""
-    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests')
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests.support')
 
 
 def _parse(line, known=None):

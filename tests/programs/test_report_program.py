@@ -278,7 +278,7 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
 
 def test_bad_flags_are_refused_in_one_line(tmp_path, capsys):
     run = _make(tmp_path / 'a')
-    assert 'wanted one or more runs, got none' in _fails(capsys, errors.USAGE)
+    assert 'the following arguments are required: runs' in _fails(capsys, errors.USAGE)
     line = _fails(capsys, errors.USAGE, run, '--x=frames')
     assert "--x: wanted one of steps, minutes, words, got 'frames'" in line
     line = _fails(capsys, errors.USAGE, run, '--y=valid_los')
