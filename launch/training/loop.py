@@ -128,8 +128,8 @@ class _Loop:
         state = devices.place(state)
         work = self._work(step, state) if step < config.num_steps else None
         self._meter.restart()
-        while step < config.num_steps:
-            with signals.deferred():  # until the state is saved
+        with signals.deferred():  # all the time, for each is answered after an update, saved
+            while step < config.num_steps:
                 state, report = update(state, work)
                 asks = self._asks_curriculum(step + 1, state)
                 following = None
