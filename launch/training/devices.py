@@ -96,8 +96,7 @@ def merge(tree: chex.ArrayTree) -> chex.ArrayTree:
 
 def place(state: Any) -> Any:
     """Returns a host state with this process's share of its carry, split over its devices."""
-    share = process_slice(jax.tree.leaves(state.carry)[0].shape[0]) if state.carry != () else None
-    carry = jax.tree.map(lambda x: np.asarray(x)[share], state.carry)
+    carry = jax.tree.map(lambda x: np.asarray(x)[process_slice(len(x))], state.carry)
     return state._replace(carry=split(carry, axis=0))
 
 

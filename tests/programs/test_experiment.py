@@ -134,7 +134,7 @@ def test_a_signal_ends_it_saved_and_resumable(name, whole, words_of, tmp_path, m
 def test_evaluating_again_gives_the_same_numbers(name, whole, words_of, capsys):
     run_dir = whole(name)
     before = json.loads((run_dir / directory.EVALUATION).read_text())
-    free = [word for word in words_of(name) if 'evaluation' in word or '_dir=' in word]
+    free = [word for word in words_of(name) if 'evaluation' in word or 'cache' in word]
     assert main(name, '--mode=evaluate', f'--run_dir={run_dir}', *free) == 0
     again = json.loads((run_dir / directory.EVALUATION).read_text())
     skipped = 'unroll', 'sample'
