@@ -220,8 +220,7 @@ def _draw(config: Config, run_dir: str) -> str:
     picture = os.path.join(run_dir, 'accuracy.png')
     rows = display.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'training_accuracy', 'validation': MEASURE}
-    difficulty = accuracies.difficulty(dataclasses.asdict(config))
-    level = accuracies.level(difficulty, config.task)
+    level = accuracies.published_accuracy(dataclasses.asdict(config))
     plots.plot_curves(
         {name: display.points(rows, column) for name, column in columns.items()},
         picture,
