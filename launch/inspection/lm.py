@@ -1,10 +1,10 @@
-"""What a run of `lm` shows of its inside: words, and the words that the model expects next.
+"""Text of `lm` for an inspection: words, and the words that the model expects next.
 
-The text is `prompt`, or passages of the run's own validation text where the encoded corpus is still
-in the cache, or text that the model itself samples.
+The text is the prompt and its continuation by the model, or without a prompt passages of the run's
+own validation text if the encoded corpus is still in the cache, else text that the model samples.
 
 Glossary of shapes:
-  T: words of a passage; V: words of the vocabulary; E: embedding size.
+  T: words of a passage; N: words of the validation text; V: vocabulary size.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,14 +21,13 @@ from launch.runs import checkpoint
 from launch.training import cores
 from tasks.text import corpora, vocabulary
 
-NUM_ANSWERS = 5
-_TEMPERATURE, _TOP_P = 0.8, 0.9  # of the text that the model samples
-_SHOWN = {vocabulary.EOS: '⏎', vocabulary.UNK: '<unk>'}  # words that are no words
-_NOTES = {vocabulary.EOS: 'the end of a line', vocabulary.UNK: 'a word that is not known'}
+_TEMPERATURE, _TOP_P = 0.8, 0.9  # of sampled text
+_SHOWN = {vocabulary.EOS: '⏎', vocabulary.UNK: '<unk>'}
+_NOTES = {vocabulary.EOS: 'the end of a line', vocabulary.UNK: 'a word outside the vocabulary'}
 
 
 class _Lm(NamedTuple):
-    """A run of `lm`, opened."""
+    """An opened run of `lm`."""
 
     config: lm_config.Config
     metadata: Mapping[str, Any]  # of its checkpoint
@@ -38,21 +37,15 @@ class _Lm(NamedTuple):
 
 
 class _Passage(NamedTuple):
-    """A piece of text behind an `<eos>`."""
+    """A piece of text that starts with an `<eos>`."""
 
     title: str
-    ids: np.ndarray  # [T + 1] int32; the last is only asked for
-    num_known: int  # so many of them are of the text, what follows the model has sampled
+    ids: np.ndarray  # [T + 1] int32; the last is a target only
+    num_given: int  # words that are given; the model has sampled those that follow
 
 
 def inspect(request: subjects.Request) -> subjects.Subject:
     """Opens a run of `lm`.
-
-    Args:
-      request: what is asked.
-
-    Returns:
-      Its core and passages of text.
 
     Raises:
       RunError, DataError: the run or its vocabulary cannot be used.
@@ -73,14 +66,14 @@ def inspect(request: subjects.Request) -> subjects.Subject:
 
 
 def _passages(lm: _Lm, request: subjects.Request) -> list[_Passage]:
-    """Returns what is read: the prompt gone on with, validation text, or text out of nothing."""
+    """Returns the prompt and its continuations, or validation text, or sampled text."""
     valid = None if request.prompt else _validation(lm, pathlib.Path(request.run_dir))
     if valid is not None:
         return list(_cut(lm, request, valid))
     prompt = corpora.tokenize(request.prompt, lm.config.dataset, lm.config.tokenizer)
     unknown = ', '.join(repr(word) for word in dict.fromkeys(prompt) if word not in lm.words.index)
     if unknown:
-        checkpoint.warn(f'attention: --prompt: the model does not know {unknown}, read as <unk>')
+        checkpoint.warn(f'attention: --prompt: not in the vocabulary, read as <unk>: {unknown}')
     if len(prompt) >= request.max_steps:
         ids = lm.words.encode([vocabulary.EOS, *prompt[: request.max_steps]])
         return [_Passage('the prompt', ids, len(ids))]
@@ -89,13 +82,13 @@ def _passages(lm: _Lm, request: subjects.Request) -> list[_Passage]:
 
 
 def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
-    """Returns the ids of the run's validation text, [N], None where they are not in the cache."""
+    """Returns the ids of the run's validation text [N], None if they are not in the cache."""
     key = lm.metadata['corpus']
     cache = lm.metadata['config'].get('cache_dir') or corpora.default_cache_dir()
     folder = pathlib.Path(cache) / f'{lm.config.dataset}-{key[:16]}'
     try:
-        known = (folder / lm_model.VOCABULARY).read_bytes()
-        if known != (run_dir / lm_model.VOCABULARY).read_bytes():
+        cached = (folder / lm_model.VOCABULARY).read_bytes()
+        if cached != (run_dir / lm_model.VOCABULARY).read_bytes():
             return None
         # As `tasks.text.streams` writes them.
         kind = np.uint16 if len(lm.words) <= 1 << 16 else np.int32
@@ -115,41 +108,37 @@ def _cut(lm: _Lm, request: subjects.Request, valid: np.ndarray) -> Iterator[_Pas
     chosen = np.random.default_rng(request.seed).choice(starts, count, replace=False)
     for start in sorted(chosen.tolist()):
         ids = valid[start : start + request.max_steps + 1]
-        first = ' '.join(_show(word) for word in lm.words.decode(ids[1:6]))
+        first = ' '.join(map(_show, lm.words.decode(ids[1:6])))
         yield _Passage(f'word {start + 1:,} of the validation text: {first} …', ids, len(ids))
 
 
 def _sample(lm: _Lm, prompt: list[str], num_steps: int, seed: int) -> _Passage:
-    """Goes on from a prompt with what the model samples."""
-    number = num_steps - len(prompt)
-    sizes = number, _TEMPERATURE, _TOP_P, seed
+    """Samples a continuation of a prompt."""
+    sizes = num_steps - len(prompt), _TEMPERATURE, _TOP_P, seed
     text = language_model.generate(lm.model, lm.params, lm.words, prompt, *sizes)
-    lines = text.replace('\n', f' {vocabulary.EOS} ')
-    ids = lm.words.encode([vocabulary.EOS, *(word for word in lines.split(' ') if word)])
+    words = text.replace('\n', f' {vocabulary.EOS} ').split(' ')
+    ids = lm.words.encode([vocabulary.EOS, *filter(None, words)])
     return _Passage(f'sampled with seed {seed}: {text[:40]} …', ids, len(prompt) + 1)
 
 
 def _example(lm: _Lm, passage: _Passage) -> subjects.Example:
-    """Reads a passage and notes after every word what the model expects next."""
-    shown, asked = passage.ids[:-1], passage.ids[1:]
-    log_probs = _read(lm, shown)
-    names = lm.words.decode(passage.ids.tolist())
+    """Describes a passage, and after every word which words the model expects next."""
+    inputs, targets = passage.ids[:-1], passage.ids[1:]
+    probabilities = np.exp(_read(lm, inputs))
+    words = lm.words.decode(passage.ids.tolist())
     steps = []
-    for t, name in enumerate(names[:-1]):
-        true = t + 1 < passage.num_known
-        likeliest = np.argsort(-log_probs[t], kind='stable')[:NUM_ANSWERS].tolist()
-        if true and asked[t] not in likeliest:
-            likeliest.append(int(asked[t]))
-        answers = [
-            subjects.Answer(_show(word), float(np.exp(log_probs[t, i])))
-            for i, word in zip(likeliest, lm.words.decode(likeliest), strict=True)
-        ]
-        mark = 'the model goes on by itself' if t == passage.num_known else ''
-        truth = _show(names[t + 1]) if true else ''
-        note = _NOTES.get(name, '')
-        steps.append(subjects.Step(_show(name), note, mark, tuple(answers), truth))
-    inputs = np.asarray(lm.params['language_model']['embeddings'])[shown]
-    return subjects.Example(passage.title, inputs.astype(np.float32), tuple(steps))
+    for t, word in enumerate(words[:-1]):
+        is_given = t + 1 < passage.num_given
+        answers = subjects.rank_answers(
+            probabilities[t],
+            lambda i: _show(*lm.words.decode([i])),
+            int(targets[t]) if is_given else None,
+        )
+        mark = 'the model continues the text' if t == passage.num_given else ''
+        truth = _show(words[t + 1]) if is_given else ''
+        steps.append(subjects.Step(_show(word), _NOTES.get(word, ''), mark, answers, truth))
+    embeddings = np.asarray(lm.params['language_model']['embeddings'])[inputs]
+    return subjects.Example(passage.title, embeddings.astype(np.float32), tuple(steps))
 
 
 def _read(lm: _Lm, ids: np.ndarray) -> np.ndarray:
