@@ -43,7 +43,9 @@ def tab():
         pytest.skip(f'wanted a browser, found none of {", ".join(BROWSERS)}')
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        yield browser.new_context(reduced_motion='reduce').new_page()
+        context = browser.new_context(reduced_motion='reduce')
+        context.set_default_timeout(5000)
+        yield context.new_page()
         browser.close()
 
 
@@ -368,10 +370,12 @@ def test_every_text_can_be_read_on_what_is_behind_it(scheme, visit):
 
 
 def test_light_and_dark_differ_at_once(visit):
-    color, page = 'getComputedStyle(document.body).backgroundColor', visit()
-    light = page.evaluate(color)
+    color = '(name) => getComputedStyle(document.querySelector(name)).backgroundColor'
+    page, names = visit(), ('body', '#matrix tbody td')
+    light = [page.evaluate(color, name) for name in names]
     page.emulate_media(color_scheme='dark')
-    assert page.evaluate(color) != light
+    for pair in zip(names, light, strict=True):  # the script hears of it a moment later
+        page.wait_for_function(f'([name, light]) => ({color})(name) !== light', arg=[*pair])
 
 
 def test_a_narrow_screen_does_not_scroll_sideways(visit, tmp_path):
