@@ -6,18 +6,24 @@
 writes two files next to the run's checkpoints. `attention.html` is a page that needs no network, to
 step through sequences and see at every step the attention between slots, the gates, the change of
 the memory, and the answers of the model. `attention.png` is figure 3 of Santoro et al. 2018,
-"Relational recurrent neural networks": every head's attention at every step. The programs whose
-runs it can open are in `inspection/programs.py`.
+"Relational recurrent neural networks": every head's attention at every step.
 """
 
+from collections.abc import Callable
 import dataclasses
 import os
 import pathlib
 import sys
 
-from launch.inspection import figure, programs, subjects
+from launch.inspection import figure, learning_to_execute, lm, nth_farthest, subjects
 from launch.inspection import page as page_lib
 from launch.runs import directory, errors, flags
+
+INSPECTORS = {
+    'learning_to_execute': learning_to_execute.inspect,
+    'lm': lm.inspect,
+    'nth_farthest': nth_farthest.inspect,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +58,17 @@ def run(config: Config) -> dict[str, str]:
     Raises:
       RunError, DataError: the run cannot be opened, or a file not be written.
     """
-    run_dir = config.run_dir
-    if run_dir is None:
+    if config.run_dir is None:
         message = '--run_dir: wanted the directory of a trained run, got none'
         raise errors.RunError(errors.USAGE, message)
-    if not os.path.isdir(os.path.join(run_dir, 'checkpoints')):
-        message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
-        raise errors.RunError(errors.BAD_DATA, message)
-    page = pathlib.Path(config.output or os.path.join(run_dir, 'attention.html'))
+    page = pathlib.Path(config.output or os.path.join(config.run_dir, 'attention.html'))
+    inspect = _inspector(config.run_dir)
     if not page.parent.is_dir():
         message = f'--output={page}: wanted an existing folder, got {page.parent}'
         raise errors.RunError(errors.CANNOT_SAVE, message)
     choice = config.num_examples, config.max_steps, config.seed, config.prompt
-    with directory.RunDirectory(run_dir):
-        subject = programs.open_run(subjects.Request(run_dir, *choice))
+    with directory.RunDirectory(config.run_dir):
+        subject = inspect(subjects.Request(config.run_dir, *choice))
     traces = subjects.trace(subject)
     picture = page.with_suffix('.png')
     try:
@@ -77,6 +80,24 @@ def run(config: Config) -> dict[str, str]:
     print(f'page         {page}')
     print(f'picture      {picture}')
     return {'page': str(page), 'picture': str(picture)}
+
+
+def _inspector(run_dir: str) -> Callable[[subjects.Request], subjects.Subject]:
+    """Returns the function that opens a run of its program.
+
+    Raises:
+      RunError, DataError: there is no such run, or it cannot be inspected.
+    """
+    about = directory.read_description(run_dir)
+    if not about:
+        message = f'wanted the directory of a trained run, it has no {directory.DESCRIPTION}'
+    elif about['config'].get('core') != 'rmc':
+        message = f'wanted a run with --core=rmc, got {about["config"].get("core")}'
+    elif about['program'] not in INSPECTORS:
+        message = f'wanted a run of {" or ".join(INSPECTORS)}, got one of {about["program"]}'
+    else:
+        return INSPECTORS[about['program']]
+    raise errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: {message}')
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ from matplotlib import image
 import pytest
 
 from launch import attention
-from launch.inspection import programs, subjects
+from launch.inspection import subjects
 from launch.runs import directory, errors
 from launch.runs import flags as flags_lib
 from tests.support import inspected
@@ -41,13 +41,17 @@ def test_it_writes_a_page_and_a_picture_next_to_the_checkpoints(tmp_path, capsys
 def test_output_names_the_page(tmp_path, capsys, monkeypatch):
     subject, traces = inspected.traced((2,), slots=2, heads=1)
     requests = []
-    monkeypatch.setattr(
-        programs, 'open_run', lambda request: (requests.append(request), subject)[1]
-    )
+
+    def inspect(request):
+        requests.append(request)
+        return subject
+
+    monkeypatch.setitem(attention.INSPECTORS, 'nth_farthest', inspect)
     monkeypatch.setattr(subjects, 'trace', lambda subject: traces)
     run_dir, out = tmp_path / 'run', tmp_path / 'out'
-    (run_dir / 'checkpoints').mkdir(parents=True)
+    run_dir.mkdir()
     out.mkdir()
+    directory.describe(run_dir, 'nth_farthest', {'core': 'rmc'}, 1, 'sequences', 1, 'accuracy')
     flags = '--num_examples=3', '--max_steps=5', '--seed=6', '--prompt=a b'
     assert _main(f'--run_dir={run_dir}', f'--output={out / "a.html"}', *flags) == 0
     assert sorted(path.name for path in out.iterdir()) == ['a.html', 'a.png']
@@ -75,13 +79,12 @@ def test_a_mistake_gets_one_line(flags, code, message, capsys):
     ('change', 'message'),
     [
         (['os'], 'wanted a run of learning_to_execute or lm or nth_farthest, got one of os'),
-        (['lm', {'core': 'lstm'}], 'wanted a run with --core=rmc, which has a memory, got lstm'),
-        (None, 'wanted a run with run.json'),
+        (['lm', {'core': 'lstm'}], 'wanted a run with --core=rmc, got lstm'),
+        (None, 'wanted the directory of a trained run, it has no run.json'),
     ],
     ids=['program', 'core', 'missing'],
 )
 def test_a_run_that_cannot_be_inspected_gets_one_line(change, message, tmp_path, capsys):
-    (tmp_path / 'checkpoints').mkdir()
     if change is not None:
         description = ['lm', {'core': 'rmc'}, 1, 'words', 1, 'valid_perplexity']
         directory.describe(tmp_path, *change, *description[len(change) :])
