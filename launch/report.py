@@ -13,21 +13,17 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import sys
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from launch.reports import accuracies, accuracy_figure, perplexities, saved
-from launch.runs import display, errors, flags, plots
+from launch.runs import display, errors, flags, metrics, plots
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Compares runs."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = flags.positional(
-        "the runs' directories"
-    )
+    runs: tuple[str, ...] = flags.positional("the runs' directories")
     output: str = flags.flag(
         'runs/report', 'folder of the pictures, or FILE.png for the curves only', 'free'
     )
@@ -96,7 +92,7 @@ def _columns(runs: Sequence[saved.Run], asked: str | None) -> list[str]:
       RunError: a column was asked for that no run has.
     """
     wanted = {run.label: asked or run.description['measure'] for run in runs}
-    plotted = {run.label for run in runs if display.points(run.rows, wanted[run.label])}
+    plotted = {run.label for run in runs if metrics.points(run.rows, wanted[run.label])}
     if asked and not plotted:
         known = sorted({name for run in runs for row in run.rows for name in row} - {'step'})
         raise errors.RunError(errors.USAGE, f'--y: wanted one of {", ".join(known)}, got {asked!r}')
@@ -108,10 +104,10 @@ def _columns(runs: Sequence[saved.Run], asked: str | None) -> list[str]:
 
 def _curve(run: saved.Run, column: str, x: str) -> list[tuple[float, float]]:
     """Returns the points of a run's curve, none if it has nothing in that column."""
-    points = display.points(run.rows, column)
+    points = metrics.points(run.rows, column)
     steps = [step for step, _ in points]
     if x == 'minutes':
-        positions = [second / 60 for second in display.training_seconds(run.rows, steps)]
+        positions = [second / 60 for second in metrics.training_seconds(run.rows, steps)]
     else:
         units = 1 if x == 'steps' else run.description['units_per_update']
         positions = [units * step for step in steps]
@@ -129,7 +125,7 @@ def _describe(run: saved.Run, asked: str | None) -> list[str]:
     about, updates = run.description, run.rows[-1]['step']
     config = about['config']
     column = asked or about['measure']
-    values = [value for _, value in display.points(run.rows, column)]
+    values = [value for _, value in metrics.points(run.rows, column)]
     best = min if _is_loss(column) else max
     return [
         run.label,

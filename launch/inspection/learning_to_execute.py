@@ -14,23 +14,17 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from launch import learning_to_execute as program
 from launch.inspection import subjects
 from launch.runs import errors
-from launch.training import (
-    cores,
-    learning_to_execute_config,
-    learning_to_execute_model,
-    loop,
-    saved_run,
-)
-from relational_rnn.networks import sequence_networks
-from tasks.learning_to_execute import batches, writing
-from tasks.learning_to_execute import setting as setting_lib
+from launch.training import cores, experiment
+from relational_rnn.networks import sequence_to_sequence
+from tasks.learning_to_execute import batches, setting, writing
 
 _NUM_SAMPLED = 512  # programs, of which the first that are short enough are shown
 _SHOWN = {' ': '␣', '\n': '⏎'}
 _NOTES = {' ': 'a space', '\n': 'the end of a line'}
-_SIZE = len(setting_lib.CHARACTERS)  # D
+_SIZE = len(setting.CHARACTERS)  # D
 
 
 def inspect(request: subjects.Request) -> subjects.Subject:
@@ -41,26 +35,24 @@ def inspect(request: subjects.Request) -> subjects.Subject:
     """
     if request.prompt:
         raise errors.RunError(errors.USAGE, '--prompt: learning_to_execute reads test programs')
-    asked = learning_to_execute_config.Config(run_dir=request.run_dir)
-    presets = learning_to_execute_config.PRESETS
-    config, (step, _) = saved_run.as_trained(asked, presets, request.run_dir)
-    model = learning_to_execute_model.make_model(config)
-    state = loop.restore(config, model.init, (), request.run_dir, has_levels=True)
-    params = state.replicated.params
-    batch = _sample(config, request)
-    logits = learning_to_execute_model.answer(model, params, batch)
+    asked = program.Config(run_dir=request.run_dir)
+    config, step, _ = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
+    batch = sample(config, request)
+    network = program.make_network(config)
+    params = experiment.load_params(request.run_dir, network.init)
+    logits = np.asarray(jax.jit(network.logits, static_argnums=2)(params, batch, False))
     return subjects.Subject(
         f'learning_to_execute, {config.task}, after {step:,} updates',
-        lambda: cores.make(config, _SIZE),
+        lambda: cores.make(config, (_SIZE,)),
         params,
         tuple(_example(config, batch, logits, index) for index in range(logits.shape[1])),
     )
 
 
-def _sample(config: learning_to_execute_config.Config, request: subjects.Request) -> batches.Batch:
+def sample(config: program.Config, request: subjects.Request) -> batches.Batch:
     """Returns test programs of the full difficulty that are short enough with their answers."""
-    setting = config.setting()
-    batch = batches.sample(setting, 'baseline', 0, 'test', request.seed, 0, _NUM_SAMPLED)
+    what = config.setting(), 'baseline', 0, 'test', request.seed, 0
+    batch = batches.sample(*what, _NUM_SAMPLED)
     steps = batch.lengths[0] + np.sum(batch.weights > 0, axis=0)
     chosen = np.flatnonzero(steps <= request.max_steps)[: request.num_examples]
     if not len(chosen):
@@ -70,7 +62,7 @@ def _sample(config: learning_to_execute_config.Config, request: subjects.Request
 
 
 def _example(
-    config: learning_to_execute_config.Config,
+    config: program.Config,
     batch: batches.Batch,
     logits: np.ndarray,
     index: int,
@@ -84,7 +76,7 @@ def _example(
     result = 'right' if is_right else f'but the network predicts {_show(predicted)}'
     inputs = np.eye(_SIZE, dtype=np.float32)[text]
     steps = [
-        subjects.Step(_show([i]), _NOTES.get(setting_lib.CHARACTERS[i], '')) for i in text.tolist()
+        subjects.Step(_show([i]), _NOTES.get(setting.CHARACTERS[i], '')) for i in text.tolist()
     ]
     if config.shared_core:
         inputs = np.concatenate([inputs, _decoder_inputs(config, predicted)])
@@ -93,11 +85,11 @@ def _example(
     return subjects.Example(title, inputs, tuple(steps))
 
 
-def _decoder_inputs(config: learning_to_execute_config.Config, predicted: np.ndarray) -> np.ndarray:
+def _decoder_inputs(config: program.Config, predicted: np.ndarray) -> np.ndarray:
     """Returns the inputs [A, D] of a decoder that predicted these characters [A]."""
     if config.decoding == 'non_autoregressive':
         return np.zeros((len(predicted), _SIZE), np.float32)
-    return np.asarray(sequence_networks.shifted_one_hots(predicted[:, None], _SIZE))[:, 0]
+    return np.asarray(sequence_to_sequence.shifted_one_hots(predicted[:, None], _SIZE))[:, 0]
 
 
 def _decoder_steps(probabilities: np.ndarray, true: np.ndarray) -> Iterator[subjects.Step]:

@@ -15,24 +15,28 @@ import chex
 import jax
 import numpy as np
 
+from launch import lm as program
 from launch.inspection import subjects
-from launch.language import language_model, lm_config, lm_model
-from launch.runs import checkpoint
-from launch.training import cores
-from tasks.text import corpora, vocabulary
+from launch.language import model as model_lib
+from launch.training import cores, experiment
+from tasks.text import corpora
+from tasks.text import vocabulary as vocabulary_lib
 
 _TEMPERATURE, _TOP_P = 0.8, 0.9  # of sampled text
-_SHOWN = {vocabulary.EOS: '⏎', vocabulary.UNK: '<unk>'}
-_NOTES = {vocabulary.EOS: 'the end of a line', vocabulary.UNK: 'a word outside the vocabulary'}
+_SHOWN = {vocabulary_lib.EOS: '⏎', vocabulary_lib.UNK: '<unk>'}
+_NOTES = {
+    vocabulary_lib.EOS: 'the end of a line',
+    vocabulary_lib.UNK: 'a word outside the vocabulary',
+}
 
 
 class _Lm(NamedTuple):
     """An opened run of `lm`."""
 
-    config: lm_config.Config
+    config: program.Config
     metadata: Mapping[str, Any]  # of its checkpoint
-    words: vocabulary.Vocabulary
-    model: language_model.Model
+    vocabulary: vocabulary_lib.Vocabulary
+    model: model_lib.Model
     params: chex.ArrayTree
 
 
@@ -50,15 +54,15 @@ def inspect(request: subjects.Request) -> subjects.Subject:
     Raises:
       RunError, DataError: the run or its vocabulary cannot be used.
     """
-    asked = lm_config.Config(run_dir=request.run_dir)
-    config, (step, metadata) = lm_model.as_trained(asked, request.run_dir)
-    words = vocabulary.load(pathlib.Path(request.run_dir) / lm_model.VOCABULARY)
-    model = lm_model.make_model(config, len(words))
-    params = lm_model.restore(config, model, request.run_dir).params
-    lm = _Lm(config, metadata, words, model, params)
+    asked = program.Config(run_dir=request.run_dir)
+    config, step, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
+    vocabulary = vocabulary_lib.load(pathlib.Path(request.run_dir, program.VOCABULARY))
+    model = program.make_model(config, len(vocabulary))
+    params = experiment.load_params(request.run_dir, model.init)
+    lm = _Lm(config, metadata, vocabulary, model, params)
     return subjects.Subject(
         f'lm on {config.dataset}, after {step:,} updates',
-        lambda: cores.make(config, config.embedding_size),
+        lambda: cores.make(config, (config.embedding_size,)),
         params,
         tuple(_example(lm, passage) for passage in _passages(lm, request)),
         config.dtype,
@@ -70,12 +74,9 @@ def _passages(lm: _Lm, request: subjects.Request) -> list[_Passage]:
     valid = None if request.prompt else _validation(lm, pathlib.Path(request.run_dir))
     if valid is not None:
         return list(_cut(lm, request, valid))
-    prompt = corpora.tokenize(request.prompt, lm.config.dataset, lm.config.tokenizer)
-    unknown = ', '.join(repr(word) for word in dict.fromkeys(prompt) if word not in lm.words.index)
-    if unknown:
-        checkpoint.warn(f'attention: --prompt: not in the vocabulary, read as <unk>: {unknown}')
+    prompt = program.read_prompt(lm.config, request.prompt, lm.vocabulary)
     if len(prompt) >= request.max_steps:
-        ids = lm.words.encode([vocabulary.EOS, *prompt[: request.max_steps]])
+        ids = lm.vocabulary.encode([vocabulary_lib.EOS, *prompt[: request.max_steps]])
         return [_Passage('the prompt', ids, len(ids))]
     seeds = range(request.seed, request.seed + request.num_examples)
     return [_sample(lm, prompt, request.max_steps, seed) for seed in seeds]
@@ -83,24 +84,24 @@ def _passages(lm: _Lm, request: subjects.Request) -> list[_Passage]:
 
 def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
     """Returns the ids of the run's validation text [N], None if they are not in the cache."""
-    key = lm.metadata['corpus']
+    key = lm.metadata['data']
     cache = lm.metadata['config'].get('cache_dir') or corpora.default_cache_dir()
     folder = pathlib.Path(cache) / f'{lm.config.dataset}-{key[:16]}'
     try:
-        cached = (folder / lm_model.VOCABULARY).read_bytes()
-        if cached != (run_dir / lm_model.VOCABULARY).read_bytes():
+        cached = (folder / program.VOCABULARY).read_bytes()
+        if cached != (run_dir / program.VOCABULARY).read_bytes():
             return None
         # As `tasks.text.streams` writes them.
-        kind = np.uint16 if len(lm.words) <= 1 << 16 else np.int32
+        kind = np.uint16 if len(lm.vocabulary) <= 1 << 16 else np.int32
         ids: np.ndarray = np.fromfile(folder / 'valid.bin', kind).astype(np.int32)
     except OSError:
         return None
-    return ids if len(ids) > 1 and int(ids.max()) < len(lm.words) else None
+    return ids if len(ids) > 1 and int(ids.max()) < len(lm.vocabulary) else None
 
 
 def _cut(lm: _Lm, request: subjects.Request, valid: np.ndarray) -> Iterator[_Passage]:
     """Yields passages of a text [N], each from the end of a line on."""
-    starts = np.flatnonzero(valid == lm.words.eos)
+    starts = np.flatnonzero(valid == lm.vocabulary.eos)
     starts = starts[starts + request.max_steps < len(valid)]
     if not len(starts):
         starts = np.array([0])
@@ -108,16 +109,16 @@ def _cut(lm: _Lm, request: subjects.Request, valid: np.ndarray) -> Iterator[_Pas
     chosen = np.random.default_rng(request.seed).choice(starts, count, replace=False)
     for start in sorted(chosen.tolist()):
         ids = valid[start : start + request.max_steps + 1]
-        first = ' '.join(map(_show, lm.words.decode(ids[1:6])))
+        first = ' '.join(map(_show, lm.vocabulary.decode(ids[1:6])))
         yield _Passage(f'word {start + 1:,} of the validation text: {first} …', ids, len(ids))
 
 
 def _sample(lm: _Lm, prompt: list[str], num_steps: int, seed: int) -> _Passage:
     """Samples a continuation of a prompt."""
     sizes = num_steps - len(prompt), _TEMPERATURE, _TOP_P, seed
-    text = language_model.generate(lm.model, lm.params, lm.words, prompt, *sizes)
-    words = text.replace('\n', f' {vocabulary.EOS} ').split(' ')
-    ids = lm.words.encode([vocabulary.EOS, *filter(None, words)])
+    text = model_lib.generate(lm.model, lm.params, lm.vocabulary, prompt, *sizes)
+    words = text.replace('\n', f' {vocabulary_lib.EOS} ').split(' ')
+    ids = lm.vocabulary.encode([vocabulary_lib.EOS, *filter(None, words)])
     return _Passage(f'sampled with seed {seed}: {text[:40]} …', ids, len(prompt) + 1)
 
 
@@ -125,13 +126,13 @@ def _example(lm: _Lm, passage: _Passage) -> subjects.Example:
     """Describes a passage, and after every word which words the model expects next."""
     inputs, targets = passage.ids[:-1], passage.ids[1:]
     probabilities = np.exp(_read(lm, inputs))
-    words = lm.words.decode(passage.ids.tolist())
+    words = lm.vocabulary.decode(passage.ids.tolist())
     steps = []
     for t, word in enumerate(words[:-1]):
         is_given = t + 1 < passage.num_given
         answers = subjects.rank_answers(
             probabilities[t],
-            lambda i: _show(*lm.words.decode([i])),
+            lambda i: _show(*lm.vocabulary.decode([i])),
             int(targets[t]) if is_given else None,
         )
         mark = 'the model continues the text' if t == passage.num_given else ''

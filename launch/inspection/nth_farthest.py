@@ -7,12 +7,15 @@ Glossary of shapes:
   N: vectors of a sequence, its steps; D: dimensions; B: sequences.
 """
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from launch import nth_farthest as program
 from launch.inspection import subjects
 from launch.runs import errors
-from launch.training import cores, loop, nth_farthest_config, nth_farthest_model, saved_run
+from launch.training import cores, experiment
 from tasks import nth_farthest
 
 _SALT = 4  # separates the keys of these sequences from those of evaluations
@@ -26,23 +29,28 @@ def inspect(request: subjects.Request) -> subjects.Subject:
     """
     if request.prompt:
         raise errors.RunError(errors.USAGE, '--prompt: nth_farthest reads vectors, no text')
-    asked = nth_farthest_config.Config(run_dir=request.run_dir)
-    config, (step, _) = saved_run.as_trained(asked, nth_farthest_config.PRESETS, request.run_dir)
+    asked = program.Config(run_dir=request.run_dir)
+    config, step, _ = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
     if config.num_objects > request.max_steps:
         wanted = f'wanted at least {config.num_objects}, the vectors of a sequence'
         raise errors.RunError(errors.USAGE, f'--max_steps: {wanted}, got {request.max_steps}')
-    model = nth_farthest_model.make_model(config)
-    params = loop.restore(config, model.init, (), request.run_dir).replicated.params
+    network = program.make_network(config)
+    params = experiment.load_params(request.run_dir, network.init)
     key = jax.random.fold_in(jax.random.key(request.seed), _SALT)
     keys = jax.random.split(key, request.num_examples)
     questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)
-    inputs = np.asarray(nth_farthest_model.scale(config, questions.inputs))
-    prefixes = [inputs[:length] for length in range(1, config.num_objects + 1)]
-    logits = np.stack([model.logits(params, prefix) for prefix in prefixes])
-    probabilities = np.asarray(jax.nn.softmax(logits))
+    inputs = np.asarray(program.scale(config, questions.inputs))
+
+    @jax.jit
+    def answer(params: chex.ArrayTree) -> chex.Array:
+        prefixes = [inputs[: t + 1] for t in range(config.num_objects)]
+        logits = [network.apply(params, prefix)[0][0] for prefix in prefixes]
+        return jax.nn.softmax(jnp.stack(logits))
+
+    probabilities = np.asarray(answer(params))  # [N steps, B, N labels]
     return subjects.Subject(
         f'nth_farthest, after {step:,} updates',
-        lambda: cores.make(config, inputs.shape[-1]),
+        lambda: cores.make(config, (config.input_size,)),
         params,
         tuple(
             _example(questions, inputs, probabilities[:, index], index)

@@ -18,7 +18,7 @@ import numpy as np
 
 import relational_rnn
 from relational_rnn import unrolling
-from relational_rnn.networks import sequence_networks
+from relational_rnn.networks import precision
 
 NUM_ANSWERS = 5  # shown at every step
 
@@ -86,7 +86,7 @@ def trace(subject: Subject) -> list[Trace]:
 
     def run(inputs: jax.Array) -> unrolling.Inside:
         core = subject.make_core()
-        with sequence_networks.multiplying_in(jnp.dtype(subject.dtype)):
+        with precision.multiplying_in(jnp.dtype(subject.dtype)):
             return relational_rnn.unroll_inside(core, inputs, core.initial_state(None))[2]
 
     network = hk.transform(run)

@@ -97,11 +97,11 @@ def draw(evaluations: Evaluations, folder: str) -> list[str]:
 def _describe_corpus(evaluations: Evaluations) -> str:
     first = next(iter(evaluations.values()))
     published = PUBLISHED.get(first['dataset'], _NOTHING)
-    smaller = 'larger vocabulary' if first['known'] < _PAPER_VOCABULARY else ''
+    smaller = 'larger vocabulary' if first['vocab_size'] < _PAPER_VOCABULARY else ''
     difference = published.difference or smaller
     paper = f'paper ({difference}): ' if difference else 'paper: '
     parts = [
-        f'perplexity per word on {first["dataset"]} (vocabulary of {first["known"]:,} words), '
+        f'perplexity per word on {first["dataset"]} (vocabulary of {first["vocab_size"]:,} words), '
         'as in Table 2',
         display.table(_splits(evaluations, published, paper)),
         '\ntest perplexity by how often a word occurs in train, as in Table 3',

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any, NamedTuple, TypeVar
 
 from launch.language import evaluation as evaluation_lib
-from launch.runs import directory, display
+from launch.runs import directory, metrics
 from tasks import base
 
 Key = TypeVar('Key', bound=Hashable)
@@ -40,7 +40,7 @@ def _load(folder: pathlib.Path, name: str) -> Run:
         if not (folder / file).is_file():
             found = f'it has no {file}' if folder.is_dir() else 'there is no such folder'
             raise base.DataError(f"{folder}: wanted a run's directory, {found}")
-    rows = display.read_metrics(folder / 'metrics.jsonl')
+    rows = metrics.read_metrics(folder / 'metrics.jsonl')
     if not rows:
         message = 'has no metrics yet; wait for some or leave out the run'
         raise base.DataError(f'{folder / "metrics.jsonl"}: {message}')

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from launch import lm as program
 from launch.inspection import lm, subjects
-from launch.language import lm_model
 from launch.runs import errors
 from tasks.text import vocabulary
 from tests.support import inspected
@@ -62,7 +62,7 @@ def test_the_inputs_are_the_embeddings_of_the_words(run, subject):
 
 
 def test_the_answers_are_the_likeliest_words_of_the_model_and_the_true_one(run, subject):
-    model = lm_model.make_model(run[1], len(inspected.WORDS))
+    model = program.make_model(run[1], len(inspected.WORDS))
     state = model.initial_state(1)
     next_word = jax.jit(model.next_word)
     for step in subject.examples[1].steps:
@@ -110,7 +110,7 @@ def test_a_prompt_longer_than_the_steps_is_cut_and_shown_once(run, capsys):
 
 @pytest.mark.parametrize('damage', ['missing', 'other vocabulary'])
 def test_without_its_validation_text_the_model_samples_some(damage, run):
-    file = 'valid.bin' if damage == 'missing' else lm_model.VOCABULARY
+    file = 'valid.bin' if damage == 'missing' else program.VOCABULARY
     path = run[0].parent / 'cache' / 'text-0123456789abcdef' / file
     kept = path.read_bytes()
     path.unlink() if damage == 'missing' else path.write_text('the\t1\n')

@@ -1,26 +1,25 @@
 """Sequences of `nth_farthest` for an inspection: vectors, and which of them is the answer."""
 
-import dataclasses
-
+import jax
 import numpy as np
 import pytest
 
+from launch import nth_farthest as program
 from launch.inspection import nth_farthest, subjects
-from launch.runs import checkpoint, errors
-from launch.training import loop, nth_farthest_config, nth_farthest_model
+from launch.runs import errors
+from tests.support import inspected
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 SIZES = {'num_objects': 3, 'num_dims': 1, 'mem_slots': 2, 'total_units': 8, 'num_heads': 2}
-CONFIG = nth_farthest_config.Config(**SIZES, attention_mlp_layers=1, one_hot_scale=4.0)
+CONFIG = program.Config(**SIZES, attention_mlp_layers=1, one_hot_scale=4.0)
 
 
 @pytest.fixture(scope='module')
 def run_dir(tmp_path_factory, compile_quickly):
     """Returns the directory of a run that no update has changed."""
     run_dir = tmp_path_factory.mktemp('run')
-    state = loop.initial_state(CONFIG, nth_farthest_model.make_model(CONFIG).init, ())
-    metadata = {'config': dataclasses.asdict(CONFIG)}
-    checkpoint.Checkpointer(run_dir).save(1200, state, metadata)
+    params = program.make_network(CONFIG).init(jax.random.key(0))
+    inspected.save_run(run_dir, 'nth_farthest', CONFIG, params)
     return str(run_dir)
 
 

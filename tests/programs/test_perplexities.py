@@ -6,7 +6,7 @@ from launch.language import evaluation
 from launch.reports import perplexities
 
 
-def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled=True):
+def _evaluation_of(dataset='text', vocab_size=36, corpus='c0ffee', test=5.5, unrolled=True):
     bands = {'> 10 K': None, '1 K - 10 K': 3.0, '< 1 K': 700.0}
     shares = dict(zip(bands, (0.0, 0.25, 0.75), strict=True))
     split = {
@@ -26,7 +26,7 @@ def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled
         'core': 'rmc',
         'step': 40,
         'corpus': corpus,
-        'known': known,
+        'vocab_size': vocab_size,
         'test': test,
         'splits': {'valid': {**split, 'perplexity': 4.25}, 'test': {**split, 'perplexity': test}},
         'ngrams': {'bigram': {'valid': 12.0, 'test': 13.5}},
@@ -72,7 +72,7 @@ def _lines(**facts):
 
 
 def test_the_papers_numbers_follow_runs_on_its_corpus():
-    assert _lines(dataset='wikitext103', known=267_735) == [
+    assert _lines(dataset='wikitext103', vocab_size=267_735) == [
         'paper: LSTM (Grave et al. 2016) 48.70',
         'paper: temporal CNN (Bai et al. 2018) 45.20',
         'paper: gated CNN (Dauphin et al. 2016) 37.20',
@@ -87,8 +87,8 @@ def test_the_papers_numbers_follow_runs_on_its_corpus():
 @pytest.mark.parametrize(
     ('facts', 'label', 'count'),
     [
-        ({'dataset': 'wikitext103', 'known': 50_000}, 'paper (larger vocabulary): ', 8),
-        ({'dataset': 'gutenberg', 'known': 300_000}, 'paper (other books, 180 M words): ', 2),
+        ({'dataset': 'wikitext103', 'vocab_size': 50_000}, 'paper (larger vocabulary): ', 8),
+        ({'dataset': 'gutenberg', 'vocab_size': 300_000}, 'paper (other books, 180 M words): ', 2),
         ({'dataset': 'gigaword'}, 'paper (GigaWord v5, 4 B words): ', 5),
     ],
 )

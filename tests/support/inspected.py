@@ -6,12 +6,12 @@ import haiku as hk
 import jax
 import numpy as np
 
+from launch import lm
 from launch.inspection import subjects
-from launch.language import lm_config, lm_model
 from launch.runs import checkpoint, directory
-from launch.training import loop
+from launch.training import update
 import relational_rnn
-from tasks.text import vocabulary
+from tasks.text import vocabulary as vocabulary_lib
 
 WORDS = ['<eos>', 'the', '<unk>', *(f'word{i}' for i in range(20)), '</script>']
 ANSWERS = (('vector 3', 0.5), ('vector 5', 0.25), ('<b>', 0.0004))
@@ -74,6 +74,14 @@ def traced(lengths=(6, 5), slots=4, units=6, heads=2, inputs=1, blocks=2, gates=
     return subjects.Subject(TITLE, lambda: None, {}, examples), traces
 
 
+def save_run(run_dir, program, config, params, **metadata):
+    """Writes a run of 1,200 updates with these parameters."""
+    state = update.TrainState(params, (), (), 1200, ())
+    flags = dataclasses.asdict(config)
+    checkpoint.Checkpointer(run_dir).save(1200, state, {'config': flags, **metadata})
+    directory.describe(run_dir, program, flags, 1, 'words', 1, 'loss')
+
+
 def lm_run(root, **flags):
     """Writes an untrained run of `lm` to root/run, and its validation text to root/cache.
 
@@ -82,21 +90,16 @@ def lm_run(root, **flags):
     run_dir, cache_dir = root / 'run', root / 'cache' / 'text-0123456789abcdef'
     sizes = {'total_units': 16, 'mem_slots': 2, 'num_heads': 2, 'attention_mlp_layers': 1}
     sizes |= {'embedding_size': 8, 'dataset': 'text', 'data_dir': 'gone', 'batch_size': 3}
-    config = lm_config.Config(**(sizes | {'cache_dir': str(root / 'cache')} | flags))
+    config = lm.Config(**(sizes | {'cache_dir': str(root / 'cache')} | flags))
     run_dir.mkdir(parents=True)
-    words = vocabulary.Vocabulary(tuple(WORDS), np.arange(len(WORDS), 0, -1))
-    words.save(run_dir / lm_model.VOCABULARY)
-    model = lm_model.make_model(config, len(words))
-    carry = model.initial_state(config.batch_size)
-    state = loop.initial_state(config, model.init, carry)
-    metadata = {'config': dataclasses.asdict(config), 'corpus': '0123456789abcdef' * 4}
-    checkpoint.Checkpointer(run_dir).save(1200, state, metadata)
-    description = 'lm', metadata['config'], 1, 'words', 1, 'valid_perplexity'
-    directory.describe(run_dir, *description)
+    vocabulary = vocabulary_lib.Vocabulary(tuple(WORDS), np.arange(len(WORDS), 0, -1))
+    vocabulary.save(run_dir / lm.VOCABULARY)
+    params = lm.make_model(config, len(WORDS)).init(jax.random.key(0))
+    save_run(run_dir, 'lm', config, params, data='0123456789abcdef' * 4)
     random = np.random.default_rng(5)
     lines = [random.integers(1, len(WORDS), random.integers(3, 10)) for _ in range(30)]
     ids = np.concatenate([np.append(line, 0) for line in lines])
     cache_dir.mkdir(parents=True)
-    words.save(cache_dir / lm_model.VOCABULARY)
+    vocabulary.save(cache_dir / lm.VOCABULARY)
     ids.astype(np.uint16).tofile(cache_dir / 'valid.bin')
     return config, ids
