@@ -84,7 +84,7 @@ def _passages(lm: _Lm, request: subjects.Request) -> list[_Passage]:
 
 def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
     """Returns the ids of the run's validation text [N], None if they are not in the cache."""
-    key = lm.metadata['data']
+    key = lm.metadata.get('data', '')
     cache = lm.metadata['config'].get('cache_dir') or corpora.default_cache_dir()
     folder = pathlib.Path(cache) / f'{lm.config.dataset}-{key[:16]}'
     try:
@@ -124,33 +124,21 @@ def _sample(lm: _Lm, prompt: list[str], num_steps: int, seed: int) -> _Passage:
 
 def _example(lm: _Lm, passage: _Passage) -> subjects.Example:
     """Describes a passage, and after every word which words the model expects next."""
-    inputs, targets = passage.ids[:-1], passage.ids[1:]
-    probabilities = np.exp(_read(lm, inputs))
     words = lm.vocabulary.decode(passage.ids.tolist())
-    steps = []
+    next_word, state, steps = jax.jit(lm.model.next_word), lm.model.initial_state(1), []
     for t, word in enumerate(words[:-1]):
+        log_probs, state = next_word(lm.params, passage.ids[t : t + 1], state)
         is_given = t + 1 < passage.num_given
         answers = subjects.rank_answers(
-            probabilities[t],
+            np.exp(log_probs[0]),
             lambda i: _show(*lm.vocabulary.decode([i])),
-            int(targets[t]) if is_given else None,
+            int(passage.ids[t + 1]) if is_given else None,
         )
         mark = 'the model continues the text' if t == passage.num_given else ''
         truth = _show(words[t + 1]) if is_given else ''
         steps.append(subjects.Step(_show(word), _NOTES.get(word, ''), mark, answers, truth))
-    embeddings = np.asarray(lm.params['language_model']['embeddings'])[inputs]
+    embeddings = np.asarray(lm.params['language_model']['embeddings'])[passage.ids[:-1]]
     return subjects.Example(passage.title, embeddings.astype(np.float32), tuple(steps))
-
-
-def _read(lm: _Lm, ids: np.ndarray) -> np.ndarray:
-    """Returns the log-probabilities of all words after each word of a text, [T] -> [T, V]."""
-
-    def read(state: chex.ArrayTree, word: chex.Array) -> tuple[chex.ArrayTree, chex.Array]:
-        log_probs, state = lm.model.next_word(lm.params, word[None], state)
-        return state, log_probs[0]
-
-    run = jax.jit(lambda ids: jax.lax.scan(read, lm.model.initial_state(1), ids)[1])
-    return np.asarray(run(ids))
 
 
 def _show(word: str) -> str:
