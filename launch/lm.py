@@ -32,7 +32,7 @@ from launch.training import cores, cost, loop, saved_run, update
 from launch.training import devices as devices_lib
 from relational_rnn import losses
 from tasks import base
-from tasks.text import corpora, vocabulary
+from tasks.text import corpora, vocabulary, windows
 from tasks.text import streams as streams_lib
 
 Config = lm_config.Config
@@ -163,7 +163,7 @@ def _make_task(
         )
 
     def batch(step: int) -> base.Batch:
-        return streams_lib.window(streams.train, step, *sizes, own_rows, known)
+        return windows.training_window(streams.train, step, *sizes, own_rows, known)
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         sizes = config.evaluation_batch, config.unroll_length

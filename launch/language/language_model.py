@@ -17,8 +17,7 @@ import numpy as np
 from relational_rnn import losses
 from relational_rnn.networks import sampling, sequence_networks, softmax
 from tasks import base
-from tasks.text import streams as streams_lib
-from tasks.text import vocabulary
+from tasks.text import vocabulary, windows
 
 Score = Callable[..., np.ndarray]  # what `make_score` returns
 
@@ -112,7 +111,7 @@ def make_score(model: Model, words: vocabulary.Vocabulary) -> Score:
         state = model.initial_state(streams)
         nats: list[Any] = []
         present = []
-        for batch in streams_lib.evaluation_windows(
+        for batch in windows.evaluation_windows(
             tokens, words.eos, streams, unroll_length, len(words), reset_every
         ):
             on_window(int(np.count_nonzero(batch.weights)))
