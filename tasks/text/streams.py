@@ -114,6 +114,7 @@ def _blocks(
     """The blocks of a split, reported; its words are `total` or guessed from its bytes."""
     title, num_bytes = f'{corpus.name} {split}: {verb}', corpus.num_bytes.get(split)
     done, read = 0, 0.0
+    progress.update(title, 0, total, 'words')
     for block in corpus.blocks(split):
         yield block
         done += len(block)

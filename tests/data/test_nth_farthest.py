@@ -36,7 +36,7 @@ def score(scores, questions):
 def test_the_worked_example():
     vectors = jnp.array([0.5, -1.0, 0.4]).reshape(3, 1, 1)
     for n, answer in ((0, 0), (1, 2), (2, 1)):
-        questions = nth_farthest.ask(
+        questions = nth_farthest.make_questions(
             vectors, jnp.array([[2], [0], [1]]), jnp.array([n]), jnp.array([1])
         )
         assert questions.answers.tolist() == [answer]

@@ -199,21 +199,21 @@ class TestPrepare:
 
     def test_progress_counts_words_of_those_that_were_counted(self, tmp_path):
         assert self.updates(tmp_path, {}) == [
-            *[('toy train: counted', done, None, 'words') for done in (2, 4, 6, 7)],
-            *[('toy train: encoded', done, 7, 'words') for done in (2, 4, 6, 7)],
-            *[('toy valid: encoded', done, None, 'words') for done in (2, 3)],
-            ('toy test: encoded', 2, None, 'words'),
+            *[('toy train: counted', done, None, 'words') for done in (0, 2, 4, 6, 7)],
+            *[('toy train: encoded', done, 7, 'words') for done in (0, 2, 4, 6, 7)],
+            *[('toy valid: encoded', done, None, 'words') for done in (0, 2, 3)],
+            *[('toy test: encoded', done, None, 'words') for done in (0, 2)],
         ]
 
     def test_the_bytes_of_a_split_tell_about_how_many_words_it_has(self, tmp_path):
         updates = self.updates(tmp_path, {'train': 24})  # 'a b a <eos> a c <eos> ' and 2 more
         # After 2 words 4 bytes were read, after 4 words 4 + 8, then 16, then 22.
-        counted = [(2, 12), (4, 8), (6, 9), (7, 8)]
-        assert updates[:4] == [('toy train: counted', *pair, 'words') for pair in counted]
-        assert updates[4] == ('toy train: encoded', 2, 7, 'words')
+        counted = [(0, None), (2, 12), (4, 8), (6, 9), (7, 8)]
+        assert updates[:5] == [('toy train: counted', *pair, 'words') for pair in counted]
+        assert updates[6] == ('toy train: encoded', 2, 7, 'words')
 
     def test_a_guess_is_never_below_what_is_done(self, tmp_path):
-        assert self.updates(tmp_path, {'train': 1})[3] == ('toy train: counted', 7, 7, 'words')
+        assert self.updates(tmp_path, {'train': 1})[4] == ('toy train: counted', 7, 7, 'words')
 
     def test_a_cache_that_cannot_be_written_is_named(self, tmp_path):
         (tmp_path / 'file').write_text('in the way')
