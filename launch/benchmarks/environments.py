@@ -23,9 +23,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tasks.environments import grid
-from tasks.environments.boxworld import boxworld
-from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments import boxworld, grid, mini_pacman
 
 
 class World(NamedTuple):
@@ -60,7 +58,7 @@ HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps
 class Carry(NamedTuple):
     """Where the environments of a thread are."""
 
-    chains: grid.Chain  # with a first axis [B]
+    chains: grid.AutoResetState  # with a first axis [B]
     observation: chex.ArrayTree  # [B, ...]
     rewards: chex.Array  # [B] float32, sums over all steps so far
 
@@ -128,11 +126,11 @@ def _places() -> list[jax.Device]:
 
 def _draw(world: World, key: chex.PRNGKey) -> Any:
     """Returns the pool, nothing if there is none."""
-    return world.environment.levels(key, world.num_levels) if world.num_levels else ()
+    return world.environment.sample_levels(key, world.num_levels) if world.num_levels else ()
 
 
 def _endless(world: World, levels: Any) -> grid.AutoReset:
-    begin = world.environment.begin(levels) if world.num_levels else None
+    begin = world.environment.reset_from(levels) if world.num_levels else None
     return grid.AutoReset(world.environment, begin)
 
 

@@ -11,9 +11,7 @@ import numpy as np
 
 from launch.agents import boxworld_config, mini_pacman_config
 from tasks import base
-from tasks.environments.boxworld import boxworld, boxworld_levels
-from tasks.environments.mini_pacman import mazes, mini_pacman
-from tasks.environments.mini_pacman import rules as dynamics
+from tasks.environments import boxworld, mini_pacman
 
 # The programs that train in them: their flags, presets and titles.
 WORLDS: dict[str, types.ModuleType] = {
@@ -31,12 +29,12 @@ class Scene(NamedTuple):
     color: np.ndarray | None = None  # [3] uint8, shown before the status
 
 
-def look(world: World, state: boxworld.State | dynamics.State) -> Scene:
+def look(world: World, state: boxworld.State | mini_pacman.State) -> Scene:
     """Returns what there is to show of a world's state."""
     if isinstance(world, boxworld.BoxWorld):
         assert isinstance(state, boxworld.State)
         return _look_at_boxes(world, state)
-    assert isinstance(state, dynamics.State)
+    assert isinstance(state, mini_pacman.State)
     return _look_at_maze(world, state)
 
 
@@ -75,15 +73,15 @@ def _look_at_boxes(world: boxworld.BoxWorld, state: boxworld.State) -> Scene:
     row, column = np.asarray(state.position).tolist()
     seen = window(picture.shape[:2], (row, column), world.viewport)
     seen[0, 0] = True
-    if state.held == boxworld_levels.WALL:
+    if state.held == boxworld.WALL:
         return Scene(picture, seen, 'no key in hand')
     return Scene(picture, seen, 'the key in hand', picture[0, 0])
 
 
-def _look_at_maze(world: mini_pacman.MiniPacman, state: dynamics.State) -> Scene:
+def _look_at_maze(world: mini_pacman.MiniPacman, state: mini_pacman.State) -> Scene:
     """Returns a scene of Mini PacMan; the power bar, if there is one, is always seen."""
     picture = world.render(state, scale=1)
-    place = divmod(int(state.pacman), mazes.WIDTH)
+    place = divmod(int(state.pacman), mini_pacman.WIDTH)
     seen = window(picture.shape[:2], place, world.viewport)
-    seen[mazes.HEIGHT :] = True
+    seen[mini_pacman.HEIGHT :] = True
     return Scene(picture, seen, f'level {int(state.level)}   power {int(state.power)}')

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from launch.benchmarks import environments as benchmark
+from tasks.environments import boxworld
 from tasks.environments import grid as grid_lib
-from tasks.environments.boxworld import boxworld
 from tests.support import tiny_worlds
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -46,7 +46,7 @@ def play_by_loop(chain, carry, key, number):
 )
 def test_a_call_plays_every_environment_step_by_step(world):
     levels = benchmark._draw(world, jax.random.key(1))
-    begin = world.environment.begin(levels) if world.num_levels else None
+    begin = world.environment.reset_from(levels) if world.num_levels else None
     chain = grid_lib.AutoReset(world.environment, begin)
     carry = benchmark._begin(world, SIZE, levels, jax.random.key(2))
     play = jax.jit(benchmark._play, static_argnums=(0, 1))

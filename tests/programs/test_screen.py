@@ -10,8 +10,7 @@ import pytest
 from launch.runs import errors
 from launch.viewer import episodes, screen
 from launch.viewer import terminal as terminal_lib
-from tasks.environments.boxworld import boxworld
-from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments import boxworld, mini_pacman
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 SIZE = os.terminal_size((80, 24))
