@@ -65,7 +65,7 @@ def run(config: Config) -> dict[str, str]:
         message = f'--output={page}: wanted a folder that is there, {page.parent} is not'
         raise errors.RunError(errors.CANNOT_SAVE, message)
     asked = config.num_examples, config.max_steps, config.seed, config.prompt
-    with directory.RunDirectory(run_dir):
+    with directory.owned(run_dir):
         subject = subjects.open_run(subjects.Request(run_dir, *asked))
     looks = subjects.look_inside(subject)
     picture = page.with_suffix('.png')

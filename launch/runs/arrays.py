@@ -20,15 +20,16 @@ from launch.runs import errors, signals
 Arrays = dict[str, np.ndarray]
 
 
-def named(tree: Any) -> Arrays:
+def named(tree: Any) -> dict[str, Any]:
     """Returns the leaves of a tree by their path, `.params['w']`, in the order of the tree."""
     pairs, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in pairs}
+    return {jax.tree_util.keystr(path): leaf for path, leaf in pairs}
 
 
-def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Returns dtype and shape of each array, for example 'float32[5, 7]'."""
-    return {name: f'{array.dtype}{list(array.shape)}' for name, array in arrays.items()}
+def describe(leaves: Mapping[str, Any]) -> dict[str, str]:
+    """Returns dtype and shape of arrays, numbers or `jax.ShapeDtypeStruct`s: 'float32[5, 7]'."""
+    shaped = {name: x if hasattr(x, 'shape') else np.asarray(x) for name, x in leaves.items()}
+    return {name: f'{x.dtype}{list(x.shape)}' for name, x in shaped.items()}
 
 
 def non_finite(arrays: Mapping[str, np.ndarray]) -> str | None:

@@ -23,6 +23,7 @@ import sys
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from launch.runs import arrays as arrays_lib
 from launch.runs import errors, manifest, signals
@@ -86,7 +87,7 @@ class Checkpointer:
         Raises:
           RunError: a leaf holds NaN or Inf, or too many saves in a row have failed.
         """
-        arrays = arrays_lib.named(state)
+        arrays = {name: np.asarray(leaf) for name, leaf in arrays_lib.named(state).items()}
         bad = arrays_lib.non_finite(arrays)
         if bad is not None:
             message = f'checkpoint of step {step} not saved: state{bad} holds NaN or Inf'
@@ -137,21 +138,6 @@ class Checkpointer:
             raise errors.RunError(errors.BAD_DATA, reason) from error
         _check_fit(folder, arrays_lib.describe(arrays), wanted)
         structure = jax.tree_util.tree_structure(template)
-        state = jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
-        return Restored(step, state, record['metadata'])
-
-    def restore_part(self, template: Any, prefix: str) -> Restored | None:
-        """Restores only the leaves below a path."""
-        step = self._newest_whole()
-        if step is None:
-            return None
-        folder = self._folder / str(step)
-        pairs, structure = jax.tree_util.tree_flatten_with_path(template)
-        wanted = {prefix + jax.tree_util.keystr(path): _spec(leaf) for path, leaf in pairs}
-        record = json.loads((folder / _METADATA).read_text('utf-8'))
-        saved = {k: v for k, v in record['leaves'].items() if k.startswith(prefix)}
-        _check_fit(folder, saved, wanted)
-        arrays = _load_arrays(folder / _ARRAYS, list(record['leaves']))
         state = jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
         return Restored(step, state, record['metadata'])
 

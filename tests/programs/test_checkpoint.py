@@ -14,6 +14,7 @@ import time
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -45,7 +46,8 @@ def _state(step):
 
 def _assert_equal(got, wanted):
     chex.assert_trees_all_equal_structs(got, wanted)
-    got, wanted = arrays.named(got), arrays.named(wanted)
+    got = {name: np.asarray(leaf) for name, leaf in arrays.named(got).items()}
+    wanted = {name: np.asarray(leaf) for name, leaf in arrays.named(wanted).items()}
     for name in wanted:
         assert got[name].dtype == wanted[name].dtype, name
         assert got[name].shape == wanted[name].shape, name
@@ -158,6 +160,12 @@ def test_a_part_comes_back_without_a_template_of_the_rest(run_dir):
         restored = loader.restore_part(part(_state(0)), path)
         assert (restored.step, restored.metadata, lines) == (20, {'config': {'step': 20}}, [])
         _assert_equal(restored.state, part(_state(20)))
+
+
+def test_a_template_may_be_of_shapes_alone(run_dir):
+    template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _state(0)['params'])
+    restored = _checkpointer(run_dir)[0].restore_part(template, "['params']")
+    _assert_equal(restored.state, _state(20)['params'])
 
 
 def test_a_part_of_a_damaged_checkpoint_is_not_used(run_dir):

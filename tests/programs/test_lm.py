@@ -422,7 +422,7 @@ def test_a_changed_schedule_is_told_and_training_goes_on(trained, tmp_path):
 
 @pytest.mark.parametrize('mode', ['train', 'evaluate', 'generate'])
 def test_a_directory_in_use_is_refused(mode, trained, capsys):
-    with directory.RunDirectory(trained.run_dir):
+    with directory.owned(trained.run_dir):
         line = _fails(capsys, errors.IN_USE, *trained.flags, f'--mode={mode}')
     assert f'in use by process {os.getpid()}' in line
 
