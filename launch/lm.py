@@ -190,7 +190,7 @@ def build(config: Config) -> task.Task:
 
     def batch(step: int) -> base.Batch:
         sizes = config.batch_size, config.unroll_length
-        return windows.window(corpus.train, step, *sizes, share, size)
+        return windows.training_window(corpus.train, step, *sizes, share, size)
 
     def evaluate(params: chex.ArrayTree) -> dict[str, float]:
         sizes = config.evaluation_batch, config.unroll_length
