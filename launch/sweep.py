@@ -75,7 +75,7 @@ def run(config: Config) -> list[results_lib.Result]:
     _plan(config.words, folder, module)  # before the directory is touched
     with (
         signals.handled(),
-        directory.RunDirectory(folder, 'sweep_dir'),
+        directory.owned(folder, 'sweep_dir'),
     ):
         grid = _plan(config.words, folder, module)  # another sweep may have added to it until now
         grid_lib.write(folder, grid)

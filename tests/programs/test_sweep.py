@@ -77,7 +77,7 @@ def test_drawing_runs_nothing_and_may_happen_beside_a_sweep(toys, tmp_path, caps
     (tmp_path / 'sweep.png').unlink()
     (tmp_path / 'size=3' / 'done.json').unlink()
     capsys.readouterr()
-    with directory.RunDirectory(tmp_path):
+    with directory.owned(tmp_path):
         assert _main(tmp_path, 'toy_program --mode=draw --x=steps') == 0
         assert 'in use by' in _fails(capsys, errors.IN_USE, tmp_path, 'toy_program')
     assert (tmp_path / 'sweep.png').exists()
