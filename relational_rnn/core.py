@@ -141,7 +141,8 @@ class RelationalMemory(hk.RNNCore):
     ) -> tuple[chex.Array, memory.State, unrolling.Inside]:
         """As `unroll`, and returns what happens inside every step; see `unrolling.Inside`."""
         sequence = self._prepare(inputs, state, flags)
-        states, inside = unrolling.scan_inside(self.config, *sequence)
+        states = unrolling.scan_memory(self.config, *sequence)
+        inside = unrolling.look_inside(self.config, *sequence, states)
         return self._output(states), jax.tree.map(lambda leaf: leaf[-1], states), inside
 
     @hk.transparent

@@ -176,25 +176,32 @@ def scan_memory(
     return jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)[1]
 
 
-def scan_inside(
+def look_inside(
     config: memory.MemoryConfig,
     params: memory.StepParams,
     projected: memory.Projected,
     state: memory.State,
     flags: Flags,
-) -> tuple[memory.State, Inside]:
-    """As `scan_memory`, and returns what happens inside every step too."""
+    states: memory.State,
+) -> Inside:
+    """Returns what happened inside each step, by repeating all of them at once.
 
-    def body(state: memory.State, now: tuple) -> tuple:
-        projected, flags = now
-        start = _begin(lambda size: memory.initial_memory(config, size), state, flags.resets)
-        gates = memory.gates(params, config, projected, start)
-        after, attention = memory.step(params, config, projected, start)
-        state = _hold(after, start, flags.active)
-        inside = Inside(attention, memory.memory_of(start), memory.memory_of(state), *gates)
-        return state, (state, inside)
-
-    return jax.lax.scan(body, state, (projected, flags))[1]
+    Args:
+      config: as for `scan_memory`, and so are the following ones.
+      params: of the step.
+      projected: [T, B, ...].
+      state: [B, N, F].
+      flags: of all steps.
+      states: the state after every step, [T, B, N, F], from `scan_memory`.
+    """
+    before = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs[:-1]]), state, states)
+    if flags.resets is not None:
+        initial = memory.initial_memory(config, None)
+        initial = jax.tree.map(lambda x, like: jnp.broadcast_to(x, like.shape), initial, before)
+        before = _select(flags.resets, initial, before)
+    _, attention = memory.step(params, config, projected, before)
+    gates = memory.gates(params, config, projected, before)
+    return Inside(attention, memory.memory_of(before), memory.memory_of(states), *gates)
 
 
 def _flags(inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Array | None) -> Flags:

@@ -4,7 +4,6 @@ import ast
 import itertools
 import pathlib
 
-from absl.testing import parameterized
 import chex
 import haiku as hk
 import jax
@@ -18,10 +17,9 @@ from relational_rnn import core as core_lib
 from relational_rnn import memory
 from tests.support import memory_reference as reference
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, D = reference.T, reference.B, reference.D
 GOLDEN = sorted((pathlib.Path(__file__).parents[1] / 'golden').glob('*.npz'))
-# Cases through every wrapper: plain, several rows an input, and the state of two arrays.
-WRAPPED = {name: reference.CASES[name] for name in ('unit_gates', 'two_blocks', 'output_gate')}
 unrolls = pytest.mark.parametrize('unroll', [hk.dynamic_unroll, relational_rnn.unroll])
 
 
@@ -114,7 +112,7 @@ def golden_run(config, unroll):
         weights = jnp.broadcast_to(jnp.linspace(1, 2, outputs.shape[-1]), outputs.shape)
         return jnp.mean(jnp.square(outputs) * weights), (outputs.swapaxes(0, 1), state)
 
-    return reference.quick_jit(jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True))
+    return jax.jit(jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True))
 
 
 def rematerialized_unroll(core, inputs, state):
@@ -158,25 +156,18 @@ def test_there_are_three_golden_files():
 # --- Haiku's and JAX's wrappers
 
 
-class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.named_parameters(('one_array', 'unit_gates'), ('two_arrays', 'output_gate'))
-    def test_a_step_is_that_of_the_reference(self, name):
-        case = WRAPPED[name]
-        step = transformed(lambda x, state: make_core(case.config)(x, state)).apply
-        x = np.float32(reference.inputs(case)[0])
-        initial = memory.initial_memory(case.config, B)
-        with jax.numpy_rank_promotion('raise'):
-            output, state = self.variant(step)(haiku_params(case), x, initial)
-        assert_is_run(
-            np.asarray(output)[None],
-            state,
-            reference.unroll(reference.parameters(case), case.config, reference.inputs(case)[:1]),
-        )
+def test_a_step_that_is_not_compiled_is_that_of_the_reference():
+    case = reference.CASES['unit_gates']
+    step = transformed(lambda x, state: make_core(case.config)(x, state)).apply
+    x = np.float32(reference.inputs(case)[0])
+    output, state = step(haiku_params(case), x, memory.initial_memory(case.config, B))
+    run = reference.unroll(reference.parameters(case), case.config, reference.inputs(case)[:1])
+    assert_is_run(np.asarray(output)[None], state, run)
 
 
-@pytest.mark.parametrize('case', [WRAPPED['two_blocks']])
-def test_haiku_vmap_over_unbatched_cores_is_the_batch(case):
+def test_haiku_vmap_over_unbatched_cores_is_the_batch():
+    case = reference.CASES['two_blocks']
+
     def run(inputs):
         core = make_core(case.config)
         step = hk.vmap(core, split_rng=not hk.running_init())
@@ -186,9 +177,7 @@ def test_haiku_vmap_over_unbatched_cores_is_the_batch(case):
     function = hk.transform(run)
     made = jax.eval_shape(function.init, key, inputs)
     chex.assert_trees_all_equal_shapes(made, haiku_params(case))
-    assert_is_run(
-        *reference.quick_jit(function.apply)(haiku_params(case), key, inputs), wanted(case)
-    )
+    assert_is_run(*jax.jit(function.apply)(haiku_params(case), key, inputs), wanted(case))
 
 
 # --- Precision
@@ -241,7 +230,7 @@ def test_half_precision_is_near_float32_in_a_float32_state(policy, owner, unroll
     function, inputs = network(case.config, unroll), np.float32(reference.inputs(case))
     made = jax.eval_shape(function.init, jax.random.key(0), inputs)
     chex.assert_trees_all_equal_shapes_and_dtypes(made, network_params(case))  # stored in float32
-    outputs, state = reference.quick_jit(function.apply)(network_params(case), inputs)
+    outputs, state = jax.jit(function.apply)(network_params(case), inputs)
     assert outputs.dtype == jnp.bfloat16
     assert_is_run(outputs, state, wanted(case), atol=0.1)
     for leaf in jax.tree.leaves(state):
@@ -270,7 +259,7 @@ def test_half_precision_never_rounds_a_memory_that_is_kept(policy, owner, unroll
     config = memory.MemoryConfig(4, 5, num_heads=2, forget_bias=60.0, input_bias=-60.0)
     case = reference.Case(config, 1)
     initial = jax.random.normal(jax.random.key(8), (B, 4, 10))
-    apply = reference.quick_jit(network(config, unroll, initial).apply)
+    apply = jax.jit(network(config, unroll, initial).apply)
     _, state = apply(network_params(case), np.float32(reference.inputs(case)))
     np.testing.assert_array_equal(state, initial)
 
@@ -278,7 +267,7 @@ def test_half_precision_never_rounds_a_memory_that_is_kept(policy, owner, unroll
 def test_the_output_has_the_policys_output_dtype_and_all_its_bits(policy):
     policy(relational_rnn.RelationalMemory, 'params=float32,compute=bfloat16,output=float32')
     case = reference.CASES['unit_gates']
-    outputs, state = reference.quick_jit(network(case.config, hk.dynamic_unroll).apply)(
+    outputs, state = jax.jit(network(case.config, hk.dynamic_unroll).apply)(
         network_params(case), np.float32(reference.inputs(case))
     )
     assert outputs.dtype == jnp.float32
@@ -292,7 +281,7 @@ def test_without_a_policy_bfloat16_inputs_are_computed_in_float32(unroll):
     apply = plain(case.config, unroll).apply
     assert operand_dtypes(apply, 'dot_general', haiku_params(case), inputs) == {'float32'}
     exact = reference.unroll(reference.parameters(case), case.config, inputs.astype(np.float64))
-    assert_is_run(*reference.quick_jit(apply)(haiku_params(case), inputs), exact)
+    assert_is_run(*jax.jit(apply)(haiku_params(case), inputs), exact)
 
 
 # --- Parameters
@@ -324,7 +313,7 @@ def test_parameters_have_the_names_and_shapes_of_the_reference(case):
 
 def test_weights_start_as_truncated_normals_by_fan_in_and_biases_as_zero():
     config = memory.MemoryConfig(2, 32, num_heads=3, num_blocks=2)
-    params = reference.quick_jit(plain(config).init)(jax.random.key(0), jnp.zeros((1, 2, 50)))
+    params = jax.jit(plain(config).init)(jax.random.key(0), jnp.zeros((1, 2, 50)))
     first = set()
     for name, value in params['relational_memory'].items():
         if name.endswith('_w'):

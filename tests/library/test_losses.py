@@ -8,6 +8,7 @@ import pytest
 
 from relational_rnn import losses
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, V = 4, 3, 5
 
 

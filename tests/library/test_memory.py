@@ -12,6 +12,7 @@ import pytest
 from relational_rnn import memory
 from tests.support import memory_reference as reference
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, D = reference.T, reference.B, reference.D
 CASES = list(reference.CASES.values())
 all_cases = pytest.mark.parametrize('case', CASES, ids=list(reference.CASES))
@@ -27,7 +28,7 @@ def rows_of(case, seed=1):
     return jnp.asarray(reference.inputs(case, seed).reshape(T, B, case.num_rows, D))
 
 
-@functools.partial(reference.quick_jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def run(config, params, rows, state):
     """Projects all steps at once, then steps: outputs [T, B, N F], state, attention [T, ...]."""
 

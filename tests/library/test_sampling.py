@@ -7,6 +7,7 @@ import pytest
 
 from relational_rnn.networks import sampling
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 P = np.array([0.1, 0.4, 0.05, 0.25, 0.2], np.float32)  # in the order of likelihood: 1 3 4 0 2
 
 

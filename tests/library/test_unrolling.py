@@ -13,6 +13,7 @@ import relational_rnn
 from relational_rnn import memory, unrolling
 from tests.support import memory_reference as reference
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, D = reference.T, reference.B, reference.D
 all_cases = pytest.mark.parametrize('case', reference.CASES.values(), ids=reference.CASES)
 # Element 0 runs to the end, 1 is reset both before and after its end, 2 has no step at all.
@@ -63,7 +64,7 @@ def with_gradients(apply, *flags):
         results, pull_back = jax.vjp(lambda *args: apply(*args, *flags), *args)
         return results, pull_back(jax.tree.map(lambda x: jnp.cos(2 * x), results))
 
-    return reference.quick_jit(run)
+    return jax.jit(run)
 
 
 def assert_close(got, wanted, tolerance=2e-5):
@@ -77,13 +78,7 @@ def assert_close(got, wanted, tolerance=2e-5):
         assert error <= tolerance, f'{jax.tree_util.keystr(path)}: {error}'
 
 
-@pytest.mark.parametrize(
-    'case',
-    [
-        reference.CASES[name]
-        for name in ('one_slot_one_mlp_layer', 'no_gates_three_blocks', 'two_blocks', 'output_gate')
-    ],
-)
+@all_cases
 def test_resets_and_lengths_are_those_of_a_float64_loop_with_its_derivative(case):
     """The derivative along a random direction, against central differences of the loop."""
     numbers, inputs = reference.parameters(case), reference.inputs(case)
@@ -103,7 +98,7 @@ def test_resets_and_lengths_are_those_of_a_float64_loop_with_its_derivative(case
 
     with jax.enable_x64(True):
         args = arguments(case, np.float64)
-        gradient = reference.quick_jit(jax.grad(loss_fn, argnums=(0, 1), has_aux=True))
+        gradient = jax.jit(jax.grad(loss_fn, argnums=(0, 1), has_aux=True))
         (d_params, d_inputs), (outputs, state) = gradient(*args)
     run = loop(0.0)
     np.testing.assert_allclose(outputs, run.outputs, rtol=0, atol=1e-12)
@@ -145,7 +140,7 @@ def test_no_step_is_made_after_the_longest_length(make, options, monkeypatch):
     inputs = np.float32(reference.inputs(reference.CASES['unit_gates']))
     params = jax.eval_shape(network.init, jax.random.key(0), inputs, LENGTHS)
     params = jax.tree.map(lambda x: np.full(x.shape, 0.1, x.dtype), params)
-    apply = reference.quick_jit(network.apply)
+    apply = jax.jit(network.apply)
     for lengths, wanted in ((np.array([2, 3, 1], np.int32), 3), (LENGTHS, T)):
         calls.clear()
         jax.block_until_ready(apply(params, inputs, lengths))
@@ -156,7 +151,6 @@ def test_no_step_is_made_after_the_longest_length(make, options, monkeypatch):
 # --- Transformations
 
 
-@pytest.mark.slow
 def test_second_derivatives_are_those_of_the_gradient():
     case = reference.CASES['one_slot_one_mlp_layer']
     direction = {'relational_memory': reference.parameters(case, 7)}
@@ -168,12 +162,12 @@ def test_second_derivatives_are_those_of_the_gradient():
 
     with jax.enable_x64(True):
         params, inputs, state = arguments(case, np.float64)
-        slope = reference.quick_jit(along)
+        slope = jax.jit(along)
         ahead, behind = (
             slope(jax.tree.map(lambda p, v, e=e: p + e * v, params, direction), inputs, state)
             for e in (1e-6, -1e-6)
         )
-        second = reference.quick_jit(jax.grad(along))(params, inputs, state)
+        second = jax.jit(jax.grad(along))(params, inputs, state)
     curvature = sum(
         np.sum(np.asarray(second['relational_memory'][name]) * value)
         for name, value in direction['relational_memory'].items()
@@ -183,7 +177,7 @@ def test_second_derivatives_are_those_of_the_gradient():
 
 def test_other_flags_and_values_do_not_trace_again():
     case = reference.CASES['unit_gates']
-    apply = reference.quick_jit(chex.assert_max_traces(of(case), n=1))
+    apply = jax.jit(chex.assert_max_traces(of(case), n=1))
     params, inputs, state = arguments(case)
     for lengths in (LENGTHS, LENGTHS + 1, np.zeros(B, np.int32)):
         outputs, state = apply(params, inputs, state, RESETS, lengths)
@@ -196,7 +190,7 @@ def test_other_flags_and_values_do_not_trace_again():
 
 @functools.cache
 def compiled_inside(name):
-    return reference.quick_jit(of(reference.CASES[name], relational_rnn.unroll_inside))
+    return jax.jit(of(reference.CASES[name], relational_rnn.unroll_inside))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +228,7 @@ def test_the_inside_is_that_of_the_loop(name):
 def test_unroll_attention_is_a_part_of_unroll_inside():
     case = reference.CASES['unit_gates']
     args = *arguments(case), RESETS, LENGTHS
-    apply = reference.quick_jit(of(case, relational_rnn.unroll_attention))
+    apply = jax.jit(of(case, relational_rnn.unroll_attention))
     outputs, end, inside = compiled_inside('unit_gates')(*args)
     chex.assert_trees_all_close(apply(*args), (outputs, end, inside.attention), atol=1e-6)
 
@@ -369,7 +363,7 @@ def test_the_gradient_of_a_long_sequence_does_not_stagnate_in_bfloat16():
         args = projected, memory.initial_memory(config, 1), unrolling.Flags()
         return jnp.sum(unrolling.scan_memory(config, step_params, *args))
 
-    gradient = reference.quick_jit(jax.grad(loss))
+    gradient = jax.jit(jax.grad(loss))
     wide = gradient(params.step)
     narrow = gradient(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params.step))
     assert narrow.mlp[-1].b.dtype == jnp.bfloat16

@@ -7,6 +7,7 @@ import pytest
 
 from relational_rnn import vtrace
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B = 7, 3
 
 

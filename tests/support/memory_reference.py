@@ -9,25 +9,14 @@ Glossary of shapes:
   H: heads; C: key size; V: value size.
 """
 
-import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from relational_rnn import memory
 
 T, B, D = 5, 3, 7
-
-# For tests that compile much and compute little: half the time of jax.jit, the same arithmetic.
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        'xla_backend_optimization_level': 0,
-        'xla_llvm_disable_expensive_passes': True,
-    },
-)
 
 
 class Case(NamedTuple):
