@@ -85,11 +85,11 @@ class Config:
     seed: int = flags.flag(0, 'seed of parameters and inputs', 'free', 0)
 
     def __post_init__(self) -> None:
-        flags.check_ranges(self)
+        flags.check(self)
         for name in self.shape_names:
-            flags.choose('shapes', name, SHAPES)
+            flags.check_choice('shapes', name, SHAPES)
         for name in self.environment_names:
-            flags.choose('environments', name, WORLDS)
+            flags.check_choice('environments', name, WORLDS)
         folder = pathlib.Path(self.output or '.').parent
         if self.output and (not folder.is_dir() or pathlib.Path(self.output).is_dir()):
             raise ValueError(f'--output: wanted a file in an existing folder, got {self.output!r}')

@@ -15,11 +15,10 @@ and none is one that a run trains on.
 
 from collections.abc import Sequence
 import dataclasses
-import itertools
 import os
 import pathlib
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +32,6 @@ from launch.viewer import terminal as terminal_lib
 
 _PRESET = 'cpu'
 _OF_A_WORLD = ('viewport', 'game', 'rules')
-_SWITCHES = ('--greedy', '--hide')
 _LONGEST_GIF = 1000  # steps of an episode, unless --max_steps says more
 
 
@@ -41,7 +39,7 @@ _LONGEST_GIF = 1000  # steps of an episode, unless --max_steps says more
 class Config:
     """Plays a world, or shows how an agent does."""
 
-    world: str | None = flags_lib.flag(None, f'{" or ".join(environments.WORLDS)}', 'free')
+    world: Literal['boxworld', 'mini_pacman'] | None = flags_lib.flag(None, 'where to play', 'free')
     run_dir: str | None = flags_lib.flag(None, 'of a trained agent, which plays', 'free')
     gif: str | None = flags_lib.flag(None, 'a file, NAME.gif, to be written instead', 'free')
     preset: str | None = flags_lib.flag(None, f"of the world's program; default {_PRESET}", 'free')
@@ -61,9 +59,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
-        flags_lib.check_ranges(self)
-        if self.world is not None:
-            flags_lib.choose('world', self.world, environments.WORLDS)
+        flags_lib.check(self)
         if self.gif is not None and not self.gif.endswith('.gif'):
             raise ValueError(f'--gif: wanted a name that ends in .gif, got {self.gif!r}')
         if self.run_dir is not None:
@@ -78,13 +74,13 @@ class Config:
     def trainer(self) -> Any:
         """Returns the flags of the program that trains in the world that is asked for."""
         module, preset = environments.WORLDS[self.world or ''], self.preset or _PRESET
-        flags_lib.choose('preset', preset, module.PRESETS)
+        flags_lib.check_choice('preset', preset, module.PRESETS)
         known = {field.name for field in dataclasses.fields(module.Config)}
         flags = {name: getattr(self, name) for name in _OF_A_WORLD}
         flags = {name: value for name, value in flags.items() if value is not None}
         for name in flags.keys() - known:
             raise ValueError(f'--{name}: {self.world} has none')
-        return module.Config(**{**module.PRESETS[preset], 'preset': preset, **flags})
+        return dataclasses.replace(module.PRESETS[preset], **flags)
 
 
 def run(config: Config) -> dict[str, float]:
@@ -196,13 +192,5 @@ def _report(world: environments.World, moments: Sequence[episodes_lib.Moment]) -
     }
 
 
-def switch_on(words: Sequence[str]) -> list[str]:
-    """Returns a command line in which switches that stand alone have the value True."""
-    return [
-        f'{word}=True' if word in _SWITCHES and value not in ('True', 'False') else word
-        for word, value in itertools.pairwise([*words, ''])
-    ]
-
-
 if __name__ == '__main__':
-    sys.exit(flags_lib.main(Config, run, 'play', args=switch_on(sys.argv[1:])))
+    sys.exit(flags_lib.main(Config, run, 'play'))

@@ -45,7 +45,7 @@ def load(run_dir: str, name: str, greedy: bool) -> tuple[Any, episodes.Policy, s
       RunError: there is no whole checkpoint, or another process owns the directory.
     """
     module = environments.WORLDS[name]
-    with directory.RunDirectory(run_dir):
+    with directory.owned(run_dir):
         asked = module.Config(run_dir=run_dir)
         config, _, model, state = agent_run.load(asked, module.PROGRAM, run_dir)
     about = f'{config.core} after {int(state.step):,} updates'

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from launch import learning_to_execute
-from launch.runs import display, errors, plots, signals
+from launch.runs import errors, metrics, plots
 from launch.runs import flags as flags_lib
 from launch.training import learning_to_execute_model, saved_run
 from tasks.learning_to_execute import batches
@@ -82,7 +82,7 @@ def test_it_learns_and_says_what_it_is(whole):
 
 
 def test_its_log_tells_accuracies(whole):
-    rows = display.read_metrics(whole[0] / 'metrics.jsonl')
+    rows = metrics.read_metrics(whole[0] / 'metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
     assert [row['step'] for row in logged] == [100, 200, 300]
     assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
@@ -114,13 +114,13 @@ def test_evaluating_again_gives_the_same_numbers_and_some_answers(whole, capsys)
 @pytest.fixture
 def splits(monkeypatch):
     """Returns what batches are asked for from now on: curriculum, level and split, in order."""
-    asked, made = [], batches.sample
+    asked, made = [], batches.batch
 
-    def batch(setting, curriculum, level, split, seed, step, batch_size):
+    def batch(setting, curriculum, level, split, seed, step, batch_size, hints=False):
         asked.append((curriculum, level, split))
-        return made(setting, curriculum, level, split, seed, step, batch_size)
+        return made(setting, curriculum, level, split, seed, step, batch_size, hints)
 
-    monkeypatch.setattr(batches, 'sample', batch)
+    monkeypatch.setattr(batches, 'batch', batch)
     return asked
 
 
@@ -133,13 +133,12 @@ def test_training_reads_its_own_split_and_validates_on_another(tmp_path, splits)
     config = _config(*_flags(tmp_path, '--curriculum=combined'))
     model = learning_to_execute_model.make_model(config)
     measure = learning_to_execute_model.make_evaluation(model)
-    with signals.Interrupts() as interrupts:
-        task = learning_to_execute._make_task(config, model, measure, interrupts)
-        task.batch(4, 1)
-        assert splits == [('combined', 1, 'train')]
-        splits.clear()
-        task.evaluate(model.init(jax.random.key(0)))
-        assert set(splits) == {('baseline', 0, 'valid')}
+    task = learning_to_execute._make_task(config, model, measure)
+    task.batch(4, 1)
+    assert splits == [('combined', 1, 'train')]
+    splits.clear()
+    task.evaluate(model.init(jax.random.key(0)))
+    assert set(splits) == {('baseline', 0, 'valid')}
 
 
 _FEW = '--evaluation_size=20', '--final_evaluation_size=20'
@@ -168,7 +167,7 @@ def test_a_level_is_left_where_its_accuracy_is_reached_or_patience_ends(
     flags = '--curriculum=naive', '--curriculum_every=4', f'--curriculum_threshold={threshold}'
     flags = *flags, f'--curriculum_patience={patience}'
     assert _main(*_flags(tmp_path, *flags, *_FEW, '--num_steps=10')) == 0
-    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     assert [(row['step'], row['level']) for row in rows if 'level' in row] == levels
 
 
@@ -176,10 +175,9 @@ def test_the_accuracy_that_a_level_is_judged_by_is_that_of_its_own_programs(tmp_
     config = _config(*_flags(tmp_path, '--curriculum=combined', '--curriculum_threshold=0.5'))
     model = learning_to_execute_model.make_model(config)
     for accuracy, passes in ((0.4, False), (0.5, True)):
-        with signals.Interrupts() as interrupts:
-            measure = lambda *args, found=accuracy: list(args[1]) and {'character_accuracy': found}  # noqa: E731
-            task = learning_to_execute._make_task(config, model, measure, interrupts)
-            assert task.curriculum.passes({}, 1) == passes
+        measure = lambda *args, found=accuracy: list(args[1]) and {'character_accuracy': found}  # noqa: E731
+        task = learning_to_execute._make_task(config, model, measure)
+        assert task.curriculum.passes({}, 1) == passes
     assert set(splits) == {('naive', 1, 'valid')}
 
 
@@ -191,7 +189,7 @@ def test_the_accuracy_that_a_level_is_judged_by_is_that_of_its_own_programs(tmp_
         '--core=lstm --lstm_layers=2 --dialect=zaremba --task=program --nesting=2',
         '--core=dnc --dnc_memory_size=3 --dnc_word_size=4 --dnc_reads=1 --task=double',
         '--core=entnet --task=control --nesting=2 --shared_core=False',
-        '--core=lstm --task=addition --nesting=2 --decoding=autoregressive',
+        '--core=lstm --task=addition --nesting=2 --hint_weight=0 --decoding=autoregressive',
         '--task=program --nesting=2 --decoding=teacher_forcing --shared_core=False',
         '--core=transformer --transformer_layers=1 --task=reverse --curriculum=baseline',
     ],
@@ -218,14 +216,15 @@ def _rows_of(batch):
     return sorted(np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1).tolist())
 
 
-@pytest.mark.parametrize('flags', ['--length=5', '--task=addition --nesting=2'])
+@pytest.mark.parametrize('flags', ['--length=5', '--task=addition --nesting=2 --hint_weight=2'])
 def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_rows(flags, tmp_path):
     config = _config(*_flags(tmp_path, *flags.split()))
     model = learning_to_execute_model.make_model(config)
-    with signals.Interrupts() as interrupts:
-        measure = learning_to_execute_model.make_evaluation(model)
-        got = learning_to_execute._make_task(config, model, measure, interrupts).batch(3, 0)
-    wanted = batches.sample(config.setting(), 'mix', 0, 'train', 0, 3, 32)
+    measure = learning_to_execute_model.make_evaluation(model)
+    got = learning_to_execute._make_task(config, model, measure).batch(3, 0)
+    hints = config.uses_hints()
+    assert (got.hints is not None) == hints
+    wanted = batches.batch(config.setting(), 'mix', 0, 'train', 0, 3, 32, hints)
     assert _rows_of(got) == _rows_of(wanted)
     assert (np.diff(got.lengths[0]) >= 0).all()
 
@@ -236,7 +235,7 @@ def test_an_update_in_parts_is_nearly_the_same(tmp_path):
         run_dir = tmp_path / str(parts)
         sizes = *_FEW, '--num_steps=5', '--log_every=5'
         assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
-        rows = display.read_metrics(run_dir / 'metrics.jsonl')
+        rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
         found.append(next(row['loss'] for row in rows if 'loss' in row))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
@@ -281,14 +280,14 @@ def test_bad_flags_get_one_line(flags, wanted, capsys):
 def test_a_split_without_programs_ends_a_run_at_its_start_with_one_line(
     tmp_path, monkeypatch, capsys
 ):
-    made = batches.sample
+    made = batches.batch
 
     def batch(setting, curriculum, level, split, *numbers):
         if split == 'test':
             raise ValueError('wanted 1 samples, got 0')
         return made(setting, curriculum, level, split, *numbers)
 
-    monkeypatch.setattr(batches, 'sample', batch)
+    monkeypatch.setattr(batches, 'batch', batch)
     assert _main(*_flags(tmp_path / 'run')) == errors.USAGE
     captured = capsys.readouterr()
     assert captured.err == 'learning_to_execute: --task=copy: wanted 1 samples, got 0\n'
@@ -310,7 +309,7 @@ def test_what_is_no_run_gets_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize('preset', sorted(learning_to_execute.PRESETS))
 def test_presets_make_networks_that_answer(preset):
-    config = learning_to_execute.Config(**learning_to_execute.PRESETS[preset])
+    config = learning_to_execute.PRESETS[preset]
     model = learning_to_execute_model.make_model(config)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     (logits,) = [value for name, value in shapes.items() if name.endswith('logits')]
@@ -322,13 +321,13 @@ def test_presets_of_the_paper_train_as_it_did():
     papers = [name for name in learning_to_execute.PRESETS if name.startswith('paper')]
     assert {*papers, 'cpu'} > set(sizes)
     for name in papers:
-        config = learning_to_execute.Config(**learning_to_execute.PRESETS[name])
+        config = learning_to_execute.PRESETS[name]
         assert (config.batch_size, config.learning_rate, config.schedule) == (128, 1e-3, 'constant')
         assert (config.clip_norm, config.num_steps, config.accumulate) == (0, 200_000, 1)
         assert (config.curriculum, config.decoding) == ('mix', 'non_autoregressive')
         assert (config.shared_core, config.final_evaluation_size) == (True, 12_800)
         assert config.core == {'paper': 'rmc'}.get(name, name.split('-')[-1]) or 'dnc' in name
-    config = learning_to_execute.Config(**learning_to_execute.PRESETS['paper'])
+    config = learning_to_execute.PRESETS['paper']
     assert (config.mem_slots, config.total_units, config.num_heads) == (4, 2048, 4)
     assert (config.gate_style, config.num_blocks) == ('memory', 1)
 

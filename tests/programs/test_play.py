@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
 
 
 def _main(*flags):
-    return flags_lib.main(play.Config, play.run, 'play', args=play.switch_on(flags))
+    return flags_lib.main(play.Config, play.run, 'play', args=flags)
 
 
 def _pictures(path):
@@ -82,18 +82,6 @@ def test_an_episode_is_no_longer_than_asked_for_and_a_gif_not_endless():
 
 
 @pytest.mark.parametrize(
-    ('words', 'wanted'),
-    [
-        (['--hide'], ['--hide=True']),
-        (['--hide', '--seed', '3', '--greedy'], ['--hide=True', '--seed', '3', '--greedy=True']),
-        (['--hide', 'False', '--greedy=False'], ['--hide', 'False', '--greedy=False']),
-    ],
-)
-def test_a_switch_may_stand_alone(words, wanted):
-    assert play.switch_on(words) == wanted
-
-
-@pytest.mark.parametrize(
     ('flags', 'code', 'message'),
     [
         (
@@ -103,12 +91,12 @@ def test_a_switch_may_stand_alone(words, wanted):
         ),
         ('--world=chess', 'USAGE', '--world: wanted one of boxworld, mini_pacman'),
         ('--world=boxword', 'USAGE', 'did you mean boxworld?'),
-        ('--world=boxworld --preset=gpu', 'USAGE', '--preset: wanted one of paper'),
+        ('--world=boxworld --preset=gpu', 'USAGE', '--preset: wanted one of cpu, paper'),
         ('--world=boxworld --viewport=4', 'USAGE', 'wanted an odd viewport'),
         ('--world=boxworld --game=hunt', 'USAGE', '--game: boxworld has none'),
         ('--world=boxworld --greedy', 'USAGE', '--greedy: wanted --run_dir=RUN'),
         ('--world=mini_pacman --game=chess', 'USAGE', '--game: wanted one of regular'),
-        ('--world=mini_pacman --rules=mine', 'USAGE', 'wanted rules one of paper'),
+        ('--world=mini_pacman --rules=mine', 'USAGE', '--rules: wanted one of paper, released'),
         ('--world=mini_pacman --gif=a.png', 'USAGE', 'a name that ends in .gif'),
         ('--world=mini_pacman --seed=-1', 'USAGE', '--seed: wanted at least 0'),
         ('--world=mini_pacman --frames_per_second=0', 'USAGE', 'wanted at least 1, got 0'),
