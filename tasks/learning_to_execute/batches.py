@@ -1,6 +1,6 @@
 """Learning to Execute as batches: programs to read and answers to write, character by character.
 
-Curricula say how hard the samples of a batch are. 'mix' samples nesting and length of each program
+A curriculum sets the difficulty of the samples of a batch. 'mix' samples nesting and length of each program
 uniformly from 1 to the setting's, 'baseline' takes the setting's own; 'naive' and 'combined' have
 levels, which training goes through one after the other: at nesting 1 all lengths, then at nesting 2
 all lengths, and so on. 'naive' takes the level's difficulty; 'combined' does so for four fifths of
