@@ -1,4 +1,4 @@
-"""The agent of a trained run, of whichever world it is."""
+"""The agent of a trained run, whichever of the programs trained it."""
 
 import pathlib
 from typing import Any
@@ -8,17 +8,17 @@ from launch.runs import directory, errors
 from launch.viewer import environments, episodes
 
 
-def world_of(run_dir: str, asked: str | None) -> str:
-    """Returns the name of the world that a run was trained in, without loading the run.
+def program_of(run_dir: str, wanted: str | None) -> str:
+    """Returns the name of the program that trained a run, without loading the run.
 
     Args:
       run_dir: its directory.
-      asked: the world that it has to be, None for any.
+      wanted: the program that it has to be, None for any.
 
     Raises:
       RunError, DataError: it is no run, or one of another program.
     """
-    folder, known = pathlib.Path(run_dir), environments.WORLDS
+    folder, known = pathlib.Path(run_dir), environments.PROGRAMS
     if not (folder / 'checkpoints').is_dir():
         raise _bad_data(run_dir, 'wanted the directory of a trained run, it has none')
     description = directory.read_description(folder)
@@ -27,24 +27,24 @@ def world_of(run_dir: str, asked: str | None) -> str:
     program = description['program']
     if program not in known:
         raise _bad_data(run_dir, f'wanted a run of {" or ".join(known)}, got one of {program}')
-    if asked not in (None, program):
-        message = f'--world={asked}: the run of --run_dir={run_dir} is one of {program}'
+    if wanted not in (None, program):
+        message = f'--world={wanted}: the run of --run_dir={run_dir} is one of {program}'
         raise errors.RunError(errors.MISMATCH, message)
     return program
 
 
-def load(run_dir: str, name: str, greedy: bool) -> tuple[Any, episodes.Policy, str]:
+def load(run_dir: str, program: str, greedy: bool) -> tuple[Any, episodes.Policy, str]:
     """Returns the flags of a run, its agent, and a line about it.
 
     Args:
       run_dir: its directory, which is owned while it is read.
-      name: of its world.
+      program: that trained it.
       greedy: whether the agent takes the likeliest action.
 
     Raises:
       RunError: there is no whole checkpoint, or another process owns the directory.
     """
-    module = environments.WORLDS[name]
+    module = environments.PROGRAMS[program]
     with directory.RunDirectory(run_dir):
         asked = module.Config(run_dir=run_dir)
         config, _, model, state = agent_run.load(asked, module.PROGRAM, run_dir)
