@@ -35,7 +35,7 @@ _LONGEST_GIF = 1000  # steps of an episode, unless --max_steps says more
 class Config:
     """Plays an environment, or shows how an agent does."""
 
-    world: Literal['boxworld', 'mini_pacman', None] = flags.flag(None, 'the environment', 'free')
+    world: Literal['boxworld', 'mini_pacman'] | None = flags.flag(None, 'the environment', 'free')
     run_dir: str | None = flags.flag(None, 'directory of the run whose agent plays', 'free')
     gif: str | None = flags.flag(None, 'a file NAME.gif to write instead', 'free')
     preset: str | None = flags.flag(

@@ -79,7 +79,11 @@ def check() -> None:
 
 
 def run(function: Callable[['Terminal'], _Result]) -> _Result:
-    """Returns what a function returns that is given the terminal, which is then as it was."""
+    """Returns what a function returns that is given the terminal, which is then as it was.
+
+    Raises:
+      RunError: the terminal is gone.
+    """
     if locale.nl_langinfo(locale.CODESET) != 'UTF-8':
         with contextlib.suppress(locale.Error):
             locale.setlocale(locale.LC_CTYPE, 'C.UTF-8')  # for the half block
@@ -91,7 +95,11 @@ def run(function: Callable[['Terminal'], _Result]) -> _Result:
         finally:
             curses.flushinp()  # keys not yet read are not for the shell
 
-    return curses.wrapper(inside)
+    try:
+        return curses.wrapper(inside)
+    except curses.error as error:  # where nobody is at its other side any more
+        message = f'the terminal cannot be used: {error}'
+        raise errors.RunError(errors.INTERRUPTED, message) from error
 
 
 class Terminal:
@@ -155,7 +163,9 @@ class Terminal:
             if key == curses.KEY_RESIZE or time.monotonic() >= end:
                 return ''
 
-    def _write(self, line: int, column: int, text: str, pair: tuple[int, int] | None = None) -> None:
+    def _write(
+        self, line: int, column: int, text: str, pair: tuple[int, int] | None = None
+    ) -> None:
         attribute = 0 if pair is None else curses.color_pair(self._pair(pair))
         with contextlib.suppress(curses.error):  # outside of the window, or in its last corner
             self._window.addnstr(line, column, text, max(0, self.size.columns - column), attribute)
