@@ -1,10 +1,10 @@
-"""How many steps a second the worlds make with a policy that rolls dice.
+"""How many steps a second the environments make with the uniformly random policy.
 
 The steps of a call are one `jax.lax.scan` over a `jax.vmap` of `grid.AutoReset`. Every
-observation is made whole before the next dice roll, as for a policy that looks at it; none is kept.
-XLA for CPUs runs such a loop on one core, so there is a thread for every core, with environments of
-its own; for other devices there is one for each. Threads begin together, and a call is over when
-the last one is.
+observation is made whole before the next action is sampled, as for a policy that reads it; none is
+kept. XLA for CPUs runs such a loop on one core, so there is a thread for every core, with
+environments of its own; for other devices there is one for each. Threads begin together, and a call
+is over when the last one is.
 
 Glossary of shapes:
   B: environments of a thread; T: steps of a call; N: levels of a pool.
@@ -28,15 +28,15 @@ from tasks.environments.boxworld import boxworld
 from tasks.environments.mini_pacman import mini_pacman
 
 
-class World(NamedTuple):
-    """What to play."""
+class Setting(NamedTuple):
+    """What to run."""
 
     environment: Any
-    num_levels: int = 0  # N, drawn ahead, of which an episode takes one; 0 to begin with `reset`
+    num_levels: int = 0  # N, made ahead, of which a reset takes one; 0 for `environment.reset`
 
 
 class Size(NamedTuple):
-    """How much to play."""
+    """How much to run."""
 
     batch_size: int = 2048  # B; on a CPU 1,024 and 4,096 are about as fast
     num_steps: int = 64  # T
@@ -44,15 +44,15 @@ class Size(NamedTuple):
 
 _RELEASED = mini_pacman.MiniPacman(rules='released', power_bar=False)
 _RELEASED_FULL = dataclasses.replace(_RELEASED, viewport=None)
-WORLDS = {
-    'mini_pacman': World(mini_pacman.MiniPacman()),
-    'mini_pacman_full': World(mini_pacman.MiniPacman(viewport=None)),
-    'mini_pacman_released': World(_RELEASED),
-    'mini_pacman_released_full': World(_RELEASED_FULL),
-    'boxworld': World(boxworld.BoxWorld(), 20_000),
-    'boxworld_full': World(boxworld.BoxWorld(viewport=None), 20_000),
-    'boxworld_fresh': World(boxworld.BoxWorld()),
-    'boxworld_fresh_full': World(boxworld.BoxWorld(viewport=None)),
+SETTINGS = {
+    'mini_pacman': Setting(mini_pacman.MiniPacman()),
+    'mini_pacman_full': Setting(mini_pacman.MiniPacman(viewport=None)),
+    'mini_pacman_released': Setting(_RELEASED),
+    'mini_pacman_released_full': Setting(_RELEASED_FULL),
+    'boxworld': Setting(boxworld.BoxWorld(), 20_000),
+    'boxworld_full': Setting(boxworld.BoxWorld(viewport=None), 20_000),
+    'boxworld_fresh': Setting(boxworld.BoxWorld()),
+    'boxworld_fresh_full': Setting(boxworld.BoxWorld(viewport=None)),
 }
 HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps":>33}'
 
@@ -65,14 +65,14 @@ class Carry(NamedTuple):
     rewards: chex.Array  # [B] float32, sums over all steps so far
 
 
-def measure(world: World, size: Size, repeats: int, seed: int) -> dict[str, Any]:
+def measure(setting: Setting, size: Size, repeats: int, seed: int) -> dict[str, Any]:
     """Times calls on all cores or devices at once.
 
     Args:
-      world: what to play.
-      size: how much of it a thread plays in a call.
+      setting: what to run.
+      size: how much of it a thread runs in a call.
       repeats: timed calls of each thread, after two that are not.
-      seed: of levels, games and dice.
+      seed: of levels, episodes and actions.
 
     Returns:
       `threads`, `environments` (B) and `steps` (T) of each; `median_steps_per_second` and
@@ -80,9 +80,9 @@ def measure(world: World, size: Size, repeats: int, seed: int) -> dict[str, Any]
     """
     places = _places()
     for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(places))
-    levels = jax.jit(functools.partial(_draw, world))(for_levels)
-    play = jax.jit(functools.partial(_play, world, size), donate_argnums=1)
-    begin = jax.jit(functools.partial(_begin, world, size))
+    levels = jax.jit(functools.partial(_levels, setting))(for_levels)
+    play = jax.jit(functools.partial(_steps, setting, size), donate_argnums=1)
+    begin = jax.jit(functools.partial(_reset, setting, size))
     shares = [jax.device_put((levels, key), place) for key, place in zip(keys, places, strict=True)]
     carries = [begin(*share) for share in shares]
 
@@ -126,29 +126,29 @@ def _places() -> list[jax.Device]:
     return [devices[number % len(devices)] for number in range(max(cores, len(devices)))]
 
 
-def _draw(world: World, key: chex.PRNGKey) -> Any:
+def _levels(setting: Setting, key: chex.PRNGKey) -> Any:
     """Returns the pool, nothing if there is none."""
-    return world.environment.levels(key, world.num_levels) if world.num_levels else ()
+    return setting.environment.levels(key, setting.num_levels) if setting.num_levels else ()
 
 
-def _endless(world: World, levels: Any) -> grid.AutoReset:
-    begin = world.environment.begin(levels) if world.num_levels else None
-    return grid.AutoReset(world.environment, begin)
+def _auto_reset(setting: Setting, levels: Any) -> grid.AutoReset:
+    begin = setting.environment.begin(levels) if setting.num_levels else None
+    return grid.AutoReset(setting.environment, begin)
 
 
-def _begin(world: World, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:
+def _reset(setting: Setting, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:
     """Returns environments at their begin."""
     keys = jax.random.split(key, size.batch_size)
-    chains, seen = jax.vmap(_endless(world, levels).reset)(keys)
+    chains, seen = jax.vmap(_auto_reset(setting, levels).reset)(keys)
     return Carry(chains, seen.observation, seen.reward)
 
 
-def _play(
-    world: World, size: Size, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
+def _steps(
+    setting: Setting, size: Size, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
 ) -> Carry:
     """Plays T steps, with dice of a key [] and of a call's number [] int32."""
-    endless = _endless(world, levels)
-    num_actions = world.environment.num_actions
+    endless = _auto_reset(setting, levels)
+    num_actions = setting.environment.num_actions
 
     def step(carry: Carry, key: chex.PRNGKey) -> tuple[Carry, None]:
         _, key = jax.lax.optimization_barrier((carry.observation, key))
