@@ -76,7 +76,6 @@ setuptools.setup(
         'tensorboardX>=2.6',
         'tensorflow-datasets>=4.9.10',
         'tqdm>=4.66',
-        'tyro>=1.0.17',
     ],
     extras_require={'dev': DEV_REQUIREMENTS, 'gymnasium': GYMNASIUM, 'dm_env': DM_ENV},
     classifiers=[

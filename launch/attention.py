@@ -36,7 +36,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
-        flags.check_ranges(self)
+        flags.check(self)
         if self.output is not None and not self.output.endswith('.html'):
             raise ValueError(f'--output: wanted a name that ends in .html, got {self.output!r}')
 

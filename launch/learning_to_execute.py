@@ -28,7 +28,7 @@ import numpy as np
 
 from launch.language import evaluation
 from launch.reports import accuracies
-from launch.runs import directory, display, errors, plots, processes, signals
+from launch.runs import directory, display, errors, metrics, plots, processes
 from launch.runs import flags as flags_lib
 from launch.training import (
     cores,
@@ -61,42 +61,41 @@ def run(config: Config) -> dict[str, float]:
     """
     run_dir = config.run_dir or f'runs/learning_to_execute-{config.task}-{config.core}'
     trains = config.mode == 'train'
-    with saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
-        return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir, interrupts)
+    with saved_run.opened(config, run_dir, trains) as own_dir:
+        return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir)
 
 
-def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
+def _train(config: Config, run_dir: str) -> dict[str, float]:
     """Trains from where the run is, evaluates, and shows what came of it."""
     _, devices = saved_run.resume(config, run_dir)
     _check_programs(config)
     model = learning_to_execute_model.make_model(config)
     measure = learning_to_execute_model.make_evaluation(model)
-    task = _make_task(config, model, measure, interrupts)
+    task = _make_task(config, model, measure)
     count, core = cores.sizes(task.init)
     setting = config.setting()
     sizes = f'{setting.input_steps} characters at most, answers {setting.output_steps}'
     print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}')
     print(f'{config.task}, nesting {config.nesting}, length {config.length}: {sizes}')
-    interrupts.check()
     flags = dataclasses.asdict(config)
     about = 'learning_to_execute', flags, count, 'sequences', config.batch_size, MEASURE
     directory.describe(run_dir, *about, higher_is_better=True)
     metadata = {'config': flags, 'devices': devices}
-    state = loop.train(config, task, run_dir, interrupts, metadata).replicated
-    results = _measure(config, run_dir, model, measure, state, interrupts)
+    state = loop.train(config, task, run_dir, metadata).replicated
+    results = _measure(config, run_dir, model, measure, state)
     picture = _draw(config, run_dir)
     print(f'curve        {picture}')
     print(f'all {config.num_steps} updates are done; a larger --num_steps trains on from here')
     return results
 
 
-def _evaluate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
+def _evaluate(config: Config, run_dir: str) -> dict[str, float]:
     """Measures the newest checkpoint."""
     config, _ = saved_run.as_trained(config, PRESETS, run_dir)
     model = learning_to_execute_model.make_model(config)
     state = loop.restore(config, model.init, (), run_dir, has_levels=True).replicated
     measure = learning_to_execute_model.make_evaluation(model)
-    return _measure(config, run_dir, model, measure, state, interrupts)
+    return _measure(config, run_dir, model, measure, state)
 
 
 def _check_programs(config: Config) -> None:
@@ -118,7 +117,6 @@ def _make_task(
     config: Config,
     model: learning_to_execute_model.Model,
     measure: learning_to_execute_model.Evaluation,
-    interrupts: signals.Interrupts,
 ) -> update.Task:
     """Returns what the training loop needs."""
     setting, rows = config.setting(), devices_lib.own_rows(config.batch_size)
@@ -140,11 +138,11 @@ def _make_task(
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         batches = learning_to_execute_model.drawn(config, 'valid', config.evaluation_size)
-        return measure(params, batches, interrupts.check)
+        return measure(params, batches)
 
     def passes(params: chex.ArrayTree, level: int) -> bool:
         batches = learning_to_execute_model.drawn(config, 'valid', LEVEL_SIZE, level)
-        accuracy = measure(params, batches, lambda: None)[MEASURE]
+        accuracy = measure(params, batches)[MEASURE]
         return accuracy >= config.curriculum_threshold
 
     pace = config.curriculum_every, num_levels, config.curriculum_patience
@@ -177,12 +175,11 @@ def _measure(
     model: learning_to_execute_model.Model,
     measure: learning_to_execute_model.Evaluation,
     state: update.Replicated,
-    interrupts: signals.Interrupts,
 ) -> dict[str, float]:
     """Evaluates on test programs, keeps what came of it in the run's directory, and prints it."""
     params, size = jax.device_put(state.params), config.final_evaluation_size
     batches = learning_to_execute_model.drawn(config, 'test', size)
-    results = measure(params, batches, interrupts.check)
+    results = measure(params, batches)
     record: dict[str, Any] = {
         'program': 'learning_to_execute',
         **{name: getattr(config, name) for name in ('core', 'task', 'nesting', 'length')},
@@ -218,12 +215,12 @@ def _describe_examples(
 def _draw(config: Config, run_dir: str) -> str:
     """Draws the curve of the run and returns where it is."""
     picture = os.path.join(run_dir, 'accuracy.png')
-    rows = display.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    rows = metrics.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'training_accuracy', 'validation': MEASURE}
     difficulty = accuracies.difficulty(dataclasses.asdict(config))
     level = accuracies.level(difficulty, config.task)
     plots.plot_curves(
-        {name: display.points(rows, column) for name, column in columns.items()},
+        {name: metrics.points(rows, column) for name, column in columns.items()},
         picture,
         title=f'{config.core} on {config.task}, nesting {config.nesting}, length {config.length}',
         y_label='accuracy per character',

@@ -26,7 +26,7 @@ import numpy as np
 
 from launch.language import evaluation as evaluation_lib
 from launch.language import language_model, lm_config, lm_model, tables
-from launch.runs import checkpoint, directory, display, plots, processes, signals
+from launch.runs import checkpoint, directory, display, metrics, plots, processes
 from launch.runs import flags as flags_lib
 from launch.training import cores, cost, loop, saved_run, update
 from launch.training import devices as devices_lib
@@ -54,28 +54,27 @@ def run(config: Config) -> dict[str, float]:
             return _benchmark(config)
     run_dir = config.run_dir or f'runs/lm-{config.dataset}-{config.core}'
     trains = config.mode == 'train'
-    with saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
-        return RUN_MODES[config.mode](config, own_dir, interrupts)
+    with saved_run.opened(config, run_dir, trains) as own_dir:
+        return RUN_MODES[config.mode](config, own_dir)
 
 
-def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
+def _train(config: Config, run_dir: str) -> dict[str, float]:
     """Trains from where the run is, measures, and shows what came of it."""
     saved, devices = saved_run.resume(config, run_dir)
-    streams = lm_model.prepare(config, saved, interrupts)
+    streams = lm_model.prepare(config, saved)
     words = streams.vocabulary
     words.save(os.path.join(run_dir, lm_model.VOCABULARY))
     model = lm_model.make_model(config, len(words))
     score = language_model.make_score(model, words)
-    task = _make_task(config, model, streams, score, interrupts)
+    task = _make_task(config, model, streams, score)
     _describe_corpus(config, streams)
     num_parameters = _describe_model(config, task)
-    interrupts.check()
     flags = dataclasses.asdict(config)
     metadata = {'config': flags, 'corpus': streams.key, 'devices': devices}
     words_per_update = config.batch_size * config.unroll_length
     directory.describe(run_dir, 'lm', flags, num_parameters, task.unit, words_per_update, MEASURE)
-    state = loop.train(config, task, run_dir, interrupts, metadata).replicated
-    evaluation = _measure(config, run_dir, score, state, streams, 0, interrupts)
+    state = loop.train(config, task, run_dir, metadata).replicated
+    evaluation = _measure(config, run_dir, score, state, streams, 0)
     sample = _sample(config, model, state.params, words)
     picture = _draw(config, run_dir, evaluation)
     print(f'\na sample: {sample}\n')
@@ -87,10 +86,10 @@ def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict
     return _results(evaluation)
 
 
-def _evaluate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
+def _evaluate(config: Config, run_dir: str) -> dict[str, float]:
     """Measures the newest checkpoint: by split, by frequency of the word, by unroll length."""
     config, saved = lm_model.as_trained(config, run_dir)
-    streams = lm_model.prepare(config, saved, interrupts)
+    streams = lm_model.prepare(config, saved)
     model = lm_model.make_model(config, len(streams.vocabulary))
     state = lm_model.restore(config, model, run_dir)
     score = language_model.make_score(model, streams.vocabulary)
@@ -99,7 +98,7 @@ def _evaluate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> d
     if num_unrolled < num_words:
         cut = f'unroll lengths: on the first {num_unrolled:,} of {num_words:,} words of test'
         print(f'{cut}; --evaluation_words=0 takes all')
-    evaluation = _measure(config, run_dir, score, state, streams, num_unrolled, interrupts)
+    evaluation = _measure(config, run_dir, score, state, streams, num_unrolled)
     print(f'\n{tables.describe_bands(evaluation)}')
     print(f'\n{tables.describe_unrolls(evaluation)}\n')
     for picture in tables.draw(run_dir, evaluation):
@@ -108,13 +107,12 @@ def _evaluate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> d
     return _results(evaluation)
 
 
-def _generate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
+def _generate(config: Config, run_dir: str) -> dict[str, float]:
     """Prints a sample of the newest checkpoint; needs no corpus."""
     config, _ = lm_model.as_trained(config, run_dir)
     words = vocabulary.load(os.path.join(run_dir, lm_model.VOCABULARY))
     model = lm_model.make_model(config, len(words))
     params = lm_model.restore(config, model, run_dir).params
-    interrupts.check()
     prompt = corpora.tokenize(config.prompt, config.dataset, config.tokenizer)
     unknown = ', '.join(repr(word) for word in dict.fromkeys(prompt) if word not in words.index)
     if unknown:
@@ -150,7 +148,6 @@ def _make_task(
     model: language_model.Model,
     streams: streams_lib.Streams,
     score: language_model.Score,
-    interrupts: signals.Interrupts,
 ) -> update.Task:
     """Returns what the training loop needs."""
     sizes = config.batch_size, config.unroll_length
@@ -167,7 +164,7 @@ def _make_task(
 
     def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
         sizes = config.evaluation_batch, config.unroll_length
-        nats = score(params, streams.valid, *sizes, lambda _: interrupts.check())
+        nats = score(params, streams.valid, *sizes, lambda _: None)
         value = float(np.mean(nats, dtype=np.float64))
         return {'valid_loss': value, MEASURE: display.perplexity(value)}
 
@@ -198,7 +195,6 @@ def _measure(
     state: update.Replicated,
     streams: streams_lib.Streams,
     num_unrolled: int,
-    interrupts: signals.Interrupts,
 ) -> dict[str, Any]:
     """Evaluates, keeps what came of it in the run's directory, and prints the perplexities."""
     sizes = config.evaluation_batch, config.unroll_length
@@ -208,9 +204,7 @@ def _measure(
         'core': config.core,
         'step': int(state.step),
         'parameters': hk.data_structures.tree_size(state.params),
-        **evaluation_lib.evaluate(
-            score, state.params, streams, *sizes, num_unrolled, interrupts.check
-        ),
+        **evaluation_lib.evaluate(score, state.params, streams, *sizes, num_unrolled),
     }
     evaluation_lib.save(run_dir, evaluation)
     print(f'\n{tables.describe_splits(evaluation)}')
@@ -247,11 +241,11 @@ def _sample(
 def _draw(config: Config, run_dir: str, evaluation: Mapping[str, Any]) -> str:
     """Draws the curve of the run and returns where it is."""
     picture = os.path.join(run_dir, 'perplexity.png')
-    rows = display.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    rows = metrics.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'perplexity', 'validation': MEASURE}
     baselines = {name: values['valid'] for name, values in evaluation['ngrams'].items()}
     plots.plot_curves(
-        {name: display.points(rows, column) for name, column in columns.items()},
+        {name: metrics.points(rows, column) for name, column in columns.items()},
         picture,
         title=f'{config.core} on {config.dataset}',
         baselines={f'{name}, validation': value for name, value in baselines.items()},

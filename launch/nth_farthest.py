@@ -24,7 +24,7 @@ import chex
 import jax
 
 from launch.language import evaluation
-from launch.runs import directory, display, plots, processes, signals
+from launch.runs import directory, metrics, plots, processes
 from launch.runs import flags as flags_lib
 from launch.training import cores, loop, nth_farthest_config, nth_farthest_model, saved_run, update
 from launch.training import seeds as seeds_lib
@@ -48,11 +48,11 @@ def run(config: Config) -> dict[str, float]:
     """
     run_dir = config.run_dir or f'runs/nth_farthest-{config.core}'
     trains = config.mode == 'train'
-    with saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
-        return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir, interrupts)
+    with saved_run.opened(config, run_dir, trains) as own_dir:
+        return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir)
 
 
-def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
+def _train(config: Config, run_dir: str) -> dict[str, float]:
     """Trains from where the run is, evaluates, and shows what came of it."""
     _, devices = saved_run.resume(config, run_dir)
     model = nth_farthest_model.make_model(config)
@@ -63,7 +63,6 @@ def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict
     networks = f'{config.num_seeds} x ' if config.num_seeds > 1 else ''
     counts = f'{networks}{count:,} parameters, {core:,} in the core'
     print(f'{config.core}: {counts}; on {devices}; {sizes}')
-    interrupts.check()
     flags = dataclasses.asdict(config)
     directory.describe(
         run_dir,
@@ -76,7 +75,7 @@ def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict
         higher_is_better=True,
     )
     metadata = {'config': flags, 'devices': devices}
-    state = loop.train(config, task, run_dir, interrupts, metadata).replicated
+    state = loop.train(config, task, run_dir, metadata).replicated
     results = _measure(config, run_dir, measure, state)
     picture = _draw(config, run_dir)
     print(f'curve        {picture}')
@@ -84,13 +83,12 @@ def _train(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict
     return results
 
 
-def _evaluate(config: Config, run_dir: str, interrupts: signals.Interrupts) -> dict[str, float]:
+def _evaluate(config: Config, run_dir: str) -> dict[str, float]:
     """Measures the newest checkpoint."""
     config, (_, metadata) = saved_run.as_trained(config, PRESETS, run_dir)
     config = dataclasses.replace(config, seed=metadata['config']['seed'])
     model = nth_farthest_model.make_model(config)
     state = loop.restore(config, model.init, (), run_dir).replicated
-    interrupts.check()
     measure = nth_farthest_model.make_evaluation(config, model)
     return _measure(config, run_dir, measure, state)
 
@@ -157,11 +155,11 @@ def _describe_networks(seeds: range, values: Sequence[Mapping[str, float]]) -> s
 def _draw(config: Config, run_dir: str) -> str:
     """Draws the curve of the run and returns where it is."""
     picture = os.path.join(run_dir, 'accuracy.png')
-    rows = display.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    rows = metrics.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': 'training_accuracy', 'held out': MEASURE}
     several = f', mean and range of {config.num_seeds} networks' if config.num_seeds > 1 else ''
     plots.plot_curves(
-        {name: display.points(rows, column) for name, column in columns.items()},
+        {name: metrics.points(rows, column) for name, column in columns.items()},
         picture,
         title=f'{config.core} on Nth Farthest{several}',
         y_label='accuracy',

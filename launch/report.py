@@ -15,13 +15,11 @@ import dataclasses
 import os
 import pathlib
 import sys
-from typing import Annotated, Any, NamedTuple
-
-import tyro
+from typing import Any, NamedTuple
 
 from launch.language import evaluation as evaluation_lib
 from launch.reports import accuracies, accuracy_figure, perplexities
-from launch.runs import directory, display, errors, flags, plots
+from launch.runs import directory, display, errors, flags, metrics, plots
 from launch.training import seeds
 from tasks import base
 
@@ -32,9 +30,7 @@ _OLDER = 'valid_perplexity'  # what runs without a `run.json` measure
 class Config:
     """Lays runs over each other."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = flags.positional(
-        "the runs' directories"
-    )
+    runs: tuple[str, ...] = flags.positional("the runs' directories")
     output: str = flags.flag(
         'runs/report', 'folder of the pictures, or FILE.png: curves only', 'free'
     )
@@ -123,7 +119,7 @@ def _load(folder: pathlib.Path, name: str) -> Run:
     if not path.is_file():
         lacks = 'it has no metrics.jsonl' if folder.is_dir() else 'there is no such folder'
         raise base.DataError(f"{folder}: wanted a run's directory, {lacks}")
-    rows = display.read_metrics(path)
+    rows = metrics.read_metrics(path)
     if not rows:
         raise base.DataError(f'{path}: has no metrics yet; wait for some or leave out the run')
     each = Run(name, rows, directory.read_description(folder), evaluation_lib.load(folder))
@@ -158,7 +154,7 @@ def _columns(runs: Sequence[Run], asked: str | None) -> list[str]:
       RunError: a column was asked for that no run has.
     """
     wanted = {each.name: each.column(asked) for each in runs}
-    drawn = {each.name for each in runs if display.points(each.rows, wanted[each.name])}
+    drawn = {each.name for each in runs if metrics.points(each.rows, wanted[each.name])}
     if asked and not drawn:
         known = sorted({name for each in runs for row in each.rows for name in row} - {'step'})
         raise errors.RunError(errors.USAGE, f'--y: wanted one of {", ".join(known)}, got {asked!r}')
@@ -170,7 +166,7 @@ def _columns(runs: Sequence[Run], asked: str | None) -> list[str]:
 
 def _curve(each: Run, column: str, x: str) -> list[tuple[float, float]]:
     """Returns the points of a run's curve, none if it has nothing in that column."""
-    points = display.points(each.rows, column)
+    points = metrics.points(each.rows, column)
     steps, heights = zip(*points, strict=True) if points else ((), ())
     return list(zip(_places(each, x, steps), heights, strict=True))
 
@@ -181,7 +177,7 @@ def _places(each: Run, x: str, steps: Sequence[float]) -> list[float]:
         return list(steps)
     if x != 'minutes':
         return [step * each.description['units_per_update'] for step in steps]
-    return [seconds / 60 for seconds in display.training_seconds(each.rows, steps)]
+    return [seconds / 60 for seconds in metrics.training_seconds(each.rows, steps)]
 
 
 _HEADER = [
@@ -205,7 +201,7 @@ def _describe(each: Run, asked: str | None) -> list[str]:
     about = each.description
     config = {**each.evaluation, **about.get('config', {})}
     column = each.column(asked)
-    values = [value for _, value in display.points(each.rows, column)]
+    values = [value for _, value in metrics.points(each.rows, column)]
     best = min if _is_loss(column) else max
     updates = each.rows[-1]['step']
     seen = f'{updates * about["units_per_update"]:,} {each.unit}' if each.unit else '?'

@@ -19,9 +19,7 @@ from collections.abc import Sequence
 import dataclasses
 import pathlib
 import sys
-from typing import Annotated, Any
-
-import tyro
+from typing import Any, Literal
 
 from launch.runs import directory, errors, flags, signals
 from launch.sweeps import execution, figure
@@ -29,31 +27,29 @@ from launch.sweeps import grid as grid_lib
 from launch.sweeps import results as results_lib
 from tasks import base
 
-MODES = ('run', 'draw')
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Runs a grid of settings of a program: PROGRAM NAME=VALUE,VALUE NAME=VALUE --sweep_dir=DIR."""
 
-    words: Annotated[tuple[str, ...], tyro.conf.Positional] = flags.positional(
+    words: tuple[str, ...] = flags.positional(
         r'the program, then its flags, several values separated by commas; \, is a comma'
     )
     sweep_dir: str | None = flags.flag(
         None, 'folder of all runs, table and picture; default runs/sweep-PROGRAM', 'free'
     )
-    mode: str = flags.flag('run', 'run, or draw: only the table and the picture', 'free')
+    mode: Literal['run', 'draw'] = flags.flag('run', 'draw: only the table and the picture', 'free')
     processes: int = flags.flag(1, 'runs at a time', 'free', minimum=1)
-    x: str = flags.flag('minutes', 'what the picture goes over: minutes, hours or steps', 'free')
+    x: Literal['minutes', 'hours', 'steps'] = flags.flag(
+        'minutes', 'what the picture goes over', 'free'
+    )
     level: float | None = flags.flag(
         None, 'of the measure: the table tells when it was passed', 'free'
     )
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
-        flags.check_ranges(self)
-        flags.choose('mode', self.mode, MODES)
-        flags.choose('x', self.x, figure.X)
+        flags.check(self)
 
 
 def run(config: Config) -> list[results_lib.Result]:
@@ -78,12 +74,12 @@ def run(config: Config) -> list[results_lib.Result]:
     module = grid_lib.load_program(config.words[0])
     _plan(config.words, folder, module)  # before the directory is touched
     with (
-        signals.Interrupts() as interrupts,
+        signals.handled(),
         directory.RunDirectory(folder, 'sweep_dir'),
     ):
         grid = _plan(config.words, folder, module)  # another sweep may have added to it until now
         grid_lib.write(folder, grid)
-        failures = execution.run(folder, grid, config.processes, interrupts)
+        failures = execution.run(folder, grid, config.processes)
     results = _show(config, folder, grid)
     if failures:
         first = failures[0]
@@ -98,7 +94,7 @@ def _plan(words: Sequence[str], folder: pathlib.Path, module: Any) -> grid_lib.G
     known = grid_lib.read(folder)
     grid = grid_lib.parse(words, known)
     if known:
-        grid = grid_lib.add(known, grid, flags.field_classes(module.Config))
+        grid = grid_lib.add(known, grid, flags.on_resume(module.Config))
     grid_lib.check(grid, module)
     return grid
 

@@ -118,11 +118,11 @@ def test_there_are_programs():
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
-def test_every_flag_of_a_program_has_a_class(program):
+def test_every_flag_of_a_program_says_what_happens_on_resume(program):
     config = importlib.import_module(f'launch.{program}').Config
-    classes = flags.field_classes(config)
+    classes = flags.on_resume(config)
     assert list(classes) == [field.name for field in dataclasses.fields(config)]
-    assert set(classes.values()) <= {'identity', 'schedule', 'free'}
+    assert set(classes.values()) <= {'fixed', 'warn', 'free'}
 
 
 @pytest.mark.parametrize('program', PROGRAMS)

@@ -11,15 +11,11 @@ means, so epsilon is 0.01 / 1280^2 here and the norm 40 / 1280.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from launch.runs import flags as flags_lib
 from launch.runs import processes
 from launch.training import cores, loop
-from relational_rnn.networks import actor_critic
-
-MODES = ('train', 'evaluate')
-CORES = (*cores.NAMES, 'conv_lstm', 'feed_forward')
 
 _PAPER: dict[str, Any] = {
     'batch_size': 32,
@@ -38,7 +34,7 @@ _PAPER: dict[str, Any] = {
     'save_every': 5000,
     'log_every': 500,
 }
-# 512 units of an LSTM remember as many numbers as 1024 units of the memory.
+# By the preset's name. 512 units of an LSTM remember as many numbers as 1024 units of the memory.
 PAPER: dict[str, dict[str, Any]] = {
     'paper': {'core': 'rmc', 'cells': 'rows', **_PAPER},
     'paper-lstm': {'core': 'lstm', 'lstm_size': 512, **_PAPER},
@@ -66,39 +62,37 @@ CPU: dict[str, Any] = {
 class Config(cores.Config, loop.Config, processes.Config):
     """The flags of an agent."""
 
-    mode: str = flags_lib.flag('train', 'train or evaluate', 'free')
-    core: str = flags_lib.flag('rmc', f'the recurrent core: {", ".join(CORES)}', 'identity')
-    mem_slots: int = flags_lib.flag(4, 'rmc: slots of the memory', 'identity', minimum=1)
-    total_units: int = flags_lib.flag(
-        1024, 'rmc: units of all slots together', 'identity', minimum=1
+    mode: Literal['train', 'evaluate'] = flags_lib.flag('train', 'what to do', 'free')
+    core: Literal['rmc', 'lstm', 'transformer', 'dnc', 'entnet', 'conv_lstm', 'feed_forward'] = (
+        flags_lib.flag('rmc', 'the recurrent core', 'fixed')  # type: ignore[assignment]
     )
-    attention_mlp_layers: int = flags_lib.flag(2, 'rmc: layers of the MLP', 'identity', minimum=1)
-    gate_style: str = flags_lib.flag('memory', 'rmc: gates, unit, memory or none', 'identity')
+    mem_slots: int = flags_lib.flag(4, 'rmc: slots of the memory', 'fixed', minimum=1)
+    total_units: int = flags_lib.flag(1024, 'rmc: units of all slots together', 'fixed', minimum=1)
+    attention_mlp_layers: int = flags_lib.flag(2, 'rmc: layers of the MLP', 'fixed', minimum=1)
+    gate_style: Literal['unit', 'memory', 'none'] = flags_lib.flag('memory', 'rmc: gates', 'fixed')
     lstm_size: int = flags_lib.flag(
-        0, 'lstm: units of a layer; 0 for as many parameters as rmc, cells flat', 'identity', 0
+        0, 'lstm: units of a layer; 0 for as many parameters as rmc, cells flat', 'fixed', 0
     )
-    conv_lstm_channels: int = flags_lib.flag(64, 'conv_lstm: channels', 'identity', minimum=1)
-    feed_forward_size: int = flags_lib.flag(256, 'feed_forward: units', 'identity', minimum=1)
-    cells: str = flags_lib.flag(
-        'rows', 'rmc: how it gets the cells of the picture: rows, each apart, or flat', 'identity'
+    conv_lstm_channels: int = flags_lib.flag(64, 'conv_lstm: channels', 'fixed', minimum=1)
+    feed_forward_size: int = flags_lib.flag(256, 'feed_forward: units', 'fixed', minimum=1)
+    cells: Literal['rows', 'flat'] = flags_lib.flag(
+        'rows', 'rmc: how it gets the cells of the picture: rows, each apart, or flat', 'fixed'
     )
     batch_size: int = flags_lib.flag(
-        32, 'environments, played side by side, over all devices', 'identity', minimum=1
+        32, 'environments, played side by side, over all devices', 'fixed', minimum=1
     )
-    unroll: int = flags_lib.flag(
-        40, 'steps that each is played in an update', 'identity', minimum=1
-    )
-    discount: float = flags_lib.flag(0.99, 'of the rewards to come, a step', 'schedule', 0, 1)
-    entropy_cost: float = flags_lib.flag(0.005, 'weight of the entropy in the loss', 'schedule', 0)
+    unroll: int = flags_lib.flag(40, 'steps that each is played in an update', 'fixed', minimum=1)
+    discount: float = flags_lib.flag(0.99, 'of the rewards to come, a step', 'warn', 0, 1)
+    entropy_cost: float = flags_lib.flag(0.005, 'weight of the entropy in the loss', 'warn', 0)
     value_cost: float = flags_lib.flag(
-        0.5, "weight of the values' halved squared errors in the loss", 'schedule', 0
+        0.5, "weight of the values' halved squared errors in the loss", 'warn', 0
     )
     reward_scale: float = flags_lib.flag(
-        1.0, 'what rewards are multiplied by for the loss', 'schedule', minimum=0
+        1.0, 'what rewards are multiplied by for the loss', 'warn', minimum=0
     )
-    rho_bar: float = flags_lib.flag(1.0, "V-trace's limit of a step's weight", 'schedule', 0.001)
-    c_bar: float = flags_lib.flag(1.0, "V-trace's limit of a trace's weight", 'schedule', 0.001)
-    trace_lambda: float = flags_lib.flag(1.0, "V-trace's lambda", 'schedule', 0, 1)
+    rho_bar: float = flags_lib.flag(1.0, "V-trace's limit of a step's weight", 'warn', 0.001)
+    c_bar: float = flags_lib.flag(1.0, "V-trace's limit of a trace's weight", 'warn', 0.001)
+    trace_lambda: float = flags_lib.flag(1.0, "V-trace's lambda", 'warn', 0, 1)
     evaluation_size: int = flags_lib.flag(
         100, 'episodes of an evaluation in training', 'free', minimum=2
     )
@@ -110,10 +104,7 @@ class Config(cores.Config, loop.Config, processes.Config):
         """Raises a ValueError for the first flag that does not fit."""
         loop.Config.__post_init__(self)
         processes.Config.__post_init__(self)
-        flags_lib.choose('core', self.core, CORES)
-        flags_lib.choose('cells', self.cells, actor_critic.CELLS[:2])
         self.shared_core()
-        flags_lib.choose('mode', self.mode, MODES)
         if self.mode == 'evaluate':
             processes.check_reader(self.mode, self.run_dir, self.num_processes)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from launch.agents import acting, agent_config, agent_model, playing
-from launch.runs import directory, display, plots, signals
+from launch.runs import directory, display, flags, metrics, plots
 from launch.training import loop, saved_run, update
 
 Config = agent_config.Config
@@ -19,7 +19,7 @@ class Program(NamedTuple):
     """What a program says of itself."""
 
     name: str  # of the module in `launch`
-    presets: Mapping[str, Mapping[str, Any]]
+    presets: flags.Presets
     measure: str  # by which runs are compared: 'return' or 'solved'
     make_world: Callable[[Any], acting.World]  # of a configuration
     title: Callable[[Any], str]  # of the world of a configuration, for pictures
@@ -39,13 +39,11 @@ def run(config: Config, program: Program) -> dict[str, float]:
     """
     run_dir = config.run_dir or f'runs/{program.name}-{config.core}'
     trains = config.mode == 'train'
-    with saved_run.opened(config, run_dir, trains) as (own_dir, interrupts):
-        return (_train if trains else _evaluate)(config, program, own_dir, interrupts)
+    with saved_run.opened(config, run_dir, trains) as own_dir:
+        return (_train if trains else _evaluate)(config, program, own_dir)
 
 
-def _train(
-    config: Config, program: Program, run_dir: str, interrupts: signals.Interrupts
-) -> dict[str, float]:
+def _train(config: Config, program: Program, run_dir: str) -> dict[str, float]:
     """Trains from where the run is, evaluates, and shows what came of it."""
     _, devices = saved_run.resume(config, run_dir)
     world = program.make_world(config)
@@ -55,31 +53,28 @@ def _train(
         config,
         world,
         model,
-        lambda params: measure(params, config.evaluation_size, interrupts.check),
+        lambda params: measure(params, config.evaluation_size),
     )
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     count, core = agent_model.count(shapes)
     print(f'{config.core}: {count:,} parameters, {core:,} in the core; on {devices}')
     print(f'{program.title(config)}; {config.frames:,} environment steps an update')
-    interrupts.check()
-    flags = dataclasses.asdict(config)
-    about = program.name, flags, count, task.unit, config.frames, program.measure
+    settings = dataclasses.asdict(config)
+    about = program.name, settings, count, task.unit, config.frames, program.measure
     directory.describe(run_dir, *about, higher_is_better=True)
-    metadata = {'config': flags, 'devices': devices}
-    state = loop.train(config, task, run_dir, interrupts, metadata).replicated
-    results = _measure(config, program, run_dir, measure, state, interrupts)
+    metadata = {'config': settings, 'devices': devices}
+    state = loop.train(config, task, run_dir, metadata).replicated
+    results = _measure(config, program, run_dir, measure, state)
     print(f'curve        {_draw(config, program, run_dir, results)}')
     print(f'all {config.num_steps} updates are done; a larger --num_steps trains on from here')
     return results
 
 
-def _evaluate(
-    config: Config, program: Program, run_dir: str, interrupts: signals.Interrupts
-) -> dict[str, float]:
+def _evaluate(config: Config, program: Program, run_dir: str) -> dict[str, float]:
     """Measures the newest checkpoint."""
     config, world, model, state = load(config, program, run_dir)
     measure = playing.make_evaluation(world, model)
-    return _measure(config, program, run_dir, measure, state, interrupts)
+    return _measure(config, program, run_dir, measure, state)
 
 
 def load(
@@ -112,12 +107,11 @@ def _measure(
     run_dir: str,
     measure: playing.Evaluation,
     state: update.Replicated,
-    interrupts: signals.Interrupts,
 ) -> dict[str, float]:
     """Plays many episodes, keeps what came of them in the run's directory, and prints it."""
     size, params = config.final_evaluation_size, jax.device_put(state.params)
-    dice = measure(None, size, interrupts.check)
-    results = measure(params, size, interrupts.check)
+    dice = measure(None, size)
+    results = measure(params, size)
     results |= {f'random_{name}': value for name, value in dice.items()}
     steps = int(state.step) * config.frames
     record: dict[str, Any] = {
@@ -150,10 +144,10 @@ def _draw(config: Config, program: Program, run_dir: str, results: Mapping[str, 
     """Draws the curves of the run over environment steps and returns where the picture is."""
     measure = program.measure
     picture = os.path.join(run_dir, f'{measure}.png')
-    rows = display.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    rows = metrics.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
     columns = {'training': f'training_{measure}', 'evaluation': measure}
     curves = {
-        name: [(step * config.frames, value) for step, value in display.points(rows, column)]
+        name: [(step * config.frames, value) for step, value in metrics.points(rows, column)]
         for name, column in columns.items()
     }
     plots.plot_curves(

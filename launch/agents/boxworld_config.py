@@ -24,33 +24,26 @@ _EASY: dict[str, Any] = {
     'max_distractors': 1,
     'max_steps': 120,
 }
-# The paper's levels, and small ones with up to two boxes on the way for 2 cores.
-PRESETS: dict[str, dict[str, Any]] = {
-    **agent_config.PAPER,
-    'cpu': {**agent_config.CPU, **_EASY, 'num_steps': 10_000},
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(agent_config.Config):
     """BoxWorld; see --preset=paper for Santoro et al. 2018, appendix A.3."""
 
-    preset: str = flags.flag(
-        'cpu', f'defaults of the other flags: {", ".join(sorted(PRESETS))}', 'free'
-    )
-    size: int = flags.flag(14, 'squares of a side', 'identity', minimum=3)
-    num_colors: int = flags.flag(20, 'of keys and locks', 'identity', minimum=1)
-    min_solution: int = flags.flag(1, 'boxes on the way to the gem, at least', 'identity', 1)
-    max_solution: int = flags.flag(5, 'boxes on the way to the gem, at most', 'identity', 1)
-    min_distractors: int = flags.flag(0, 'distractor branches, at least', 'identity', 0)
-    max_distractors: int = flags.flag(5, 'distractor branches, at most', 'identity', 0)
-    distractor_length: int = flags.flag(1, 'boxes of a distractor branch', 'identity', minimum=1)
+    preset: str = flags.flag('cpu', 'defaults of the other flags', 'free')
+    size: int = flags.flag(14, 'squares of a side', 'fixed', minimum=3)
+    num_colors: int = flags.flag(20, 'of keys and locks', 'fixed', minimum=1)
+    min_solution: int = flags.flag(1, 'boxes on the way to the gem, at least', 'fixed', 1)
+    max_solution: int = flags.flag(5, 'boxes on the way to the gem, at most', 'fixed', 1)
+    min_distractors: int = flags.flag(0, 'distractor branches, at least', 'fixed', 0)
+    max_distractors: int = flags.flag(5, 'distractor branches, at most', 'fixed', 0)
+    distractor_length: int = flags.flag(1, 'boxes of a distractor branch', 'fixed', minimum=1)
     viewport: int = flags.flag(
-        5, 'squares of a side that are seen around the agent, odd; 0 for all', 'identity', 0
+        5, 'squares of a side that are seen around the agent, odd; 0 for all', 'fixed', 0
     )
-    max_steps: int = flags.flag(240, 'of an episode', 'identity', minimum=1)
+    max_steps: int = flags.flag(240, 'of an episode', 'fixed', minimum=1)
     levels: int = flags.flag(
-        2, 'drawn anew for each row in an update; if more begin, some come twice', 'identity', 1
+        2, 'drawn anew for each row in an update; if more begin, some come twice', 'fixed', 1
     )
 
     def __post_init__(self) -> None:
@@ -69,6 +62,13 @@ class Config(agent_config.Config):
             viewport=self.viewport or None,
             max_steps=self.max_steps,
         )
+
+
+# Small levels with up to two boxes on the way for 2 cores, and the paper's.
+PRESETS = {
+    'cpu': Config(preset='cpu', **agent_config.CPU, **_EASY, num_steps=10_000),
+    **{name: Config(preset=name, **values) for name, values in agent_config.PAPER.items()},
+}
 
 
 def make_world(config: Config) -> acting.World:

@@ -7,22 +7,17 @@ whose names begin so take the one of their BoxWorld.
 
 from collections.abc import Mapping
 import dataclasses
+from typing import Literal
 
 from launch.agents import acting, agent_config, agent_run
 from launch.runs import flags
 from tasks.environments import grid
 from tasks.environments.mini_pacman import mini_pacman
-from tasks.environments.mini_pacman import rules as rules_lib
 
 # Returns of an episode that the paper states, of curves that go on to rise.
 _THEIRS = {
     5: {"the paper's RMC": 677, "the paper's LSTM": 550},
     0: {"the paper's RMC": 1159, "the paper's LSTM": 598},
-}
-# The step sizes are BoxWorld's, and 2e9 environment steps are what the stated returns took.
-PRESETS = {
-    **{name: {**preset, 'num_steps': 1_600_000} for name, preset in agent_config.PAPER.items()},
-    'cpu': {**agent_config.CPU, 'reward_scale': 0.2, 'num_steps': 20_000},
 }
 
 
@@ -30,25 +25,24 @@ PRESETS = {
 class Config(agent_config.Config):
     """Mini PacMan; see --preset=paper for the agent of Santoro et al. 2018, appendix A.3."""
 
-    preset: str = flags.flag(
-        'cpu', f'defaults of the other flags: {", ".join(sorted(PRESETS))}', 'free'
+    preset: str = flags.flag('cpu', 'defaults of the other flags', 'free')
+    game: Literal['regular', 'avoid', 'hunt', 'ambush', 'rush'] = flags.flag(
+        'regular', 'what is rewarded', 'fixed'
     )
-    game: str = flags.flag(
-        'regular', 'what is rewarded: regular, avoid, hunt, ambush or rush', 'identity'
-    )
-    rules: str = flags.flag(
-        'paper', 'of ghosts and power: paper, or released, as in the released code', 'identity'
+    rules: Literal['paper', 'released'] = flags.flag(
+        'paper', 'of ghosts and power: as in the paper or in the released code', 'fixed'
     )
     viewport: int = flags.flag(
-        5, 'squares of a side that are seen around Pacman, odd; 0 for all', 'identity', 0
+        5, 'squares of a side that are seen around Pacman, odd; 0 for all', 'fixed', 0
     )
-    observation: str = flags.flag('rgb', 'rgb, colours, or planes, one a thing', 'identity')
-    max_steps: int = flags.flag(0, 'of an episode; 0 for what the rules say', 'identity', minimum=0)
+    observation: Literal['rgb', 'planes'] = flags.flag(
+        'rgb', 'colours, or planes, one a thing', 'fixed'
+    )
+    max_steps: int = flags.flag(0, 'of an episode; 0 for what the rules say', 'fixed', minimum=0)
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         super().__post_init__()
-        flags.choose('game', self.game, rules_lib.MODES['paper'])
         self.environment()
 
     def environment(self) -> mini_pacman.MiniPacman:
@@ -60,6 +54,16 @@ class Config(agent_config.Config):
             observation=self.observation,
             max_steps=self.max_steps or None,
         )
+
+
+# The step sizes are BoxWorld's, and 2e9 environment steps are what the stated returns took.
+PRESETS = {
+    'cpu': Config(preset='cpu', **agent_config.CPU, reward_scale=0.2, num_steps=20_000),
+    **{
+        name: Config(preset=name, **{**values, 'num_steps': 1_600_000})
+        for name, values in agent_config.PAPER.items()
+    },
+}
 
 
 def make_world(config: Config) -> acting.World:

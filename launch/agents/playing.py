@@ -26,7 +26,7 @@ _CHUNK = 50  # steps between looks at signals, and at whether all episodes are o
 _SHRINK = 4  # when so small a share of the rows still plays, the others are dropped
 
 # parameters (None for the dice), N, what is called between chunks and may raise -> results
-Evaluation = Callable[[chex.ArrayTree | None, int, Callable[[], None]], dict[str, float]]
+Evaluation = Callable[[chex.ArrayTree | None, int], dict[str, float]]
 
 
 class Game(NamedTuple):
@@ -61,15 +61,12 @@ def make_evaluation(
     begin = jax.jit(functools.partial(_begin, world.environment, model))
     play = jax.jit(functools.partial(_play, world.environment, model, chunk))
 
-    def evaluate(
-        params: chex.ArrayTree | None, size: int, check: Callable[[], None]
-    ) -> dict[str, float]:
+    def evaluate(params: chex.ArrayTree | None, size: int) -> dict[str, float]:
         game, first = begin(jnp.arange(size)), 0
         ended: dict[str, np.ndarray] = {
             name: np.zeros(size) for name in ('returned', 'length', 'solved')
         }
         while not bool(jnp.all(game.over)):
-            check()
             game, first = play(params, game, first), first + chunk
             for name, values in ended.items():
                 values[np.asarray(game.number)] = np.asarray(getattr(game, name))

@@ -24,7 +24,6 @@ from collections.abc import Callable, Mapping
 import math
 import os
 import pathlib
-import time
 from typing import Any
 
 import chex
@@ -32,6 +31,7 @@ import numpy as np
 
 from launch.language import language_model
 from launch.runs import directory, display
+from launch.runs import progress as progress_lib
 from tasks import base
 from tasks.text import ngrams, vocabulary
 from tasks.text import streams as streams_lib
@@ -46,33 +46,26 @@ BANDS: dict[str, tuple[int, float]] = {
 UNROLL_LENGTHS = (25, 50, 100, 200, 300, 500)  # of Figure 12
 MAX_NGRAM_TOKENS = 20_000_000  # the n-gram models of longer texts would take longer than they tell
 _FIELDS = {'dataset', 'core', 'step', 'corpus', 'known', 'test', 'splits', 'ngrams', 'unroll'}
-_SHOW_EVERY = 10.0  # seconds
 
 
 class Ticker:
-    """Shows how many words are read; asks before each window whether to go on."""
+    """Shows how many words are read."""
 
-    def __init__(self, progress: display.Progress, check: Callable[[], None]):
-        """Starts the clock.
+    def __init__(self, progress: progress_lib.Progress, total: int):
+        """Has read nothing yet.
 
         Args:
           progress: where to show it.
-          check: may raise.
+          total: words in all.
         """
-        self._progress = progress
-        self._check = check
+        self._progress, self._total = progress, total
         self._words = 0
-        self._start = self._shown = time.monotonic()
+        self(0)
 
     def __call__(self, words: int) -> None:
         """Counts the words of a window."""
-        self._check()
-        now = time.monotonic()
-        rate = self._words / max(now - self._start, 1e-9)
         self._words += words
-        due = now - self._shown >= _SHOW_EVERY
-        self._progress.update(self._words, {'words_per_second': rate} if due else None)
-        self._shown = now if due else self._shown
+        self._progress.update('evaluation', self._words, self._total, 'words')
 
 
 def evaluate(
@@ -82,7 +75,6 @@ def evaluate(
     batch_size: int,
     unroll_length: int,
     num_unrolled: int,
-    check: Callable[[], None],
 ) -> dict[str, Any]:
     """Returns what `evaluation.json` says of a model's predictions, and shows the progress.
 
@@ -94,14 +86,13 @@ def evaluate(
       unroll_length: words of a window.
       num_unrolled: the words of test on which unroll lengths are measured, from its beginning; 0
         for none.
-      check: is called before every window and may raise.
     """
     texts = {'valid': streams.valid, 'test': streams.test}
     cut = streams.test[:num_unrolled]
     num_words = sum(map(len, texts.values())) + len(cut) * len(UNROLL_LENGTHS)
     sizes = batch_size, unroll_length
-    with display.Progress(num_words, unit='word') as progress:
-        tick = Ticker(progress, check)
+    with progress_lib.Progress() as progress:
+        tick = Ticker(progress, num_words)
         nats = {name: score(params, tokens, *sizes, tick) for name, tokens in texts.items()}
         carried = nats['test'][:num_unrolled]
         unroll = measure_unrolls(score, params, cut, carried, *sizes, tick) if len(cut) else None

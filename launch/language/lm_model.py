@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 from launch.language import language_model, lm_config
-from launch.runs import signals
 from launch.training import cores, loop, saved_run, update
 from tasks import base
 from tasks.text import corpora
@@ -33,16 +32,13 @@ def as_trained(
 
 
 def prepare(
-    config: lm_config.Config,
-    saved: tuple[int, dict[str, Any]] | None,
-    interrupts: signals.Interrupts,
+    config: lm_config.Config, saved: tuple[int, dict[str, Any]] | None
 ) -> streams_lib.Streams:
     """Opens the corpus, encoding it if need be, and checks that it is the one of the checkpoint.
 
     Args:
       config: the flags.
       saved: step and metadata of the checkpoint, None if there is none.
-      interrupts: may stop it.
 
     Raises:
       DataError: the corpus cannot be used or has changed.
@@ -50,9 +46,7 @@ def prepare(
     names = config.dataset, config.data_dir, config.tokenizer, config.cache_dir
     corpus = corpora.load(*names, config.gigaword_text)
     size = config.vocab_size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
-    streams = streams_lib.prepare(
-        corpus, config.cache_dir, size, progress=sys.stdout, check=interrupts.check
-    )
+    streams = streams_lib.prepare(corpus, config.cache_dir, size, progress=sys.stdout)
     if saved and saved[1]['corpus'] != streams.key:
         raise base.DataError(
             f'{config.dataset} has changed since the checkpoint of step {saved[0]}: '

@@ -161,21 +161,21 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def check_config(
-    saved: Mapping[str, Any], now: Mapping[str, Any], classes: Mapping[str, str]
+    saved: Mapping[str, Any], now: Mapping[str, Any], on_resume: Mapping[str, str]
 ) -> list[str]:
     """Compares the configuration of a checkpoint with the one of this run.
 
     Args:
       saved: fields and values out of the checkpoint.
       now: fields and values of this run.
-      classes: 'identity', 'schedule' or 'free' for every field of `now`; a field that only the
-        checkpoint has counts as identity.
+      on_resume: 'fixed', 'warn' or 'free' for every field of `now`; a field that only the
+        checkpoint has is fixed.
 
     Returns:
-      One line for each changed field of class 'schedule'.
+      One line for each changed field that is 'warn'.
 
     Raises:
-      RunError: a field of class 'identity' differs.
+      RunError: a field that is 'fixed' differs.
     """
     old, new = json.loads(json.dumps(dict(saved))), json.loads(json.dumps(dict(now)))
     changed = {
@@ -183,11 +183,9 @@ def check_config(
         for name in {**old, **new}
         if name not in old or name not in new or old[name] != new[name]
     }
-    refused = [
-        line for name, line in changed.items() if classes.get(name, 'identity') == 'identity'
-    ]
+    refused = [line for name, line in changed.items() if on_resume.get(name, 'fixed') == 'fixed']
     if refused:
         message = f'the checkpoint has another configuration ({"; ".join(refused)})'
         remedy = 'use the same values or another --run_dir'
         raise errors.RunError(errors.MISMATCH, f'{message}; {remedy}')
-    return [line for name, line in changed.items() if classes[name] == 'schedule']
+    return [line for name, line in changed.items() if on_resume[name] == 'warn']

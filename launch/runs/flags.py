@@ -1,4 +1,4 @@
-"""Command lines: a frozen dataclass becomes flags, and every bad flag gets one line on stderr.
+"""Command lines: a frozen dataclass becomes flags, and every bad command line one line on stderr.
 
 A program declares its flags once:
 
@@ -6,125 +6,119 @@ A program declares its flags once:
   class Config:
       '''What the program does.'''
 
-      num_steps: int = flags.flag(1000, 'training steps', 'schedule', minimum=1)
+      num_steps: int = flags.flag(1000, 'training steps', 'warn', minimum=1)
 
       def __post_init__(self) -> None:
-          flags.check_ranges(self)
+          flags.check(self)
 
-and ends with `sys.exit(flags.main(Config, run, 'lm', PRESETS))`. The class of a flag says what may
-happen to it when a run is resumed: 'identity' must stay, 'schedule' may change and is reported,
-'free' may change. tyro parses the flags; what it rejects is explained here in one line.
+and ends with `sys.exit(flags.main(Config, run, 'lm', PRESETS))`. A field is an int, float, bool or
+str, one of them or None (`int | None`), or a `Literal` of strings. `on_resume` says what happens
+when a run is resumed with another value: 'fixed' is refused, 'warn' is reported, 'free' is
+accepted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import argparse
+from collections.abc import Callable, Collection, Mapping, Sequence
 import contextlib
 import dataclasses
 import difflib
-import io
+import functools
+import inspect
 import math
 import sys
 import traceback
 import types
 import typing
-from typing import Any, Literal
-
-import tyro
+from typing import Any, Literal, NoReturn
 
 from launch.runs import errors
 from tasks import base
 
-Kind = Literal['identity', 'schedule', 'free']
-Presets = Mapping[str, Mapping[str, Any]]
+OnResume = Literal['fixed', 'warn', 'free']
+Presets = Mapping[str, Any]  # configs by name
 
 
 def flag(
     default: Any,
-    description: str,
-    kind: Kind,
+    help: str,  # noqa: A002
+    on_resume: OnResume,
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
-    """Declares one flag of a frozen dataclass.
+    """Declares one flag: what stands behind the `=` of a field of a frozen dataclass.
 
     Args:
       default: the value without the flag; never a mutable one.
-      description: one line for `--help`.
-      kind: what may happen to it when a run is resumed.
+      help: one line for `--help`.
+      on_resume: what happens when a run is resumed with another value.
       minimum: the least value allowed.
       maximum: the greatest value allowed.
-
-    Returns:
-      What stands behind the `=` of the dataclass's field.
     """
-    if kind not in typing.get_args(Kind):
-        raise ValueError(f'wanted a kind of {typing.get_args(Kind)}, got {kind!r}')
-    facts = {'help': description, 'class': kind, 'minimum': minimum, 'maximum': maximum}
+    if on_resume not in typing.get_args(OnResume):
+        raise ValueError(f'wanted on_resume in {typing.get_args(OnResume)}, got {on_resume!r}')
+    facts = {'help': help, 'on_resume': on_resume, 'minimum': minimum, 'maximum': maximum}
     return dataclasses.field(default=default, metadata=facts)
 
 
-def positional(description: str) -> Any:
-    """Declares the one field that takes the words of a command line that are no flags.
+def positional(help: str) -> Any:  # noqa: A002
+    """Declares the one field, a `tuple[str, ...]`, for the words that are no flags; at least one.
 
     Args:
-      description: one line for `--help`.
-
-    Returns:
-      What stands behind the `=` of a field `Annotated[tuple[str, ...], tyro.conf.Positional]`; a
-      command line has to fill it.
+      help: one line for `--help`.
     """
-    facts = {'help': description, 'class': 'free', 'positional': True}
+    facts = {'help': help, 'on_resume': 'free', 'positional': True}
     return dataclasses.field(default=(), metadata=facts)
 
 
-def field_classes(config_type: Any) -> dict[str, str]:
-    """Returns the class of every flag, by name.
+def on_resume(config_type: Any) -> dict[str, str]:
+    """Returns what happens to every flag when a run is resumed, by name.
 
     Args:
-      config_type: a dataclass whose fields are all declared with `flag`, or one of its instances.
+      config_type: a dataclass whose fields are declared with `flag`, or one of its instances.
 
     Raises:
-      TypeError: a field has no class.
+      TypeError: a field is not declared so.
     """
     fields = dataclasses.fields(config_type)
-    bare = [field.name for field in fields if 'class' not in field.metadata]
+    bare = [field.name for field in fields if 'on_resume' not in field.metadata]
     if bare:
-        raise TypeError(
-            f'wanted every field declared with flag(...), got {", ".join(bare)} without'
-        )
-    return {field.name: field.metadata['class'] for field in fields}
+        raise TypeError(f'wanted every field declared with flag(...), got {", ".join(bare)}')
+    return {field.name: field.metadata['on_resume'] for field in fields}
 
 
-def check_ranges(config: Any) -> None:
-    """Raises a ValueError for the first number of a config that is out of its range or not finite.
+def check(config: Any) -> None:
+    """Raises a ValueError for the first flag that is not finite, out of range or not a choice.
 
     Args:
       config: an instance of a dataclass whose fields are declared with `flag`.
     """
+    hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if not isinstance(value, int | float):
+        name, value, facts = field.name, getattr(config, field.name), field.metadata
+        words, other = _allowed(hints[name])
+        if not other and value not in words.values():
+            check_choice(name, value, words)
+        if other not in (int, float) or value is None:
             continue
-        minimum, maximum = field.metadata.get('minimum'), field.metadata.get('maximum')
         if not math.isfinite(value):
-            raise ValueError(f'--{field.name}: wanted a finite number, got {value}')
-        if minimum is not None and value < minimum:
-            raise ValueError(f'--{field.name}: wanted at least {minimum}, got {value}')
-        if maximum is not None and value > maximum:
-            raise ValueError(f'--{field.name}: wanted at most {maximum}, got {value}')
+            raise ValueError(f'--{name}: wanted a finite number, got {value}')
+        if facts['minimum'] is not None and value < facts['minimum']:
+            raise ValueError(f'--{name}: wanted at least {facts["minimum"]}, got {value}')
+        if facts['maximum'] is not None and value > facts['maximum']:
+            raise ValueError(f'--{name}: wanted at most {facts["maximum"]}, got {value}')
 
 
-def choose(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raises a ValueError that lists the choices if a value is none of them.
+def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Raises a ValueError that lists the choices if a value is none; `check` knows `Literal`s.
 
     Args:
       name: the flag's name.
-      value: what came.
+      value: what was given.
       choices: what is allowed.
     """
-    known = list(choices)
-    if value not in known:
-        wanted = f'wanted one of {", ".join(known)}'
-        raise ValueError(f'--{name}: {wanted}, got {value!r}{_suggest(value, known)}')
+    if value not in choices:
+        wanted = f'wanted one of {", ".join(choices)}'
+        raise ValueError(f'--{name}: {wanted}, got {value!r}{_did_you_mean(value, choices)}')
 
 
 def main(
@@ -134,24 +128,19 @@ def main(
     presets: Presets | None = None,
     args: Sequence[str] | None = None,
 ) -> int:
-    """Parses the command line, runs the program and returns its exit code.
+    """Parses the command line, runs the program and returns its exit code, 0 after success.
 
     Args:
       config_type: a frozen dataclass whose fields are declared with `flag`; its docstring opens the
-        help page. With presets it has a field `preset`, whose default may name one.
+        help page. With presets it has a field `preset`.
       run: does the work.
       program: the module's name in `launch`.
-      presets: values by name, which `--preset=NAME` sets and explicit flags override.
+      presets: configs by name; flags that are not given are those of `--preset=NAME`, by default
+        of the first.
       args: the command line without the program's name; None takes it from `sys.argv`.
-
-    Returns:
-      One of the codes of `errors`, 0 after success.
     """
-    words = list(sys.argv[1:] if args is None else args)
     try:
-        run(parse(config_type, words, program, presets or {}))
-    except _UsageError as error:
-        return _fail(program, errors.USAGE, error)
+        run(parse(config_type, sys.argv[1:] if args is None else args, program, presets or {}))
     except errors.RunError as error:
         return _fail(program, error.code, error)
     except base.DataError as error:
@@ -165,168 +154,104 @@ def main(
 
 
 def parse(config_type: type[Any], words: Sequence[str], program: str, presets: Presets) -> Any:
-    """Returns the config that a command line asks for; `--help` prints the flags and exits with 0.
+    """Returns the config of a command line, as in `main`; `--help` prints the flags and exits.
 
-    Args:
-      config_type: as in `main`.
-      words: the command line without the program's name.
-      program: as in `main`.
-      presets: as in `main`.
+    Raises:
+      RunError: the command line cannot be used.
     """
-    default = _default(config_type, words, presets)
-    wanted = _positional(config_type)
-    if wanted and not {'-h', '--help'} & set(words):
-        words = _gather(words, wanted)
-    box = io.StringIO()  # tyro's drawing of an error, several lines
+    hints = typing.get_type_hints(config_type)
+    words = [word for given in words for word in _normalize(given)]
+    default = next(iter(presets.values())) if presets else config_type()
+    if presets:
+        hints['preset'] = Literal[tuple(presets)]
+        first = _Parser(allow_abbrev=False, add_help=False)
+        first.add_argument('--preset', type=functools.partial(_read, hints['preset']))
+        default = presets.get(first.parse_known_args(words)[0].preset, default)
+    values, rest = _parser(default, hints, program).parse_known_intermixed_args(words)
+    if rest:
+        name = rest[0][2:].partition('=')[0]
+        unknown = f'no flag --{name}{_did_you_mean(name, vars(default))}'
+        reason = unknown if rest[0][:2] == '--' else f'wanted --flag=value, got {rest[0]!r}'
+        raise errors.RunError(errors.USAGE, f'{reason}; --help lists the flags')
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(values).items()}
     try:
-        with contextlib.redirect_stderr(box):
-            return tyro.cli(
-                config_type,
-                prog=f'python -m launch.{program}',
-                args=words,
-                default=default,
-                use_underscores=True,
-                config=(tyro.conf.FlagConversionOff,),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        reason = _explain(config_type, words) or _reason(stop) or _flatten(box.getvalue())
-        raise _UsageError(reason) from stop
+        return dataclasses.replace(default, **given)
     except ValueError as error:  # from the config's own checks
-        raise _UsageError(error) from error
+        raise errors.RunError(errors.USAGE, str(error)) from error
 
 
-class _UsageError(Exception):
-    """A command line that the user has to mend."""
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise errors.RunError(errors.USAGE, message.removeprefix('argument '))
+
+
+def _parser(default: Any, hints: Mapping[str, Any], program: str) -> _Parser:
+    """Returns the parser of all flags; what it returns leaves out those that are not given."""
+    parser = _Parser(
+        prog=f'python -m launch.{program}',
+        usage='%(prog)s [--flag=value ...]',
+        description=inspect.getdoc(default),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(default):
+        text, hint = field.metadata['help'], hints[field.name]
+        if 'positional' in field.metadata:
+            parser.add_argument(field.name, nargs='+', help=text.replace('%', '%%'))
+            continue
+        words, other = _allowed(hint)
+        text += f' (default: {getattr(default, field.name)})'
+        alone: Any = {'nargs': '?', 'const': True} if hint is bool else {}
+        parser.add_argument(
+            f'--{field.name}',
+            type=functools.partial(_read, hint),
+            help=text.replace('%', '%%'),
+            metavar=field.name.upper() if other else '|'.join(words),
+            **alone,
+        )
+    return parser
+
+
+def _normalize(word: str) -> list[str]:
+    """Returns `--a-b=c` as `--a_b=c`; apart, if the value is the `--` that argparse drops."""
+    if not word.startswith('--'):
+        return [word]
+    name, equals, value = word[2:].partition('=')
+    name = f'--{name.replace("-", "_")}'
+    return [name, value] if value == '--' else [name + equals + value]
+
+
+def _read(hint: Any, text: str) -> Any:
+    """Returns the value of a type that a word of a command line stands for."""
+    words, other = _allowed(hint)
+    with contextlib.suppress(ValueError):
+        if text in words or other:
+            return words[text] if text in words else other(text)
+    names = {int: 'an integer', float: 'a number', str: 'a text'}
+    wanted = ' or '.join([names[other], *words]) if other else f'one of {", ".join(words)}'
+    raise argparse.ArgumentTypeError(f'wanted {wanted}, got {text!r}{_did_you_mean(text, words)}')
+
+
+def _allowed(hint: Any) -> tuple[dict[str, Any], Any]:
+    """Returns the words that a type lists, with their values, and the type of other values."""
+    words: dict[str, Any] = {}
+    other = None
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    for part in typing.get_args(hint) if union else (hint,):
+        if typing.get_origin(part) is Literal:
+            words |= {choice: choice for choice in typing.get_args(part)}
+        elif part in (bool, types.NoneType):
+            words |= {str(value): value for value in ((True, False) if part is bool else (None,))}
+        else:
+            other = part
+    return words, other
+
+
+def _did_you_mean(word: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f' (did you mean {near[0]}?)' if near else ''
 
 
 def _fail(program: str, code: int, reason: object) -> int:
     print(f'{program}: {" ".join(str(reason).split())}', file=sys.stderr, flush=True)
     return code
-
-
-def _default(config_type: type[Any], words: Sequence[str], presets: Presets) -> Any:
-    """Returns the config before explicit flags: the defaults under those of the preset."""
-    unknown = {name for values in presets.values() for name in values} - field_classes(
-        config_type
-    ).keys()
-    if unknown:
-        raise TypeError(f'wanted presets of known fields, got {", ".join(sorted(unknown))}')
-    if not presets:
-        return config_type()
-    name = config_type().preset
-    for flag_name, value in _pairs(words):
-        if flag_name == 'preset' and value is not None:
-            name = value
-    if name not in presets and name != config_type().preset:
-        try:
-            choose('preset', name, presets)
-        except ValueError as error:
-            raise _UsageError(error) from error
-    return config_type(**{**presets.get(name, {}), 'preset': name})
-
-
-def _positional(config_type: type[Any]) -> str | None:
-    """Returns the name of the field for words that are no flags, None if there is none."""
-    fields = dataclasses.fields(config_type)
-    return next((field.name for field in fields if 'positional' in field.metadata), None)
-
-
-def _gather(words: Sequence[str], wanted: str) -> list[str]:
-    """Puts the words that are no flags before all flags, where tyro looks for them."""
-    pairs = list(_pairs(words))
-    if all(name is not None for name, _ in pairs):
-        raise _UsageError(f'wanted one or more {wanted}, got none; --help says which')
-    alone = [value for name, value in pairs if name is None and value is not None]
-    flags = [
-        f'--{name}' if value is None else f'--{name}={value}'
-        for name, value in pairs
-        if name is not None
-    ]
-    return [*alone, *flags]
-
-
-def _pairs(words: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
-    """Yields name and value of every flag; no name for a word that is no flag, no value if none."""
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith('--'):
-            yield None, word
-            continue
-        name, equals, value = word[2:].partition('=')
-        if equals:
-            yield name.replace('-', '_'), value
-        elif rest and not rest[0].startswith('--'):
-            yield name.replace('-', '_'), rest.pop(0)
-        else:
-            yield name.replace('-', '_'), None
-
-
-def _explain(config_type: type[Any], words: Sequence[str]) -> str | None:
-    """Returns what is wrong with the first bad word, None if no single word is to blame."""
-    hints = typing.get_type_hints(config_type)
-    takes_words = hints.pop(_positional(config_type) or '', None)
-    for name, value in _pairs(words):
-        if name is None:
-            if takes_words:
-                continue
-            return f'wanted --flag=value, got {value!r}; --help lists the flags'
-        if name not in hints:
-            return f'no flag --{name}{_suggest(name, hints)}; --help lists the flags'
-        if value is None:
-            return f'--{name}: wanted {_wanted(hints[name])}, got nothing'
-        if not _fits(hints[name], value):
-            hint = _suggest(value, _choices(hints[name]))
-            return f'--{name}: wanted {_wanted(hints[name])}, got {value!r}{hint}'
-    return None
-
-
-def _reason(stop: SystemExit) -> str | None:
-    """Returns the message of the config's own check that made tyro stop, None if none did."""
-    return str(stop.__context__) if isinstance(stop.__context__, ValueError) else None
-
-
-def _flatten(box: str) -> str:
-    return ' '.join(line.strip('│╭╮╰╯─ ') for line in box.splitlines())
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f' (did you mean {near[0]}?)' if near else ''
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    """Returns the members of a union, or the type itself."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)
-
-
-def _choices(hint: Any) -> list[str]:
-    """Returns the words that a type allows, empty where any word will do."""
-    if typing.get_origin(hint) is Literal:
-        return [str(choice) for choice in typing.get_args(hint)]
-    return {bool: ['True', 'False'], types.NoneType: ['None']}.get(hint, [])
-
-
-def _wanted(hint: Any) -> str:
-    names = {int: 'an integer', float: 'a number', str: 'a text'}
-    parts = [
-        names.get(part) or f'one of {", ".join(_choices(part))}' for part in _alternatives(hint)
-    ]
-    return ' or '.join(parts).replace('one of None', 'None')
-
-
-def _fits(hint: Any, value: str) -> bool:
-    return any(_fits_one(part, value) for part in _alternatives(hint))
-
-
-def _fits_one(hint: Any, value: str) -> bool:
-    if hint in (int, float):
-        try:
-            hint(value)
-        except ValueError:
-            return False
-        return True
-    return hint is str or value in _choices(hint)

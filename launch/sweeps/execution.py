@@ -41,15 +41,15 @@ def run(
     folder: pathlib.Path,
     grid: grid_lib.Grid,
     num_processes: int,
-    interrupts: signals.Interrupts,
 ) -> list[Failure]:
     """Runs all points that are not done, and prints a line when one starts or ends.
+
+    A signal is passed on to the processes, and they are waited for.
 
     Args:
       folder: the sweep's directory, owned by the caller.
       grid: what to run.
       num_processes: how many at a time.
-      interrupts: the signals so far; the first one is passed on, and waited for.
 
     Returns:
       The runs that failed; the others are done.
@@ -59,22 +59,23 @@ def run(
     """
     runs = _Runs(folder, grid, num_processes)
     print(f'{runs.describe()}; each prints into {folder}/POINT/{LOG}', flush=True)
-    try:
-        while runs.children or (runs.waiting and not interrupts.received):
-            if interrupts.received:
-                runs.stop()
-            else:
-                runs.start()
-            time.sleep(_PAUSE)
-            runs.collect()
-    finally:
-        runs.stop()  # those that an error here leaves behind
-        for child in runs.children:
-            child.process.wait()
-    if interrupts.received and runs.waiting:
-        message = f'stopped by {interrupts.received}, {runs.describe()}'
-        message += '; the same command goes on from here'
-        raise errors.RunError(errors.INTERRUPTED, message)
+    with signals.deferred():
+        try:
+            while runs.children or (runs.waiting and not signals.received()):
+                if signals.received():
+                    runs.stop()
+                else:
+                    runs.start()
+                time.sleep(_PAUSE)
+                runs.collect()
+        finally:
+            runs.stop()  # those that an error here leaves behind
+            for child in runs.children:
+                child.process.wait()
+        if signals.received() and runs.waiting:
+            message = f'stopped by {signals.received()}, {runs.describe()}'
+            message += '; run the same command again to resume'
+            raise errors.RunError(errors.INTERRUPTED, message)
     return runs.failures
 
 

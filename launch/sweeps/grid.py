@@ -102,7 +102,7 @@ def load_program(name: str) -> Any:
     if name not in known:
         raise _usage(f'no program {name!r}; wanted one that trains, out of {", ".join(known)}')
     module = importlib.import_module(f'{PACKAGE}.{name}')
-    if not {'run_dir', 'num_steps'} <= flags_lib.field_classes(module.Config).keys():
+    if not {'run_dir', 'num_steps'} <= flags_lib.on_resume(module.Config).keys():
         raise _usage(f'wanted a program that trains, with --run_dir and --num_steps; got {name}')
     return module
 
@@ -133,14 +133,13 @@ def check(grid: Grid, module: Any) -> None:
             raise errors.RunError(code, f'{grid.program} {grid.name(point)}: {reason}')
 
 
-def add(known: Grid, new: Grid, classes: Mapping[str, str]) -> Grid:
+def add(known: Grid, new: Grid, on_resume: Mapping[str, str]) -> Grid:
     """Joins the points of two grids.
 
     Args:
       known: what the directory holds.
       new: what was asked for; its fixed flags are those of the result.
-      classes: the class of every flag of the program; those that are 'free' may differ, and
-        `num_steps`.
+      on_resume: of every flag of the program; those that are 'free' may differ, and `num_steps`.
 
     Raises:
       RunError: the grids are not of one sweep; lists the differences.
@@ -150,7 +149,7 @@ def add(known: Grid, new: Grid, classes: Mapping[str, str]) -> Grid:
     differences = [
         f'{name}: {old.get(name, "absent")} -> {now.get(name, "absent")}'
         for name in {**old, **now}
-        if old.get(name) != now.get(name) and not _may_change(name, old, now, classes)
+        if old.get(name) != now.get(name) and not _may_change(name, old, now, on_resume)
     ]
     if differences:
         message = f'the directory holds another sweep ({"; ".join(differences)})'
@@ -199,12 +198,12 @@ def _flag(pair: str) -> tuple[str, list[str]]:
 
 
 def _may_change(
-    name: str, old: Mapping[str, str], now: Mapping[str, str], classes: Mapping[str, str]
+    name: str, old: Mapping[str, str], now: Mapping[str, str], on_resume: Mapping[str, str]
 ) -> bool:
     """Returns whether a fixed flag may differ from the one that earlier points were run with."""
     if 'several' in (old.get(name), now.get(name)) or name in ('program', 'preset'):
         return False
-    return classes.get(name) == 'free' or (name == 'num_steps' and name in old and name in now)
+    return on_resume.get(name) == 'free' or (name == 'num_steps' and name in old and name in now)
 
 
 def _checked(grid: Grid) -> Grid:

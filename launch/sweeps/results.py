@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pathlib
 from typing import NamedTuple
 
-from launch.runs import directory, display
+from launch.runs import directory, display, metrics
 from launch.sweeps import grid as grid_lib
 from launch.training import seeds
 
@@ -68,10 +68,10 @@ def read_point(folder: pathlib.Path, grid: grid_lib.Grid, point: grid_lib.Point)
       DataError: a file of the run is damaged.
     """
     run_dir = folder / grid.name(point)
-    rows = display.read_metrics(run_dir / 'metrics.jsonl')
+    rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
     about = directory.read_description(run_dir)
     measure = about.get('measure', '')
-    curve = display.points(rows, measure)
+    curve = metrics.points(rows, measure)
     steps = [int(step) for step, _ in curve]
     begun = 'begun' if rows else 'waiting'
     last = max((row['step'] for row in rows), default=0)
@@ -81,10 +81,10 @@ def read_point(folder: pathlib.Path, grid: grid_lib.Grid, point: grid_lib.Point)
         measure,
         about.get('higher_is_better', False),
         steps,
-        display.training_seconds(rows, steps),
+        metrics.training_seconds(rows, steps),
         [value for _, value in curve],
         last,
-        display.training_seconds(rows, [last])[0],
+        metrics.training_seconds(rows, [last])[0],
         seeds.ranges(rows, measure),
     )
 

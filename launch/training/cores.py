@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 import chex
 import haiku as hk
@@ -29,54 +29,47 @@ _MODULES = re.compile('(relational_memory|lstm|transformer|dnc|entity_network)(_
 class Config:
     """The flags of a core; Santoro et al. 2018, appendix A.4, chose the defaults for words."""
 
-    core: str = flags.flag(
-        'rmc', 'the recurrent core: rmc, lstm, transformer, dnc or entnet', 'identity'
+    core: Literal['rmc', 'lstm', 'transformer', 'dnc', 'entnet'] = flags.flag(
+        'rmc', 'the recurrent core', 'fixed'
     )
-    mem_slots: int = flags.flag(1, 'rmc: slots of the memory', 'identity', minimum=1)
-    total_units: int = flags.flag(2500, 'rmc: units of all slots together', 'identity', minimum=1)
-    num_heads: int = flags.flag(4, 'rmc: attention heads', 'identity', minimum=1)
-    num_blocks: int = flags.flag(1, 'rmc: rounds of attention a step', 'identity', minimum=1)
-    attention_mlp_layers: int = flags.flag(5, 'rmc: layers of the MLP', 'identity', minimum=1)
-    gate_style: str = flags.flag('unit', 'rmc: gates, unit, memory or none', 'identity')
-    output_gate: bool = flags.flag(False, "rmc: the paper's equations with output gate", 'identity')
+    mem_slots: int = flags.flag(1, 'rmc: slots of the memory', 'fixed', minimum=1)
+    total_units: int = flags.flag(2500, 'rmc: units of all slots together', 'fixed', minimum=1)
+    num_heads: int = flags.flag(4, 'rmc: attention heads', 'fixed', minimum=1)
+    num_blocks: int = flags.flag(1, 'rmc: rounds of attention a step', 'fixed', minimum=1)
+    attention_mlp_layers: int = flags.flag(5, 'rmc: layers of the MLP', 'fixed', minimum=1)
+    gate_style: Literal['unit', 'memory', 'none'] = flags.flag('unit', 'rmc: gates', 'fixed')
+    output_gate: bool = flags.flag(False, "rmc: the paper's equations with output gate", 'fixed')
     lstm_size: int = flags.flag(
-        0, 'lstm: units of a layer; 0 for as many parameters as rmc', 'identity', 0
+        0, 'lstm: units of a layer; 0 for as many parameters as rmc', 'fixed', 0
     )
     lstm_layers: int = flags.flag(
-        1, 'lstm: layers; several all see the input and are all seen', 'identity', minimum=1
+        1, 'lstm: layers; several all see the input and are all seen', 'fixed', minimum=1
     )
-    transformer_layers: int = flags.flag(4, 'transformer: layers', 'identity', minimum=1)
-    transformer_heads: int = flags.flag(4, 'transformer: attention heads', 'identity', minimum=1)
+    transformer_layers: int = flags.flag(4, 'transformer: layers', 'fixed', minimum=1)
+    transformer_heads: int = flags.flag(4, 'transformer: attention heads', 'fixed', minimum=1)
     transformer_size: int = flags.flag(
-        0, 'transformer: width; 0 for as many parameters as rmc', 'identity', minimum=0
+        0, 'transformer: width; 0 for as many parameters as rmc', 'fixed', minimum=0
     )
     transformer_memory: int = flags.flag(
-        64, 'transformer: steps back that a layer attends to', 'identity', minimum=1
+        64, 'transformer: steps back that a layer attends to', 'fixed', minimum=1
     )
-    dnc_memory_size: int = flags.flag(16, 'dnc: rows of the memory', 'identity', minimum=1)
-    dnc_word_size: int = flags.flag(128, 'dnc: width of a row', 'identity', minimum=1)
-    dnc_reads: int = flags.flag(4, 'dnc: read heads', 'identity', minimum=1)
-    dnc_writes: int = flags.flag(1, 'dnc: write heads', 'identity', minimum=1)
-    dnc_controller: str = flags.flag('lstm', 'dnc: controller, lstm or feed_forward', 'identity')
+    dnc_memory_size: int = flags.flag(16, 'dnc: rows of the memory', 'fixed', minimum=1)
+    dnc_word_size: int = flags.flag(128, 'dnc: width of a row', 'fixed', minimum=1)
+    dnc_reads: int = flags.flag(4, 'dnc: read heads', 'fixed', minimum=1)
+    dnc_writes: int = flags.flag(1, 'dnc: write heads', 'fixed', minimum=1)
+    dnc_controller: Literal['lstm', 'feed_forward'] = flags.flag('lstm', 'dnc: controller', 'fixed')
     dnc_controller_size: int = flags.flag(
-        0, 'dnc: units of a layer; 0 for as many parameters as rmc', 'identity', minimum=0
+        0, 'dnc: units of a layer; 0 for as many parameters as rmc', 'fixed', minimum=0
     )
-    dnc_controller_layers: int = flags.flag(
-        2, 'dnc: layers of the controller', 'identity', minimum=1
-    )
-    entnet_cells: int = flags.flag(4, 'entnet: memory cells', 'identity', minimum=1)
+    dnc_controller_layers: int = flags.flag(2, 'dnc: layers of the controller', 'fixed', minimum=1)
+    entnet_cells: int = flags.flag(4, 'entnet: memory cells', 'fixed', minimum=1)
     entnet_size: int = flags.flag(
-        0, 'entnet: units of a cell; 0 for as many parameters as rmc', 'identity', minimum=0
+        0, 'entnet: units of a cell; 0 for as many parameters as rmc', 'fixed', minimum=0
     )
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
-        flags.check_ranges(self)
-        flags.choose('core', self.core, NAMES)
-        flags.choose('gate_style', self.gate_style, ('unit', 'memory', 'none'))
-        flags.choose(
-            'dnc_controller', self.dnc_controller, relational_rnn.baselines.dnc.CONTROLLERS
-        )
+        flags.check(self)
         if self.total_units % (self.mem_slots * self.num_heads):
             raise ValueError(
                 f'--total_units: wanted a multiple of --mem_slots x --num_heads = '

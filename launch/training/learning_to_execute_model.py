@@ -48,7 +48,7 @@ class Model(NamedTuple):
 
 # Parameters, programs, and what is called between parts of them and may raise -> measures by name:
 # 'character_accuracy', 'sequence_accuracy' and 'eval_loss', the nats of a character.
-Evaluation = Callable[[chex.ArrayTree, Iterable[Batch], Callable[[], None]], dict[str, float]]
+Evaluation = Callable[[chex.ArrayTree, Iterable[Batch]], dict[str, float]]
 
 
 def make_model(config: learning_to_execute_config.Config) -> Model:
@@ -181,12 +181,9 @@ def make_evaluation(model: Model) -> Evaluation:
 
     run = jax.jit(score)
 
-    def evaluate(
-        params: chex.ArrayTree, batches: Iterable[Batch], check: Callable[[], None]
-    ) -> dict[str, float]:
+    def evaluate(params: chex.ArrayTree, batches: Iterable[Batch]) -> dict[str, float]:
         sums = np.zeros(5)
         for batch in batches:
-            check()
             sums += np.asarray(run(params, batch), np.float64)
         nats, right, characters, whole, count = sums.tolist()
         return {

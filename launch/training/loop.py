@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import time
-from typing import Any
+from typing import Any, Literal
 
 import chex
 import jax
@@ -28,6 +28,8 @@ import numpy as np
 import optax
 
 from launch.runs import checkpoint, display, errors, flags, signals
+from launch.runs import metrics as metrics_lib
+from launch.runs import progress as progress_lib
 from launch.training import devices
 from launch.training import seeds as seeds_lib
 from launch.training import update as update_lib
@@ -42,25 +44,27 @@ class Config:
     run_dir: str | None = flags.flag(
         None, 'folder of checkpoints, metrics and plots; default runs/PROGRAM-...', 'free'
     )
-    seed: int = flags.flag(0, 'of all randomness', 'identity', minimum=0)
-    num_steps: int = flags.flag(10_000, 'updates in all', 'schedule', minimum=1)
-    batch_size: int = flags.flag(
-        32, 'sequences in a batch, over all devices', 'identity', minimum=1
-    )
+    seed: int = flags.flag(0, 'of all randomness', 'fixed', minimum=0)
+    num_steps: int = flags.flag(10_000, 'updates in all', 'warn', minimum=1)
+    batch_size: int = flags.flag(32, 'sequences in a batch, over all devices', 'fixed', minimum=1)
     accumulate: int = flags.flag(
-        1, "parts of a device's batch, one after the other, to save memory", 'schedule', minimum=1
+        1, "parts of a device's batch, one after the other, to save memory", 'warn', minimum=1
     )
-    optimizer: str = flags.flag('adam', 'adam or rmsprop, with a decay of 0.99', 'identity')
+    optimizer: Literal['adam', 'rmsprop'] = flags.flag(
+        'adam', 'rmsprop is with a decay of 0.99', 'fixed'
+    )
     rmsprop_epsilon: float = flags.flag(
-        1e-8, 'rmsprop: added to the mean square, under the root', 'schedule', minimum=0
+        1e-8, 'rmsprop: added to the mean square, under the root', 'warn', minimum=0
     )
-    learning_rate: float = flags.flag(1e-3, "the optimizer's step size", 'schedule', minimum=0)
-    schedule: str = flags.flag('constant', 'of the step size: constant or cosine', 'schedule')
-    warmup_steps: int = flags.flag(0, 'updates until the full step size', 'schedule', minimum=0)
+    learning_rate: float = flags.flag(1e-3, "the optimizer's step size", 'warn', minimum=0)
+    schedule: Literal['constant', 'cosine'] = flags.flag('constant', 'of the step size', 'warn')
+    warmup_steps: int = flags.flag(0, 'updates until the full step size', 'warn', minimum=0)
     clip_norm: float = flags.flag(
-        0.1, 'global norm that gradients are clipped to; 0 for no clipping', 'schedule', minimum=0
+        0.1, 'global norm that gradients are clipped to; 0 for no clipping', 'warn', minimum=0
     )
-    on_nonfinite: str = flags.flag('stop', 'an update with NaN or Inf: stop or skip', 'free')
+    on_nonfinite: Literal['stop', 'skip'] = flags.flag(
+        'stop', 'at an update with NaN or Inf', 'free'
+    )
     log_every: int = flags.flag(50, 'updates between lines of metrics', 'free', minimum=1)
     evaluate_every: int = flags.flag(500, 'updates between evaluations', 'free', minimum=1)
     save_every: int = flags.flag(500, 'updates between checkpoints', 'free', minimum=1)
@@ -68,10 +72,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
-        flags.check_ranges(self)
-        flags.choose('optimizer', self.optimizer, ('adam', 'rmsprop'))
-        flags.choose('schedule', self.schedule, ('constant', 'cosine'))
-        flags.choose('on_nonfinite', self.on_nonfinite, ('stop', 'skip'))
+        flags.check(self)
 
     def seeds(self) -> range:
         """Returns the seed of each network.
@@ -110,7 +111,6 @@ def train(
     config: Config,
     task: update_lib.Task,
     run_dir: str,
-    interrupts: signals.Interrupts,
     metadata: Mapping[str, Any],
 ) -> update_lib.TrainState:
     """Trains to `config.num_steps`, from the newest checkpoint in `run_dir` if there is one.
@@ -119,7 +119,6 @@ def train(
       config: the flags.
       task: what to train.
       run_dir: the run's directory, owned by the caller.
-      interrupts: the signals so far.
       metadata: what to keep beside the state of a checkpoint, 'config' among it.
 
     Returns:
@@ -138,10 +137,10 @@ def train(
     if first:
         print(f'goes on from update {first}')
     with (
-        display.Metrics(run_dir, first) as metrics,
-        display.Progress(config.num_steps, first) as progress,
+        metrics_lib.Metrics(run_dir, first) as metrics,
+        progress_lib.Progress() as progress,
     ):
-        loop = _Loop(config, task, interrupts, checkpointer, metrics, progress, metadata)
+        loop = _Loop(config, task, checkpointer, metrics, progress, metadata)
         return loop.run(state, first)
 
 
@@ -197,15 +196,13 @@ class _Loop:
         self,
         config: Config,
         task: update_lib.Task,
-        interrupts: signals.Interrupts,
         checkpointer: checkpoint.Checkpointer,
-        metrics: display.Metrics,
-        progress: display.Progress,
+        metrics: metrics_lib.Metrics,
+        progress: progress_lib.Progress,
         metadata: Mapping[str, Any],
     ):
         self._config = config
         self._task = task
-        self._interrupts = interrupts
         self._checkpointer = checkpointer
         self._metrics = metrics
         self._progress = progress
@@ -224,23 +221,25 @@ class _Loop:
         device_state = [state.replicated, devices.split(carry, axis=0)]
         step, self._level = first, state.level
         work = self._work(step) if step < config.num_steps else None
+        self._progress.step(step, config.num_steps, None)
         self._meter.restart()
-        while step < config.num_steps:
-            *device_state, outcome = update(*device_state, work)
-            asks = self._asks_curriculum(step + 1)
-            if self._task.batch and step + 1 < config.num_steps and not asks:
-                work = self._work(step + 1)  # while the device works
-            outcomes = seeds_lib.split(devices.to_host(outcome), len(self._skipped))
-            self._pace.end()
-            step += int(outcomes[0].made) + (not outcomes[0].fault['finite'])  # equal in all
-            for network, each in enumerate(outcomes):
-                self._meter.add(each)
-                self._check(step, network, each, state.replicated.params)
-            if asks:
-                self._advance(step, device_state[0].params)
-            self._after(step, device_state, last=step == config.num_steps)
-            if (self._task.sample or asks) and step < config.num_steps:
-                work = self._work(step)
+        with signals.deferred():
+            while step < config.num_steps:
+                *device_state, outcome = update(*device_state, work)
+                asks = self._asks_curriculum(step + 1)
+                if self._task.batch and step + 1 < config.num_steps and not asks:
+                    work = self._work(step + 1)  # while the device works
+                outcomes = seeds_lib.split(devices.to_host(outcome), len(self._skipped))
+                self._pace.end()
+                step += int(outcomes[0].made) + (not outcomes[0].fault['finite'])  # equal in all
+                for network, each in enumerate(outcomes):
+                    self._meter.add(each)
+                    self._check(step, network, each, state.replicated.params)
+                if asks:
+                    self._advance(step, device_state[0].params)
+                self._after(step, device_state, last=step == config.num_steps)
+                if (self._task.sample or asks) and step < config.num_steps:
+                    work = self._work(step)
         return _gather(device_state, self._level)
 
     def _compile(self) -> Any:
@@ -299,35 +298,33 @@ class _Loop:
         perplexity = ('perplexity',) if self._task.perplexity else ()
         means = *self._task.names, *self._task.ratios
         shown = ('loss', *perplexity, *means, f'{self._task.unit}_per_second')
-        self._progress.update(
-            step, values and {name: values[name] for name in shown if name in values}
-        )
+        logged = values and {name: values[name] for name in shown if name in values}
+        self._progress.step(step, config.num_steps, logged)
         with self._meter.paused():
-            if (step % config.evaluate_every == 0 or last) and not self._interrupts.received:
+            if (step % config.evaluate_every == 0 or last) and not signals.received():
                 self._evaluate(step, device_state[0].params)
             received = self._received()  # read once: a later one ends the next update
             if step % config.save_every == 0 or last or received:
                 self._save(step, device_state, needed=last or received is not None)
         if received and not last:
             message = f'stopped by {received} after update {step}, saved'
-            message += '; the same command goes on from here'
+            message += '; run the same command again to resume'
             raise errors.RunError(errors.INTERRUPTED, message)
 
     def _received(self) -> str | None:
         """Returns the name of a signal that came to this process, or that one came to another."""
-        received = self._interrupts.received
+        received = signals.received()
         anywhere = devices.any_process(received is not None)
         return received or ('a signal to another process' if anywhere else None)
 
     def _evaluate(self, step: int, params: chex.ArrayTree) -> None:
         seeds = self._config.seeds()
         try:
-            networks = seeds_lib.split(devices.to_host(params), len(seeds))
-            values = [self._task.evaluate(each) for each in networks]
-        except errors.RunError:
-            if self._interrupts.received:  # what is saved next is none the worse for it
-                return
-            raise
+            with signals.allowed():
+                networks = seeds_lib.split(devices.to_host(params), len(seeds))
+                values = [self._task.evaluate(each) for each in networks]
+        except signals.Interrupted:  # what is saved next is none the worse for it
+            return
         self._metrics.write(step, seeds_lib.summarise(seeds, values))
         self._progress.say(f'step {step}/{self._config.num_steps}  {seeds_lib.describe(values)}')
 

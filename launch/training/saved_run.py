@@ -14,9 +14,7 @@ Config = TypeVar('Config', bound=loop.Config)
 
 
 @contextlib.contextmanager
-def opened(
-    config: processes.Config, run_dir: str, trains: bool
-) -> Iterator[tuple[str, signals.Interrupts]]:
+def opened(config: processes.Config, run_dir: str, trains: bool) -> Iterator[str]:
     """Owns the directory of a run while its `with` block lasts.
 
     Args:
@@ -25,7 +23,7 @@ def opened(
       trains: whether the run is trained, by all its processes; else it has to be there.
 
     Yields:
-      The directory that this process owns, and the signals so far.
+      The directory that this process owns.
 
     Raises:
       RunError: the directory is not there or in use, or other processes cannot be reached.
@@ -34,11 +32,11 @@ def opened(
         message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
         raise errors.RunError(errors.BAD_DATA, message)
     with (
-        signals.Interrupts() as interrupts,
+        signals.handled(),
         processes.join(config, run_dir) if trains else contextlib.nullcontext(run_dir) as own_dir,
         directory.RunDirectory(own_dir),
     ):
-        yield own_dir, interrupts
+        yield own_dir
 
 
 def resume(config: loop.Config, run_dir: str) -> tuple[tuple[int, dict[str, Any]] | None, str]:
@@ -71,7 +69,7 @@ def _check(config: loop.Config, metadata: Mapping[str, Any], devices: str) -> No
     changed = directory.check_config(
         _saved_config(type(config), metadata),
         dataclasses.asdict(config),
-        flags.field_classes(config),
+        flags.on_resume(config),
     )
     before = metadata.get('devices', devices)
     if before != devices:
@@ -82,7 +80,7 @@ def _check(config: loop.Config, metadata: Mapping[str, Any], devices: str) -> No
 
 def as_trained(
     config: Config,
-    presets: Mapping[str, Mapping[str, Any]],
+    presets: flags.Presets,
     run_dir: str,
     also: tuple[str, ...] = (),
 ) -> tuple[Config, tuple[int, dict[str, Any]]]:
@@ -102,17 +100,17 @@ def as_trained(
         message = f'--run_dir={run_dir}: wanted a run with a checkpoint, it has none yet'
         raise errors.RunError(errors.BAD_DATA, message)
     config_type = type(config)
-    trained, classes = _saved_config(config_type, saved[1]), flags.field_classes(config)
+    trained, on_resume = _saved_config(config_type, saved[1]), flags.on_resume(config)
     preset = presets[dataclasses.asdict(config)['preset']]
-    defaults = [config_type(), config_type(**preset)]  # of flags that nobody gave
-    taken = [name for name in trained if classes.get(name) == 'identity' or name in also]
+    defaults = [config_type(), preset]  # of flags that nobody gave
+    taken = [name for name in trained if on_resume.get(name) == 'fixed' or name in also]
     taken.remove('seed')  # here it is of the sampling
     given = {
         name
         for name in taken
         if getattr(config, name) not in [getattr(default, name) for default in defaults]
     }
-    asked = {name: getattr(config, name) for name in given if classes[name] == 'identity'}
-    directory.check_config({name: trained[name] for name in asked}, asked, classes)
+    asked = {name: getattr(config, name) for name in given if on_resume[name] == 'fixed'}
+    directory.check_config({name: trained[name] for name in asked}, asked, on_resume)
     values = {name: trained[name] for name in taken if name not in also or name not in given}
     return dataclasses.replace(config, **values), saved

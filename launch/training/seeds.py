@@ -62,7 +62,7 @@ def describe(values: Sequence[Values]) -> str:
 
 
 def ranges(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    """Returns the lowest and the highest network wherever `display.points` finds the mean.
+    """Returns the lowest and the highest network wherever `metrics.points` finds the mean.
 
     Args:
       rows: of `metrics.jsonl`.

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from launch.agents import acting, agent_config, agent_model, playing
-from launch.runs import display, errors, signals
+from launch.runs import errors, metrics, signals
 from launch.training import loop
 from relational_rnn.networks import actor_critic
 from tests.support import tiny_worlds
@@ -256,8 +256,8 @@ def test_keys_become_data_and_keys_again():
 def _train(run_dir, config=CONFIG, world=CORRIDOR, evaluate=None):
     model = agent_model.make_model(config, world.environment)
     task = acting.make_task(config, world, model, evaluate or (lambda params: {}))
-    with signals.Interrupts() as interrupts:
-        return loop.train(config, task, str(run_dir), interrupts, {'config': {}})
+    with signals.handled():
+        return loop.train(config, task, str(run_dir), {'config': {}})
 
 
 def _bytes(state):
@@ -285,7 +285,7 @@ def test_a_run_that_was_stopped_ends_in_equal_bytes(whole, tmp_path):
 
 
 def test_the_log_tells_of_episodes_only_where_some_ended(whole, tmp_path):
-    rows = display.read_metrics(whole[1] / 'metrics.jsonl')
+    rows = metrics.read_metrics(whole[1] / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'loss' in row] == [2, 4, 6]
     for row in rows[:3]:
         assert 1 <= row['training_length'] <= 7
@@ -295,7 +295,7 @@ def test_the_log_tells_of_episodes_only_where_some_ended(whole, tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=1, unroll=2)
     recall = tiny_worlds.world(tiny_worlds.Recall(num_steps=3))
     _train(tmp_path, config, recall)
-    (row, *_) = display.read_metrics(tmp_path / 'metrics.jsonl')
+    (row, *_) = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     assert 'entropy' in row
     assert 'training_return' not in row
 
@@ -369,7 +369,7 @@ def test_a_memory_learns_what_no_agent_without_can(tmp_path):
         model = agent_model.make_model(own, world.environment)
         params = _train(tmp_path / core, own, world).replicated.params
         measure = playing.make_evaluation(world, model, 3)
-        found[core] = measure(params, 400, lambda: None)
+        found[core] = measure(params, 400)
     assert found['rmc']['return'] > 0.9
     assert found['feed_forward']['return'] < 0.6
     assert found['rmc']['length'] == 3

@@ -8,7 +8,7 @@ import pytest
 
 from launch import boxworld
 from launch.agents import agent_run, boxworld_config
-from launch.runs import display, errors, plots
+from launch.runs import errors, metrics, plots
 from launch.runs import flags as flags_lib
 from tasks.environments.boxworld import boxworld as world
 from tests.support import saved_bytes
@@ -51,7 +51,7 @@ def test_it_trains_measures_and_draws(whole):
     about = json.loads((run_dir / 'run.json').read_text())
     assert (about['program'], about['measure']) == ('boxworld', 'solved')
     assert (about['unit'], about['units_per_update']) == ('frames', 6 * 8)
-    rows = display.read_metrics(run_dir / 'metrics.jsonl')
+    rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'frames_per_second' in row] == [2, 4]
     assert [row['step'] for row in rows if 'solved' in row] == [2, 4]
 
@@ -98,7 +98,7 @@ def test_levels_are_drawn_anew_for_each_row_and_begun_with():
 
 @pytest.mark.parametrize('preset', ['paper', 'paper-lstm', 'paper-conv-lstm'])
 def test_the_papers_settings_are_the_papers(preset):
-    config = boxworld.Config(**boxworld.PRESETS[preset], preset=preset)
+    config = boxworld.PRESETS[preset]
     assert config.environment() == world.BoxWorld(max_steps=config.max_steps)
     assert (config.batch_size, config.unroll, config.discount) == (32, 40, 0.99)
     assert (config.entropy_cost, config.frames * config.num_steps) == (0.005, 1_024_000_000)
@@ -106,7 +106,7 @@ def test_the_papers_settings_are_the_papers(preset):
     sizes = config.mem_slots, config.total_units, config.num_heads, config.num_blocks
     assert (sizes, config.gate_style) == ((4, 1024, 4, 1), 'memory')
     assert boxworld_config.levels(config)["the paper's RMC"] == 0.98
-    assert not boxworld_config.levels(boxworld.Config(**boxworld.PRESETS['cpu']))
+    assert not boxworld_config.levels(boxworld.PRESETS['cpu'])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     """Lets runs be of the toy program, and looks at them more often."""
-    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests')
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
     for name in execution._MEMORY_LIMITS:
@@ -28,8 +28,8 @@ def _grid(line):
 
 
 def _run(folder, grid, num_processes=1):
-    with signals.Interrupts() as interrupts:
-        return execution.run(folder, grid, num_processes, interrupts)
+    with signals.handled():
+        return execution.run(folder, grid, num_processes)
 
 
 def _starts(folder, name):
@@ -116,7 +116,7 @@ def test_a_signal_is_passed_on_once_and_waited_for_and_all_is_resumable(tmp_path
     with pytest.raises(errors.RunError) as caught:
         _run(tmp_path, grid, num_processes=2)
     assert caught.value.code == errors.INTERRUPTED
-    message = 'stopped by SIGTERM, 3 points: 3 waiting; the same command goes on from here'
+    message = 'stopped by SIGTERM, 3 points: 3 waiting; run the same command again to resume'
     assert str(caught.value) == message
     for act in ('interrupt', 'wait'):
         assert (tmp_path / f'act={act}' / 'signals.txt').read_text() == '1'

@@ -1,18 +1,16 @@
 """Command lines: what is accepted, and one line with the flag's name for what is not."""
 
 import dataclasses
+import math
 import subprocess
 import sys
 import textwrap
-from typing import Annotated, Literal
+from typing import Literal
 
 import pytest
-import tyro
 
 from launch.runs import errors, flags
 from tasks import base
-
-_PRESETS = {'small': {}, 'large': {'num_steps': 500, 'num_heads': 8}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,18 +19,22 @@ class Config:
 
     run_dir: str = flags.flag('runs/toy', "the run's directory", 'free')
     preset: str = flags.flag('small', 'named defaults', 'free')
-    core: Literal['rmc', 'lstm'] = flags.flag('rmc', 'the recurrent core', 'identity')
-    data_dir: str | None = flags.flag(None, 'folder of a corpus', 'identity')
-    num_heads: int = flags.flag(4, 'heads of attention', 'identity', minimum=1, maximum=16)
-    tied: bool = flags.flag(True, 'whether the softmax shares the embeddings', 'identity')
-    num_steps: int = flags.flag(10, 'training steps', 'schedule', minimum=1)
-    learning_rate: float = flags.flag(1e-3, 'the step size of Adam', 'schedule', minimum=0)
-    max_words: int | None = flags.flag(None, 'a limit for trials', 'identity', minimum=1)
+    core: Literal['rmc', 'lstm'] = flags.flag('rmc', 'the recurrent core, 5 % of it', 'fixed')
+    data_dir: str | None = flags.flag(None, 'folder of a corpus', 'fixed')
+    num_heads: int = flags.flag(4, 'heads of attention', 'fixed', minimum=1, maximum=16)
+    tied: bool = flags.flag(True, 'whether the softmax shares the embeddings', 'fixed')
+    num_steps: int = flags.flag(10, 'training steps', 'warn', minimum=1)
+    learning_rate: float = flags.flag(1e-3, 'the step size of Adam', 'warn', minimum=0)
+    max_words: int | None = flags.flag(None, 'a limit for trials', 'fixed', minimum=1)
+    split: Literal['valid', 'test'] | None = flags.flag(None, 'of the corpus', 'free')
 
     def __post_init__(self) -> None:
-        flags.check_ranges(self)
+        flags.check(self)
         if self.num_heads % 2:
             raise ValueError(f'--num_heads: wanted an even number, got {self.num_heads}')
+
+
+_PRESETS = {'small': Config(), 'large': Config(preset='large', num_steps=500, num_heads=8)}
 
 
 def _run(words, presets=_PRESETS):
@@ -51,10 +53,28 @@ def test_no_flags_give_the_defaults():
 
 
 def test_both_spellings_of_a_flag_are_read():
-    wanted = Config(num_steps=7, learning_rate=0.5, core='lstm', tied=False, data_dir='d')
-    words = '--num_steps=7 --learning_rate=0.5 --core=lstm --tied=False --data_dir=d'
+    wanted = Config(num_steps=7, learning_rate=0.5, core='lstm', tied=False, data_dir='d-e_f')
+    words = '--num_steps=7 --learning_rate=0.5 --core=lstm --tied=False --data_dir=d-e_f'
     assert _parsed(words.split()) == wanted
     assert _parsed(words.replace('=', ' ').split()) == wanted
+    assert (
+        _parsed(words.replace('_s', '-s').replace('_r', '-r').replace('_d', '-d').split()) == wanted
+    )
+
+
+@pytest.mark.parametrize(
+    ('words', 'tied'),
+    [(['--tied'], True), (['--tied', '--core=rmc'], True), (['--tied=False'], False)],
+)
+def test_a_bool_needs_no_value(words, tied):
+    presets = {'untied': Config(tied=False)}
+    assert _run(words, presets)[1][0].tied == tied
+
+
+def test_a_value_may_be_empty_and_hold_anything():
+    for value in ('', 'a b', '=', '-x', '--run_dir=y', 'a=b', '%', 'None'):
+        assert _parsed([f'--run_dir={value}']).run_dir == value
+    assert _parsed(['--learning_rate', '-0']).learning_rate == 0
 
 
 def test_explicit_flags_override_the_preset_wherever_they_stand():
@@ -64,20 +84,22 @@ def test_explicit_flags_override_the_preset_wherever_they_stand():
     assert _parsed(['--preset=large', '--num_steps=3']) == wanted
 
 
-def test_the_default_preset_applies_without_a_flag():
-    code, seen = _run([], {'small': {'num_steps': 77}})
-    assert (code, seen[0].num_steps) == (0, 77)
+def test_the_first_preset_applies_without_a_flag():
+    first = Config(preset='tiny', num_steps=77)
+    assert _run([], {'tiny': first, **_PRESETS}) == (0, [first])
 
 
 def test_optional_values_can_be_none_or_given():
     assert _parsed(['--max_words=5']).max_words == 5
     assert _parsed(['--max_words=None']).max_words is None
+    assert _parsed(['--split=test']).split == 'test'
+    assert _parsed(['--split=None']).split is None
 
 
-_INTEGERS = ['x', '1.5', '', '1e3', '0x10', 'None', 'nan', '3,4', '--', '9' * 5000]
+_INTEGERS = ['x', '1.5', '', '1e3', '0x10', 'None', 'nan', '3,4', '-', '9' * 5000]
 _NUMBERS = ['x', '', '1e-4x', '1,5', 'None', '1/3', '--tied=True']
 _TEXTS = ['gru', '', 'RMC', 'rmc,lstm', 'None', 'lst']
-_FLAGS = ['1', 'yes', 'true', '', 'no', 'FALSE']
+_BOOLS = ['1', 'yes', 'true', '', 'no', 'FALSE']
 
 
 def _bad_lines():
@@ -89,17 +111,20 @@ def _bad_lines():
         yield [f'--learning_rate={value}'], ['--learning_rate: wanted a number', repr(value)]
     for value in _TEXTS:
         yield [f'--core={value}'], ['--core: wanted one of rmc, lstm', f'got {value!r}']
-    for value in _FLAGS:
+    for value in _BOOLS:
         yield ['--tied', value], ['--tied: wanted one of True, False', f'got {value!r}']
     for value in ('x', '2.5', ''):
         yield [f'--max_words={value}'], ['--max_words: wanted an integer or None', repr(value)]
-    for name in ('num_steps', 'core', 'learning_rate', 'tied', 'max_words', 'run_dir'):
-        yield [f'--{name}'], [f'--{name}: wanted', 'got nothing']
-        yield [f'--{name}', '--seed=3'], [f'--{name}: wanted', 'got nothing']
+    for value in ('tests', ''):
+        yield [f'--split={value}'], ['--split: wanted one of valid, test, None', repr(value)]
+    for name in ('num_steps', 'core', 'learning_rate', 'max_words', 'run_dir', 'preset'):
+        for words in ([f'--{name}'], [f'--{name}', '--seed=3'], [f'--{name}=--']):
+            yield words, [f'--{name}: expected one argument']
+    for name in ('num_steps', 'core', 'learning_rate', 'tied', 'run_dir'):
         yield [f'--{name}s=3'], [f'no flag --{name}s (did you mean {name}?)', '--help']
     for word in ('extra', '-x', '-', 'num_steps=3'):
         yield ['--tied=True', word], ['wanted --flag=value', repr(word)]
-    for word in ('--zzzz', '--zzzz=3', '--=3'):
+    for word in ('--zzzz', '--zzzz=3', '--=3', '--num', '--num_step=3'):
         yield [word], ['no flag --', '--help']
     for value, limit in (('0', 1), ('-3', 1)):
         yield [f'--num_steps={value}'], [f'--num_steps: wanted at least {limit}, got {value}']
@@ -164,8 +189,16 @@ def test_help_lists_flags_descriptions_and_the_presets_defaults(capsys):
         _run(['--preset=large', '--help'])
     assert stop.value.code == 0
     page = capsys.readouterr().out
-    for word in ('Trains a toy', '--run_dir', '--num_steps', 'training steps', '500', 'lstm'):
-        assert word in page
+    for word in (
+        'Trains a toy',
+        '--run_dir RUN_DIR',
+        'training steps (default: 500)',
+        '--core rmc|lstm',
+        '5 % of it (default: rmc)',
+        '--preset small|large',
+        '--split valid|test|None',
+    ):
+        assert word in ' '.join(page.split())
 
 
 def test_help_does_not_start_a_device_backend():
@@ -186,50 +219,61 @@ def test_help_does_not_start_a_device_backend():
     assert (done.returncode, done.stderr) == (0, '')
 
 
-def test_field_classes_name_every_field():
-    classes = flags.field_classes(Config)
-    assert list(classes) == [field.name for field in dataclasses.fields(Config)]
-    assert (classes['core'], classes['num_steps'], classes['run_dir']) == (
-        'identity',
-        'schedule',
+def test_what_happens_on_resume_is_known_of_every_field():
+    found = flags.on_resume(Config)
+    assert list(found) == [field.name for field in dataclasses.fields(Config)]
+    assert flags.on_resume(Config()) == found
+    assert (found['core'], found['num_steps'], found['run_dir']) == (
+        'fixed',
+        'warn',
         'free',
     )
 
 
-def test_a_field_without_a_class_is_refused():
+def test_a_field_that_is_no_flag_is_refused():
     @dataclasses.dataclass(frozen=True)
     class Bare:
         size: int = 3
 
-    with pytest.raises(TypeError, match='got size without'):
-        flags.field_classes(Bare)
-    with pytest.raises(ValueError, match='wanted a kind of'):
+    with pytest.raises(TypeError, match='got size'):
+        flags.on_resume(Bare)
+    with pytest.raises(ValueError, match='wanted on_resume in'):
         flags.flag(3, 'a size', 'sometimes')
 
 
-def test_a_preset_with_an_unknown_field_is_a_defect(capsys):
-    code, _ = _run([], {'small': {}, 'large': {'num_stps': 3}})
-    assert code == errors.INTERNAL
-    assert 'num_stps' in capsys.readouterr().err
-
-
-def test_choose_lists_the_choices():
-    flags.choose('dataset', 'text', ['pydoc', 'text'])
+def test_a_choice_that_is_none_is_refused():
+    flags.check_choice('dataset', 'text', ['pydoc', 'text'])
     message = r"--dataset: wanted one of pydoc, text, got 'txt' \(did you mean text\?\)"
     with pytest.raises(ValueError, match=message):
-        flags.choose('dataset', 'txt', ['pydoc', 'text'])
+        flags.check_choice('dataset', 'txt', ['pydoc', 'text'])
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'core': 'gru'}, "--core: wanted one of rmc, lstm, got 'gru'"),
+        ({'split': 'train'}, "--split: wanted one of valid, test, None, got 'train'"),
+        ({'tied': 'x'}, "--tied: wanted one of True, False, got 'x'"),
+        ({'num_heads': 17}, '--num_heads: wanted at most 16, got 17'),
+        ({'max_words': 0}, '--max_words: wanted at least 1, got 0'),
+        ({'learning_rate': math.inf}, '--learning_rate: wanted a finite number, got inf'),
+    ],
+)
+def test_a_config_made_in_a_program_is_checked_too(values, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**values)
 
 
 @dataclasses.dataclass(frozen=True)
 class Lists:
     """Takes words."""
 
-    folders: Annotated[tuple[str, ...], tyro.conf.Positional] = flags.positional('what to read')
+    folders: tuple[str, ...] = flags.positional('what to read')
     x: str | None = flags.flag(None, 'an axis', 'free')
     size: int = flags.flag(3, 'a number', 'free', minimum=1)
 
     def __post_init__(self) -> None:
-        flags.check_ranges(self)
+        flags.check(self)
 
 
 def _lists(line):
@@ -247,13 +291,14 @@ def test_words_that_are_no_flags_may_stand_anywhere(line):
 @pytest.mark.parametrize(
     ('line', 'reason'),
     [
-        ('', 'wanted one or more folders, got none; --help says which'),
-        ('--size=5', 'wanted one or more folders, got none; --help says which'),
+        ('', 'the following arguments are required: folders'),
+        ('--size=5', 'the following arguments are required: folders'),
         ('a --siez=5', 'no flag --siez (did you mean size?); --help lists the flags'),
         ('a --size=b', "--size: wanted an integer, got 'b'"),
         ('a --size=0', '--size: wanted at least 1, got 0'),
-        ('a --folders=b', 'no flag --folders; --help lists the flags'),
-        ('a --size', '--size: wanted an integer, got nothing'),
+        ('a --zzz=b', 'no flag --zzz; --help lists the flags'),
+        ('a --size', '--size: expected one argument'),
+        ('a -s', "wanted --flag=value, got '-s'; --help lists the flags"),
     ],
 )
 def test_bad_lines_with_words_get_one_line(line, reason, capsys):

@@ -11,14 +11,14 @@ from launch.sweeps import grid as grid_lib
 from tasks import base
 from tests.support import toy_program
 
-CLASSES = {'size': 'identity', 'rate': 'schedule', 'num_steps': 'schedule', 'preset': 'free'}
-CLASSES |= {'log_every': 'free', 'heads': 'identity'}
+CLASSES = {'size': 'fixed', 'rate': 'warn', 'num_steps': 'warn', 'preset': 'free'}
+CLASSES |= {'log_every': 'free', 'heads': 'fixed'}
 
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     """Lets programs be looked for among the tests."""
-    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests')
+    monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests.support')
 
 
 def _parse(line, known=None):

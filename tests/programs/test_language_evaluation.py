@@ -1,6 +1,5 @@
 """Perplexities by split, by frequency and by unroll length, against literals and loops."""
 
-import io
 import json
 import math
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from launch.language import evaluation as evaluation_lib
-from launch.runs import display, errors
 from tasks import base
 from tasks.text import ngrams, vocabulary
 from tasks.text import streams as streams_lib
@@ -80,8 +78,8 @@ def _streams():
     return streams_lib.Streams(WORDS, *splits, key='c0ffee')
 
 
-def _evaluate(score, streams, num_unrolled, check=lambda: None):
-    return evaluation_lib.evaluate(score, 0.5, streams, 3, 20, num_unrolled, check)
+def _evaluate(score, streams, num_unrolled):
+    return evaluation_lib.evaluate(score, 0.5, streams, 3, 20, num_unrolled)
 
 
 def test_each_split_is_scored_once_and_unroll_lengths_where_they_are_wanted():
@@ -120,32 +118,6 @@ def test_n_gram_models_stand_beside_except_of_very_long_texts(monkeypatch):
     assert measured['unigram']['valid'] == wanted
     monkeypatch.setattr(evaluation_lib, 'MAX_NGRAM_TOKENS', 4000)
     assert _evaluate(_Score(), streams, 0)['ngrams'] == {}
-
-
-def test_an_evaluation_stops_when_it_is_asked_to():
-    asked = []
-
-    def check():
-        asked.append(1)
-        if len(asked) == 5:
-            raise errors.RunError(errors.INTERRUPTED, 'stopped')
-
-    with pytest.raises(errors.RunError, match='stopped'):
-        _evaluate(_Score(), _streams(), 600, check)
-
-
-def test_lines_of_progress_come_every_ten_seconds(monkeypatch):
-    now = iter([100.0, 105.0, 110.5, 115.0, 121.0])
-    stream = io.StringIO()
-    progress = display.Progress(500, stream=stream, unit='word')
-    monkeypatch.setattr(evaluation_lib.time, 'monotonic', lambda: next(now))
-    monkeypatch.setattr(progress, '_time_left', lambda step: '?')
-    tick = evaluation_lib.Ticker(progress, lambda: None)
-    for _ in range(4):
-        tick(100)
-    lines = stream.getvalue().splitlines()
-    assert [line.split('  ')[0] for line in lines] == ['word 200/500', 'word 400/500']
-    assert lines[0].split('  ')[1] == f'words/s {100 / 10.5:.4g}'
 
 
 def _evaluation_of(step=60):

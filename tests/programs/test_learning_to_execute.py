@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from launch import learning_to_execute
-from launch.runs import display, errors, plots, signals
+from launch.runs import errors, metrics, plots
 from launch.runs import flags as flags_lib
 from launch.training import learning_to_execute_model, saved_run
 from tasks.learning_to_execute import batches
@@ -82,7 +82,7 @@ def test_it_learns_and_says_what_it_is(whole):
 
 
 def test_its_log_tells_accuracies(whole):
-    rows = display.read_metrics(whole[0] / 'metrics.jsonl')
+    rows = metrics.read_metrics(whole[0] / 'metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
     assert [row['step'] for row in logged] == [100, 200, 300]
     assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
@@ -133,13 +133,12 @@ def test_training_reads_its_own_split_and_validates_on_another(tmp_path, splits)
     config = _config(*_flags(tmp_path, '--curriculum=combined'))
     model = learning_to_execute_model.make_model(config)
     measure = learning_to_execute_model.make_evaluation(model)
-    with signals.Interrupts() as interrupts:
-        task = learning_to_execute._make_task(config, model, measure, interrupts)
-        task.batch(4, 1)
-        assert splits == [('combined', 1, 'train')]
-        splits.clear()
-        task.evaluate(model.init(jax.random.key(0)))
-        assert set(splits) == {('baseline', 0, 'valid')}
+    task = learning_to_execute._make_task(config, model, measure)
+    task.batch(4, 1)
+    assert splits == [('combined', 1, 'train')]
+    splits.clear()
+    task.evaluate(model.init(jax.random.key(0)))
+    assert set(splits) == {('baseline', 0, 'valid')}
 
 
 _FEW = '--evaluation_size=20', '--final_evaluation_size=20'
@@ -168,7 +167,7 @@ def test_a_level_is_left_where_its_accuracy_is_reached_or_patience_ends(
     flags = '--curriculum=naive', '--curriculum_every=4', f'--curriculum_threshold={threshold}'
     flags = *flags, f'--curriculum_patience={patience}'
     assert _main(*_flags(tmp_path, *flags, *_FEW, '--num_steps=10')) == 0
-    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     assert [(row['step'], row['level']) for row in rows if 'level' in row] == levels
 
 
@@ -176,10 +175,9 @@ def test_the_accuracy_that_a_level_is_judged_by_is_that_of_its_own_programs(tmp_
     config = _config(*_flags(tmp_path, '--curriculum=combined', '--curriculum_threshold=0.5'))
     model = learning_to_execute_model.make_model(config)
     for accuracy, passes in ((0.4, False), (0.5, True)):
-        with signals.Interrupts() as interrupts:
-            measure = lambda *args, found=accuracy: list(args[1]) and {'character_accuracy': found}  # noqa: E731
-            task = learning_to_execute._make_task(config, model, measure, interrupts)
-            assert task.curriculum.passes({}, 1) == passes
+        measure = lambda *args, found=accuracy: list(args[1]) and {'character_accuracy': found}  # noqa: E731
+        task = learning_to_execute._make_task(config, model, measure)
+        assert task.curriculum.passes({}, 1) == passes
     assert set(splits) == {('naive', 1, 'valid')}
 
 
@@ -222,9 +220,8 @@ def _rows_of(batch):
 def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_rows(flags, tmp_path):
     config = _config(*_flags(tmp_path, *flags.split()))
     model = learning_to_execute_model.make_model(config)
-    with signals.Interrupts() as interrupts:
-        measure = learning_to_execute_model.make_evaluation(model)
-        got = learning_to_execute._make_task(config, model, measure, interrupts).batch(3, 0)
+    measure = learning_to_execute_model.make_evaluation(model)
+    got = learning_to_execute._make_task(config, model, measure).batch(3, 0)
     hints = config.uses_hints()
     assert (got.hints is not None) == hints
     wanted = batches.batch(config.setting(), 'mix', 0, 'train', 0, 3, 32, hints)
@@ -238,7 +235,7 @@ def test_an_update_in_parts_is_nearly_the_same(tmp_path):
         run_dir = tmp_path / str(parts)
         sizes = *_FEW, '--num_steps=5', '--log_every=5'
         assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
-        rows = display.read_metrics(run_dir / 'metrics.jsonl')
+        rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
         found.append(next(row['loss'] for row in rows if 'loss' in row))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
@@ -312,7 +309,7 @@ def test_what_is_no_run_gets_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize('preset', sorted(learning_to_execute.PRESETS))
 def test_presets_make_networks_that_answer(preset):
-    config = learning_to_execute.Config(**learning_to_execute.PRESETS[preset])
+    config = learning_to_execute.PRESETS[preset]
     model = learning_to_execute_model.make_model(config)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     (logits,) = [value for name, value in shapes.items() if name.endswith('logits')]
@@ -324,13 +321,13 @@ def test_presets_of_the_paper_train_as_it_did():
     papers = [name for name in learning_to_execute.PRESETS if name.startswith('paper')]
     assert {*papers, 'cpu'} > set(sizes)
     for name in papers:
-        config = learning_to_execute.Config(**learning_to_execute.PRESETS[name])
+        config = learning_to_execute.PRESETS[name]
         assert (config.batch_size, config.learning_rate, config.schedule) == (128, 1e-3, 'constant')
         assert (config.clip_norm, config.num_steps, config.accumulate) == (0, 200_000, 1)
         assert (config.curriculum, config.decoding) == ('mix', 'non_autoregressive')
         assert (config.shared_core, config.final_evaluation_size) == (True, 12_800)
         assert config.core == {'paper': 'rmc'}.get(name, name.split('-')[-1]) or 'dnc' in name
-    config = learning_to_execute.Config(**learning_to_execute.PRESETS['paper'])
+    config = learning_to_execute.PRESETS['paper']
     assert (config.mem_slots, config.total_units, config.num_heads) == (4, 2048, 4)
     assert (config.gate_style, config.num_blocks) == ('memory', 1)
 

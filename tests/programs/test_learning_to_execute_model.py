@@ -78,19 +78,19 @@ def test_measures_are_those_that_can_be_counted_by_hand():
         np.array([[1, 1, 1, 0], [1, 0, 1, 0]], np.float32),
     )
     evaluate = learning_to_execute_model.make_evaluation(_fixed([[1, 3, 4, 7], [2, 8, 4, 6]]))
-    values = evaluate(jnp.float32(1), [batch], lambda: None)
+    values = evaluate(jnp.float32(1), [batch])
     assert values['character_accuracy'] == pytest.approx(4 / 5)
     assert values['sequence_accuracy'] == pytest.approx(2 / 3)
     assert values['eval_loss'] == pytest.approx(20 / 5, rel=1e-4)
     changed = batch._replace(targets=batch.targets + np.int32(batch.weights == 0))
-    assert evaluate(jnp.float32(1), [changed], lambda: None) == values
-    twice = evaluate(jnp.float32(1), iter([batch, batch]), lambda: None)
+    assert evaluate(jnp.float32(1), [changed]) == values
+    twice = evaluate(jnp.float32(1), iter([batch, batch]))
     assert twice == pytest.approx(values)
 
 
 def test_measures_are_those_of_a_loop_over_what_the_network_says_by_itself(batch):
     model, params = _make(decoding='teacher_forcing')
-    values = learning_to_execute_model.make_evaluation(model)(params, [batch], lambda: None)
+    values = learning_to_execute_model.make_evaluation(model)(params, [batch])
     nats, right, characters, whole, count = _loop(model.logits(params, batch, False), batch)
     assert values['eval_loss'] == pytest.approx(nats / characters, rel=1e-5)
     assert values['character_accuracy'] == pytest.approx(right / characters)

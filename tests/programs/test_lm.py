@@ -19,7 +19,7 @@ import pytest
 
 from launch import lm
 from launch.language import lm_model
-from launch.runs import checkpoint, directory, display, errors
+from launch.runs import checkpoint, directory, errors, metrics
 from launch.runs import flags as flags_lib
 from launch.training import devices
 from tests.support import saved_bytes
@@ -98,7 +98,7 @@ def _copy(trained, tmp_path):
 
 
 def test_training_prints_falling_perplexities_and_what_came_of_it(trained):
-    rows = display.read_metrics(trained.run_dir / 'metrics.jsonl')
+    rows = metrics.read_metrics(trained.run_dir / 'metrics.jsonl')
     training = [row['perplexity'] for row in rows if 'perplexity' in row]
     assert len(training) == NUM_STEPS // 10
     assert training == sorted(training, reverse=True)
@@ -206,7 +206,7 @@ def test_another_seed_gives_other_bytes_and_an_lstm_of_as_many_parameters_trains
         for text in (trained.out, out)
     ]
     assert 0.85 * counts[0] < counts[1] <= counts[0]
-    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     training = [row['perplexity'] for row in rows if 'perplexity' in row]
     assert training[-1] < 0.7 * training[0]
     assert _digest(tmp_path) != _digest(trained.run_dir)
@@ -455,23 +455,23 @@ def _other(value):
 
 @pytest.mark.parametrize('name', [field.name for field in dataclasses.fields(lm.Config)])
 def test_every_flag_is_refused_told_or_free_when_a_run_is_resumed(name):
-    classes = flags_lib.field_classes(lm.Config)
+    classes = flags_lib.on_resume(lm.Config)
     saved = dataclasses.asdict(lm.Config())
     now = {**saved, name: _other(saved[name])}
-    if classes[name] == 'identity':
+    if classes[name] == 'fixed':
         with pytest.raises(errors.RunError, match=f'{name}: {saved[name]} -> ') as stop:
             directory.check_config(saved, now, classes)
         assert stop.value.code == errors.MISMATCH
     else:
         lines = directory.check_config(saved, now, classes)
-        told = [f'{name}: {saved[name]} -> {now[name]}'] if classes[name] == 'schedule' else []
+        told = [f'{name}: {saved[name]} -> {now[name]}'] if classes[name] == 'warn' else []
         assert lines == told
 
 
 def test_what_a_model_is_and_what_it_has_seen_cannot_change():
-    classes = flags_lib.field_classes(lm.Config)
+    classes = flags_lib.on_resume(lm.Config)
     names = 'seed batch_size unroll_length dataset vocab_size tokenizer core total_units softmax'
-    assert {classes[name] for name in names.split()} == {'identity'}
+    assert {classes[name] for name in names.split()} == {'fixed'}
     free = 'run_dir data_dir cache_dir log_every evaluate_every save_every keep mode prompt'
     assert {classes[name] for name in free.split()} == {'free'}
 
@@ -479,5 +479,5 @@ def test_what_a_model_is_and_what_it_has_seen_cannot_change():
 @pytest.mark.parametrize('preset', lm.PRESETS)
 def test_every_preset_is_a_whole_configuration(preset):
     config = flags_lib.parse(lm.Config, [f'--preset={preset}'], 'lm', lm.PRESETS)
-    assert {name: getattr(config, name) for name in lm.PRESETS[preset]} == lm.PRESETS[preset]
+    assert config == lm.PRESETS[preset]
     assert config.preset == preset

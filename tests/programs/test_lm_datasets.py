@@ -6,7 +6,7 @@ import math
 import pytest
 
 from launch import lm
-from launch.runs import display, errors
+from launch.runs import errors, metrics
 from launch.runs import flags as flags_lib
 from tasks.text import corpora
 from tasks.text.tfds import builders
@@ -96,7 +96,7 @@ def test_in_bfloat16_and_in_parts_it_learns_the_same(tmp_path):
     rounded = _train('lm1b', tmp_path / 'data', tmp_path / 'bfloat16', '--dtype=bfloat16')
     assert rounded == pytest.approx(plain, rel=0.05)
     losses = [
-        [row['loss'] for row in display.read_metrics(tmp_path / name / 'run/metrics.jsonl')[:4]]
+        [row['loss'] for row in metrics.read_metrics(tmp_path / name / 'run/metrics.jsonl')[:4]]
         for name in ('plain', 'parts', 'bfloat16')
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

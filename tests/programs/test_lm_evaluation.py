@@ -3,14 +3,17 @@
 import contextlib
 import io
 import json
+import os
 import pathlib
 import shutil
+import signal
 
 import numpy as np
 import pytest
 
 from launch import lm, report
-from launch.runs import errors, signals
+from launch.language import evaluation as evaluation_lib
+from launch.runs import errors
 from launch.runs import flags as flags_lib
 
 pytestmark = pytest.mark.usefixtures('compile_once')
@@ -116,16 +119,19 @@ def test_a_signal_stops_an_evaluation_and_leaves_what_was_there(
     before = (run_dir / 'evaluation.json').read_bytes()
     windows = []
 
-    def check(interrupts):
-        windows.append(1)
+    def interrupt(ticker, words):
+        windows.append(words)
         if len(windows) == 4:
-            raise errors.RunError(errors.INTERRUPTED, 'stopped by SIGTERM')
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(signals.Interrupts, 'check', check)
+    monkeypatch.setattr(evaluation_lib.Ticker, '__call__', interrupt)
     flags = ['--mode=evaluate', f'--run_dir={run_dir}', trained[1]]
     assert flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags) == errors.INTERRUPTED
-    assert capsys.readouterr().err == 'lm: stopped by SIGTERM\n'
+    assert (
+        capsys.readouterr().err == 'lm: stopped by SIGTERM; run the same command again to resume\n'
+    )
     assert (run_dir / 'evaluation.json').read_bytes() == before
+    assert len(windows) == 4
 
 
 def test_the_report_lays_such_runs_over_each_other(trained, evaluated, tmp_path, capsys):

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from launch.runs import checkpoint, display, signals
+from launch.runs import checkpoint, metrics, signals
 from launch.runs import errors as errors_lib
 from launch.training import devices, loop
 from launch.training import update as update_lib
@@ -96,9 +96,9 @@ def _task(evaluate=None, **faults):
 
 
 def _train(run_dir, config=CONFIG, task=None):
-    with signals.Interrupts() as interrupts:
+    with signals.handled():
         task = task or _task()
-        return loop.train(config, task, str(run_dir), interrupts, {'config': {}})
+        return loop.train(config, task, str(run_dir), {'config': {}})
 
 
 def _digest(state):
@@ -159,11 +159,11 @@ def test_stopping_and_resuming_at_every_step_gives_equal_bytes(whole, tmp_path):
             _train(tmp_path, task=_task(on_step=_kill_at(step)))
         assert stop.value.code == errors_lib.INTERRUPTED
         assert str(stop.value) == (
-            f'stopped by SIGTERM after update {step}, saved; the same command goes on from here'
+            f'stopped by SIGTERM after update {step}, saved; run the same command again to resume'
         )
         assert _saved(tmp_path)[-1] == step
     assert _digest(_train(tmp_path)) == _digest(whole[0])
-    assert display.read_metrics(tmp_path / 'metrics.jsonl')[-1]['step'] == 10
+    assert metrics.read_metrics(tmp_path / 'metrics.jsonl')[-1]['step'] == 10
 
 
 def test_a_signal_during_evaluation_ends_it_and_saves(whole, tmp_path):
@@ -211,7 +211,7 @@ def test_logging_evaluation_and_saving_do_not_steer_training(every, whole, tmp_p
     log, evaluate, save = every
     config = dataclasses.replace(CONFIG, log_every=log, evaluate_every=evaluate, save_every=save)
     assert _digest(_train(tmp_path, config)) == _digest(whole[0])
-    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     wanted = sorted({*range(log, 11, log), *range(evaluate, 11, evaluate), 10})
     assert sorted({row['step'] for row in rows}) == wanted
     assert _saved(tmp_path) == [*range(save, 10, save), 10][-3:]
@@ -370,7 +370,7 @@ def test_one_network_that_skips_leaves_the_others_as_they_are_alone(tmp_path, ca
         for step in (3, 4)
     ]
     assert state.step == 6
-    rows = display.read_metrics(tmp_path / 'several' / 'metrics.jsonl')
+    rows = metrics.read_metrics(tmp_path / 'several' / 'metrics.jsonl')
     alone = []
     for i, seed in enumerate((3, 4, 5)):
         config = loop.Config(**flags, seed=seed)
@@ -378,7 +378,7 @@ def test_one_network_that_skips_leaves_the_others_as_they_are_alone(tmp_path, ca
         own = jax.tree.map(lambda x, i=i: x[i], (state.params, state.opt_state, state.key))
         chex.assert_trees_all_close(own, tuple(wanted)[:3], rtol=1e-5, atol=1e-7)
         assert rows[-1][f'seed_{seed}_norm'] == pytest.approx(np.abs(wanted.params['w']).sum())
-        alone.append(display.read_metrics(tmp_path / str(seed) / 'metrics.jsonl'))
+        alone.append(metrics.read_metrics(tmp_path / str(seed) / 'metrics.jsonl'))
     for name in ('loss', 'errors', 'grad_norm'):
         means = [
             np.mean([run[0][name] for run in alone]),
@@ -417,7 +417,7 @@ def test_a_curriculum_is_asked_after_every_so_many_updates_and_before_the_next_b
         (9, 2),
     ]
     assert (state.level.tolist(), state.level.dtype) == ([2, 1], np.int32)  # one look in vain
-    rows = display.read_metrics(tmp_path / 'metrics.jsonl')
+    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     assert [(row['step'], row['level']) for row in rows if 'level' in row] == [(3, 1), (6, 2)]
 
 
@@ -599,7 +599,7 @@ def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_ro
 
 
 def test_the_log_holds_the_means_since_its_last_line(whole):
-    rows = [row for row in display.read_metrics(whole[1] / 'metrics.jsonl') if 'loss' in row]
+    rows = [row for row in metrics.read_metrics(whole[1] / 'metrics.jsonl') if 'loss' in row]
     assert [row['step'] for row in rows] == [5, 10]
     for row in rows:
         assert row['perplexity'] == pytest.approx(math.exp(row['loss']))
@@ -655,7 +655,7 @@ def test_a_batch_in_parts_makes_the_same_updates(whole, parts, tmp_path):
     config = dataclasses.replace(CONFIG, accumulate=parts)
     state = _train(tmp_path, config)
     chex.assert_trees_all_close(state, whole[0], rtol=2e-4, atol=2e-6)
-    rows = [display.read_metrics(path / 'metrics.jsonl') for path in (tmp_path, whole[1])]
+    rows = [metrics.read_metrics(path / 'metrics.jsonl') for path in (tmp_path, whole[1])]
     for one, other in zip(*rows, strict=True):
         for name in one.keys() & {'loss', 'grad_norm', 'norm'}:
             assert one[name] == pytest.approx(other[name], rel=1e-4)

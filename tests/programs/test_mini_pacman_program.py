@@ -1,5 +1,6 @@
 """The program from end to end, in short games: it trains, goes on, evaluates, complains."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from launch import mini_pacman
 from launch.agents import agent_model, mini_pacman_config
-from launch.runs import display, errors
+from launch.runs import errors, metrics
 from launch.runs import flags as flags_lib
 from tests.support import saved_bytes
 
@@ -48,7 +49,7 @@ def test_it_trains_measures_and_draws(whole):
     assert (whole / 'return.png').read_bytes().startswith(b'\x89PNG')
     about = json.loads((whole / 'run.json').read_text())
     assert (about['program'], about['measure']) == ('mini_pacman', 'return')
-    rows = display.read_metrics(whole / 'metrics.jsonl')
+    rows = metrics.read_metrics(whole / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'return' in row] == [2, 4]
     assert [row['step'] for row in rows if 'training_return' in row][-1] == 4
 
@@ -84,8 +85,8 @@ def test_every_core_fits_what_is_seen(core, viewport):
 def test_the_papers_scores_stand_where_the_game_is_theirs():
     paper = mini_pacman.PRESETS['paper']
     levels = mini_pacman_config.levels
-    assert levels(mini_pacman.Config(**paper))["the paper's RMC"] == 677
-    assert levels(mini_pacman.Config(**paper, viewport=0))["the paper's LSTM"] == 598
+    assert levels(paper)["the paper's RMC"] == 677
+    assert levels(dataclasses.replace(paper, viewport=0))["the paper's LSTM"] == 598
     assert levels(mini_pacman.Config(viewport=7)) == {}
     assert levels(mini_pacman.Config(game='hunt')) == {}
 

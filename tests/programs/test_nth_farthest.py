@@ -8,7 +8,7 @@ import pytest
 
 from launch import nth_farthest
 from launch.inspection import subjects
-from launch.runs import display, errors, plots
+from launch.runs import errors, metrics, plots
 from launch.runs import flags as flags_lib
 from launch.training import loop, nth_farthest_model, seeds
 from tests.support import saved_bytes
@@ -56,7 +56,7 @@ def test_it_learns_more_than_the_trivial_rule(whole):
 
 
 def test_its_log_tells_accuracy_and_distances(whole):
-    rows = display.read_metrics(whole[0] / 'metrics.jsonl')
+    rows = metrics.read_metrics(whole[0] / 'metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
     assert [row['step'] for row in logged] == list(range(150, NUM_STEPS + 1, 150))
     assert all(0 <= row['training_accuracy'] <= 1 and row['distance_error'] > 0 for row in logged)
@@ -96,7 +96,7 @@ def test_an_update_in_parts_is_nearly_the_same(tmp_path):
         run_dir = tmp_path / str(parts)
         sizes = '--num_steps=20', '--log_every=20', '--final_evaluation_size=100'
         assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
-        rows = display.read_metrics(run_dir / 'metrics.jsonl')
+        rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
         found.append(next(row['loss'] for row in rows if 'loss' in row))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
@@ -163,7 +163,7 @@ def test_several_seeds_are_measured_each_as_alone(side_by_side):
     for name in ('accuracy', 'eval_loss'):
         assert evaluation[name] == pytest.approx((own[0][name] + own[1][name]) / 2)
     assert evaluation['test'] == evaluation['accuracy']
-    rows = display.read_metrics(side_by_side / 'metrics.jsonl')
+    rows = metrics.read_metrics(side_by_side / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'seed_4_accuracy' in row] == [4, 5, 10]
 
 
@@ -235,7 +235,7 @@ def test_another_size_does_not_fit_the_checkpoint(whole, capsys):
 
 @pytest.mark.parametrize('preset', ['paper', 'cpu'])
 def test_presets_are_of_the_full_task(preset):
-    config = nth_farthest.Config(**nth_farthest.PRESETS[preset])
+    config = nth_farthest.PRESETS[preset]
     assert (config.num_objects, config.num_dims) == (8, 16)
     model = nth_farthest._nth_farthest_model.make_model(config)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
@@ -243,6 +243,6 @@ def test_presets_are_of_the_full_task(preset):
 
 
 def test_the_papers_recipe_has_nothing_beside_the_task():
-    config = nth_farthest.Config(**nth_farthest.PRESETS['paper'])
+    config = nth_farthest.PRESETS['paper']
     assert (config.head, config.one_hot_scale) == ('mlp', 1)
     assert (config.batch_size, config.learning_rate, config.clip_norm) == (1600, 1e-4, 0)

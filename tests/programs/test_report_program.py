@@ -6,7 +6,7 @@ import pytest
 
 from launch import report
 from launch.reports import accuracy_figure
-from launch.runs import directory, display, errors, flags, plots
+from launch.runs import directory, errors, flags, metrics, plots
 
 
 def _rows(first=120.0, column='valid_perplexity', unit='words'):
@@ -278,7 +278,7 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
 
 def test_bad_flags_are_refused_in_one_line(tmp_path, capsys):
     run = _make(tmp_path / 'a')
-    assert 'wanted one or more runs, got none' in _fails(capsys, errors.USAGE)
+    assert 'the following arguments are required: runs' in _fails(capsys, errors.USAGE)
     line = _fails(capsys, errors.USAGE, run, '--x=frames')
     assert "--x: wanted one of steps, minutes, words, got 'frames'" in line
     line = _fails(capsys, errors.USAGE, run, '--y=valid_los')
@@ -299,4 +299,4 @@ def test_reading_changes_nothing_in_a_run(tmp_path):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     _main(run, f'--output={tmp_path / "out"}')
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
-    assert len(display.read_metrics(run / 'metrics.jsonl')) == 8
+    assert len(metrics.read_metrics(run / 'metrics.jsonl')) == 8

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from launch.runs import display
+from launch.runs import display, metrics
 from launch.training import seeds
 
 VALUES = [{'accuracy': 0.5, 'loss': 1.0}, {'accuracy': 0.25, 'loss': 3.0}]
@@ -46,7 +46,7 @@ def test_ranges_stand_wherever_the_mean_is_a_number():
         {'step': 5, 'loss': 6.0},
     ]
     assert seeds.ranges(rows, 'loss') == [(1.0, 3.0), (3.0, 7.0), (6.0, 6.0)]
-    assert len(seeds.ranges(rows, 'loss')) == len(display.points(rows, 'loss'))
+    assert len(seeds.ranges(rows, 'loss')) == len(metrics.points(rows, 'loss'))
     assert seeds.ranges(rows, 'seconds') == []
 
 

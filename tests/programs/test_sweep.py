@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @pytest.fixture
 def toys(monkeypatch):
     """Lets runs be of the toy program, and looks at them more often."""
-    monkeypatch.setattr(grid, 'PACKAGE', 'tests')
+    monkeypatch.setattr(grid, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
 
@@ -109,14 +109,14 @@ def test_a_failed_point_is_told_at_the_end_and_its_code_is_the_sweeps(toys, tmp_
         (
             'toy_program size=1,2 --x=miles',
             errors.USAGE,
-            '--x: wanted one of steps, minutes, hour',
+            '--x: wanted one of minutes, hours, ste',
         ),
         ('toy_program --mode=paint', errors.USAGE, '--mode: wanted one of run, draw'),
         ('toy_program --mode=draw', errors.BAD_DATA, 'wanted the directory of a sweep, got none'),
         (
             'toy_program size=1,2 --processes',
             errors.USAGE,
-            '--processes: wanted an integer, got n',
+            '--processes: expected one argument',
         ),
     ],
 )

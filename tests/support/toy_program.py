@@ -13,12 +13,11 @@ import sys
 import time
 
 
-def _flag(default, kind, minimum=None):
-    return dataclasses.field(default=default, metadata={'class': kind, 'minimum': minimum})
+def _flag(default, on_resume):
+    return dataclasses.field(default=default, metadata={'help': 'a toy', 'on_resume': on_resume})
 
 
 ACTS = ('train', 'wait', 'interrupt', 'fail', 'die', 'say_nothing')
-PRESETS = {'small': {'size': 1}, 'large': {'size': 9}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +26,11 @@ class Config:
 
     run_dir: str | None = _flag(None, 'free')
     preset: str = _flag('small', 'free')
-    num_steps: int = _flag(3, 'schedule')
-    size: int = _flag(1, 'identity')
-    heads: int = _flag(1, 'identity')
-    rate: float = _flag(0.5, 'schedule')
-    text: str = _flag('', 'identity')
+    num_steps: int = _flag(3, 'warn')
+    size: int = _flag(1, 'fixed')
+    heads: int = _flag(1, 'fixed')
+    rate: float = _flag(0.5, 'warn')
+    text: str = _flag('', 'fixed')
     log_every: int = _flag(1, 'free')
     act: str = _flag('train', 'free')
 
@@ -40,6 +39,9 @@ class Config:
             raise ValueError(f'--size: wanted a multiple of --heads={self.heads}, got {self.size}')
         if self.act not in ACTS:
             raise ValueError(f'--act: wanted one of {", ".join(ACTS)}, got {self.act}')
+
+
+PRESETS = {'small': Config(), 'large': Config(preset='large', size=9)}
 
 
 def _train(run_dir, flags):
