@@ -10,7 +10,6 @@ Glossary of shapes:
   B: environments of a thread; T: steps of a call; N: levels of a pool.
 """
 
-from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import functools
@@ -60,7 +59,7 @@ HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps
 class Carry(NamedTuple):
     """Where the environments of a thread are."""
 
-    chains: grid.Chain  # with a first axis [B]
+    states: grid.Chain  # with a first axis [B]
     observation: chex.ArrayTree  # [B, ...]
     rewards: chex.Array  # [B] float32, sums over all steps so far
 
@@ -81,13 +80,13 @@ def measure(setting: Setting, size: Size, repeats: int, seed: int) -> dict[str, 
     places = _places()
     for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(places))
     levels = jax.jit(functools.partial(_levels, setting))(for_levels)
-    play = jax.jit(functools.partial(_steps, setting, size), donate_argnums=1)
-    begin = jax.jit(functools.partial(_reset, setting, size))
+    run = jax.jit(functools.partial(_steps, setting, size), donate_argnums=1)
+    reset = jax.jit(functools.partial(_reset, setting, size))
     shares = [jax.device_put((levels, key), place) for key, place in zip(keys, places, strict=True)]
-    carries = [begin(*share) for share in shares]
+    carries = [reset(*share) for share in shares]
 
     def turn(share: tuple, carry: Carry, number: int) -> Carry:
-        return jax.block_until_ready(play(share[0], carry, share[1], number))
+        return jax.block_until_ready(run(share[0], carry, share[1], number))
 
     carries = [turn(*one, 0) for one in zip(shares, carries, strict=True)]  # compiles
     seconds = []
@@ -108,15 +107,12 @@ def measure(setting: Setting, size: Size, repeats: int, seed: int) -> dict[str, 
     }
 
 
-def table(results: dict[str, dict[str, Any]]) -> Sequence[str]:
-    """Returns one line a world, under `HEADER`, of what `measure` returned of each."""
-    lines = []
-    for name, result in results.items():
-        rates = [result[f'{kind}_steps_per_second'] for kind in ('median', 'best')]
-        counts = [f'{result[kind]:,}' for kind in ('threads', 'environments', 'steps')]
-        cells = ''.join(f'{rate:12,.0f}' for rate in rates)
-        lines.append(f'{name:28}{cells}{" x ".join(counts):>33}')
-    return lines
+def line(name: str, result: dict[str, Any]) -> str:
+    """Returns a line of a table, under `HEADER`, of what `measure` returns."""
+    rates = [result[f'{kind}_steps_per_second'] for kind in ('median', 'best')]
+    counts = [f'{result[kind]:,}' for kind in ('threads', 'environments', 'steps')]
+    cells = ''.join(f'{rate:12,.0f}' for rate in rates)
+    return f'{name:28}{cells}{" x ".join(counts):>33}'
 
 
 def _places() -> list[jax.Device]:
@@ -137,24 +133,23 @@ def _auto_reset(setting: Setting, levels: Any) -> grid.AutoReset:
 
 
 def _reset(setting: Setting, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:
-    """Returns environments at their begin."""
+    """Returns the initial states of the environments of a thread."""
     keys = jax.random.split(key, size.batch_size)
-    chains, seen = jax.vmap(_auto_reset(setting, levels).reset)(keys)
-    return Carry(chains, seen.observation, seen.reward)
+    states, timesteps = jax.vmap(_auto_reset(setting, levels).reset)(keys)
+    return Carry(states, timesteps.observation, timesteps.reward)
 
 
 def _steps(
     setting: Setting, size: Size, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
 ) -> Carry:
-    """Plays T steps, with dice of a key [] and of a call's number [] int32."""
-    endless = _auto_reset(setting, levels)
-    num_actions = setting.environment.num_actions
+    """Takes T steps; actions are sampled with a key [] and a call's number [] int32."""
+    environment = _auto_reset(setting, levels)
 
     def step(carry: Carry, key: chex.PRNGKey) -> tuple[Carry, None]:
         _, key = jax.lax.optimization_barrier((carry.observation, key))
-        actions = jax.random.randint(key, (size.batch_size,), 0, num_actions)
-        chains, seen = jax.vmap(endless.step)(carry.chains, actions)
-        return Carry(chains, seen.observation, carry.rewards + seen.reward), None
+        actions = jax.random.randint(key, (size.batch_size,), 0, environment.num_actions)
+        states, timesteps = jax.vmap(environment.step)(carry.states, actions)
+        return Carry(states, timesteps.observation, carry.rewards + timesteps.reward), None
 
     keys = jax.random.split(jax.random.fold_in(key, number), size.num_steps)
     return jax.lax.scan(step, carry, keys)[0]

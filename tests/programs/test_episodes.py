@@ -43,9 +43,7 @@ def test_an_episode_is_a_function_of_seed_and_number():
     policy = episodes.uniform(3)
 
     def places(seed, number):
-        return [
-            int(step.state.place) for step in episodes.episode(CORRIDOR, policy, seed, number)
-        ]
+        return [int(step.state.place) for step in episodes.episode(CORRIDOR, policy, seed, number)]
 
     assert places(1, 2) == places(1, 2)
     assert len({tuple(places(seed, number)) for seed in (1, 2) for number in range(4)}) > 4

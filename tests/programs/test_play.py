@@ -36,8 +36,9 @@ def test_the_uniform_policy_is_written_as_a_gif(tmp_path, capsys):
     assert 1 < len(pictures) <= 5
     assert pictures[0].shape == (16 * 15, 19 * 15, 3)
     environment = play.Config(world='mini_pacman', viewport=3, max_steps=4).training_config()
-    step = episodes.reset(play._limit(environment.environment(), play.Config(max_steps=4)),
-                          episodes.keys(0, 0)[0])
+    step = episodes.reset(
+        play._limit(environment.environment(), play.Config(max_steps=4)), episodes.keys(0, 0)[0]
+    )
     scene = environments.scene(environment.environment(), step.state)
     squares = pictures[0][7::15, 7::15]
     np.testing.assert_array_equal(squares[scene.visible], scene.picture[scene.visible])
@@ -103,9 +104,9 @@ def test_an_episode_is_no_longer_than_asked_for_and_a_gif_not_endless():
     ('words', 'code', 'message'),
     [
         ('', 'USAGE', '--world: wanted one of boxworld, mini_pacman, or --run_dir=RUN'),
-        ('--world=chess', 'USAGE', '--world: wanted boxworld or mini_pacman or None'),
+        ('--world=chess', 'USAGE', '--world: wanted one of boxworld, mini_pacman'),
         ('--world=boxword', 'USAGE', 'did you mean boxworld?'),
-        ('--world=boxworld --preset=gpu', 'USAGE', '--preset: wanted one of paper'),
+        ('--world=boxworld --preset=gpu', 'USAGE', '--preset: wanted one of cpu, paper'),
         ('--world=boxworld --viewport=4', 'USAGE', 'wanted an odd viewport'),
         ('--world=boxworld --game=hunt', 'USAGE', '--game: boxworld has none'),
         ('--world=boxworld --greedy', 'USAGE', '--greedy: wanted --run_dir=RUN'),

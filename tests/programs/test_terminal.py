@@ -279,7 +279,8 @@ def test_a_wait_ends_in_time():
     class Window:
         """Whose keys are these, and each wait as long as it is allowed to be."""
 
-        keys = [-1, ord('x'), -1, -1]
+        def __init__(self):
+            self.keys = [-1, ord('x'), -1, -1]
 
         def timeout(self, milliseconds):
             self.milliseconds = milliseconds
