@@ -67,26 +67,6 @@ class Method(NamedTuple):
     num_parameters: int
 
 
-class Weights(NamedTuple):
-    """The matrices of a core's affine maps, each [F, width]."""
-
-    mlp: tuple[chex.Array, ...]  # F -> F each
-    projection: chex.Array  # to queries, keys and values, of the memory and of the inputs
-    memory_gates: chex.Array
-    input: chex.Array  # F -> F
-    input_gates: chex.Array
-
-    @property
-    def of_memory(self) -> tuple[chex.Array, ...]:
-        """Those that the memory is multiplied by at each step; the first keeps its width."""
-        return (*self.mlp, self.projection, self.memory_gates)
-
-    @property
-    def of_inputs(self) -> tuple[chex.Array, ...]:
-        """Those that the inputs are multiplied by after the matrix `input`."""
-        return (self.projection, self.input_gates)
-
-
 def methods(shape: Shape, seed: int) -> dict[str, Method]:
     """Returns what is compared at a shape, by name.
 
@@ -109,7 +89,7 @@ def methods(shape: Shape, seed: int) -> dict[str, Method]:
         'unroll': unroll,
         'dynamic_unroll': _recurrent(core, hk.dynamic_unroll, inputs, keys[1]),
         'lstm': _recurrent(lambda: hk.LSTM(lstm_size), hk.dynamic_unroll, inputs, keys[2]),
-        _LOWER_BOUND: _matmuls(config, inputs, keys[3]),
+        _LOWER_BOUND: _lower_bound(config, inputs, keys[3]),
     }
 
 
@@ -133,67 +113,56 @@ def _recurrent(
     return Method(model.apply, train, (params, inputs), hk.data_structures.tree_size(params))
 
 
-def _matmuls(config: memory.MemoryConfig, inputs: chex.Array, key: chex.PRNGKey) -> Method:
-    """Returns the lower bound: products of the sizes that a core's affine maps have."""
-    size, gates_size = config.slot_size, config.gates_size
+def _lower_bound(config: memory.MemoryConfig, inputs: chex.Array, key: chex.PRNGKey) -> Method:
+    """Returns the products with matrices [F, width] of the sizes of a core's affine maps."""
+    size, layers = config.slot_size, config.attention_mlp_layers
     num_steps, batch_size, _ = inputs.shape
-    keys = iter(jax.random.split(key, config.attention_mlp_layers + 5))
-
-    def matrix(width: int) -> chex.Array:
-        return jax.random.normal(next(keys), (size, width)) * size**-0.5
-
-    weights = Weights(
-        mlp=tuple(matrix(size) for _ in range(config.attention_mlp_layers)),
-        projection=matrix(config.projection_size),
-        memory_gates=matrix(gates_size),
-        input=matrix(size),
-        input_gates=matrix(gates_size),
-    )
-    rows = jax.random.normal(next(keys), (batch_size * config.mem_slots, size))
+    widths = [*[size] * layers, config.projection_size, config.gates_size, size, config.gates_size]
+    keys = jax.random.split(key, len(widths) + 1)
+    matrices = [
+        jax.random.normal(own, (size, width)) * size**-0.5
+        for own, width in zip(keys[1:], widths, strict=True)
+    ]
+    rows = jax.random.normal(keys[0], (batch_size * config.mem_slots, size))
     return Method(
-        functools.partial(_forward_matmuls, num_steps),
-        functools.partial(_train_matmuls, num_steps),
-        (weights, inputs.reshape(-1, size), rows),
-        hk.data_structures.tree_size(weights),
+        functools.partial(_multiply, num_steps, False),
+        functools.partial(_multiply, num_steps, True),
+        (matrices, inputs.reshape(-1, size), rows),
+        hk.data_structures.tree_size(matrices),
     )
 
 
-def _forward_matmuls(num_steps: int, weights: Weights, inputs: chex.Array, rows: chex.Array) -> Any:
-    """Multiplies inputs [T B, F] once, and rows [R, F] at each step, by every matrix.
+def _multiply(
+    num_steps: int, trains: bool, matrices: list[chex.Array], inputs: chex.Array, rows: chex.Array
+) -> Any:
+    """Multiplies inputs [T B, F] once, and rows [R, F] at each step; products are the cotangents.
 
     The first product is the next step's rows and all are carried, so that steps differ and, as far
     as a compiler can see, no result is thrown away.
+
+    Args:
+      num_steps: T.
+      trains: whether each product is followed by the two of its gradient.
+      matrices: those that the memory is multiplied by at each step, of which the first keeps its
+        width and the last but one is of the inputs too; one for the inputs; one after that.
+      inputs: [T B, F].
+      rows: [R, F], the memory.
     """
-    projected = inputs @ weights.input
-    of_inputs = [projected @ w for w in weights.of_inputs]
+    *of_memory, of_inputs, gates = matrices
 
-    def body(_: int, products: list[chex.Array]) -> list[chex.Array]:
-        return [products[0] @ w for w in weights.of_memory]
+    def products(x: chex.Array, w: chex.Array, d_x: bool = True) -> tuple[chex.Array, ...]:
+        y = x @ w
+        return (y, x.T @ y, y @ w.T)[: 1 + trains * (1 + d_x)]
 
-    first = [rows, *(jnp.zeros((rows.shape[0], w.shape[1])) for w in weights.of_memory[1:])]
-    return of_inputs, jax.lax.fori_loop(0, num_steps, body, first)
+    def step(_: Any, carry: list) -> list:
+        return [products(carry[0][0], w) for w in of_memory]
 
-
-def _train_matmuls(num_steps: int, weights: Weights, inputs: chex.Array, rows: chex.Array) -> Any:
-    """As `_forward_matmuls`, with the two backward products of each, results as cotangents."""
-    projected = inputs @ weights.input
-    of_inputs = [_backward_matmuls(projected, w, projected @ w) for w in weights.of_inputs]
-    of_input = inputs.T @ projected
-
-    def body(_: int, carry: tuple[chex.Array, Any]) -> tuple[chex.Array, Any]:
-        products = [carry[0] @ w for w in weights.of_memory]
-        pairs = zip(weights.of_memory, products, strict=True)
-        return products[0], [_backward_matmuls(carry[0], w, y) for w, y in pairs]
-
-    first = (rows, [(jnp.zeros_like(rows), jnp.zeros_like(w)) for w in weights.of_memory])
-    return of_inputs, of_input, jax.lax.fori_loop(0, num_steps, body, first)
-
-
-def _backward_matmuls(
-    x: chex.Array, w: chex.Array, d_product: chex.Array
-) -> tuple[chex.Array, chex.Array]:
-    """Returns the products that give the cotangents of x [R, F] and w [F, ...]."""
-    return d_product @ w.T, x.T @ d_product
+    first = products(inputs, of_inputs, d_x=False)
+    more = [products(first[0], w) for w in (of_memory[-2], gates)]
+    shapes = jax.eval_shape(step, 0, [(rows,)])
+    (_, *gradient), *others = jax.tree.map(lambda y: jnp.zeros(y.shape), shapes)
+    carry = jax.lax.fori_loop(0, num_steps, step, [(rows, *gradient), *others])
+    return first, more, carry
 
 
 def measure(compared: dict[str, Method], repeats: int) -> dict[str, dict[str, Any]]:

@@ -37,9 +37,9 @@ class Policy(NamedTuple):
     act: Callable[[Any, chex.Array, bool, chex.PRNGKey], tuple[chex.Array, Any]]
 
 
-def reset(environment: base.Environment, key: chex.PRNGKey) -> Step:
-    """Returns the beginning of the episode of a key; the environment is hashable."""
-    state, timestep = grid.reset(environment, key)
+def first(environment: base.Environment, seed: int, number: int) -> Step:
+    """Returns the reset of an episode, by its number; the environment is hashable."""
+    state, timestep = grid.reset(environment, _keys(seed, number)[0])
     return Step(state, jax.device_get(timestep), 0.0, 0)
 
 
@@ -49,13 +49,6 @@ def advance(environment: base.Environment, step: Step, action: chex.Numeric) -> 
     timestep = jax.device_get(timestep)
     episode_return = step.episode_return + float(timestep.reward)
     return Step(state, timestep, episode_return, step.length + 1)
-
-
-def keys(seed: int, number: int) -> tuple[chex.PRNGKey, chex.PRNGKey]:
-    """Returns the keys of an episode, by its number, and of the actions in it."""
-    salted = jax.random.fold_in(jax.random.key(seed), _SALT)
-    own, actions = jax.random.split(jax.random.fold_in(salted, number))
-    return own, actions
 
 
 def episode(
@@ -69,11 +62,10 @@ def episode(
       seed: of all episodes.
       number: which of them.
     """
-    own, actions = keys(seed, number)
-    step, policy_state = reset(environment, own), policy.initial_state()
+    step, policy_state = first(environment, seed, number), policy.initial_state()
     yield step
     while not step.timestep.last:
-        key = jax.random.fold_in(actions, step.length)
+        key = jax.random.fold_in(_keys(seed, number)[1], step.length)
         observation, is_first = step.timestep.observation, step.length == 0
         action, policy_state = policy.act(policy_state, observation, is_first, key)
         step = advance(environment, step, action)
@@ -84,6 +76,12 @@ def warm_up(environment: base.Environment, policy: Policy) -> None:
     """Compiles what an episode needs, by two steps of one: a person does not like to wait later."""
     for _ in itertools.islice(episode(environment, policy, 0, 0), 3):
         pass
+
+
+def _keys(seed: int, number: int) -> chex.Array:
+    """Returns the keys [2] of an episode, and of the actions in it."""
+    salted = jax.random.fold_in(jax.random.key(seed), _SALT)
+    return jax.random.split(jax.random.fold_in(salted, number))
 
 
 def uniform(num_actions: int) -> Policy:

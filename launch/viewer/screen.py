@@ -33,7 +33,7 @@ def play(terminal: terminal_lib.Terminal, show: Show) -> list[episodes.Step]:
     Returns:
       The last step of each episode.
     """
-    steps = [_first(show, 0)]
+    steps = [episodes.first(show.environment, show.seed, 0)]
     names = show.environment.action_names
     advice = f'arrows or wasd move{", space stays" if "stay" in names else ""}, {_HELP}'
     while True:
@@ -42,7 +42,7 @@ def play(terminal: terminal_lib.Terminal, show: Show) -> list[episodes.Step]:
         if key == terminal_lib.QUIT:
             return steps
         if key == terminal_lib.RESET:
-            steps.append(_first(show, len(steps)))
+            steps.append(episodes.first(show.environment, show.seed, len(steps)))
         elif key in names and not steps[-1].timestep.last:
             steps[-1] = episodes.advance(show.environment, steps[-1], names.index(key))
 
@@ -105,18 +105,13 @@ def compose(
 
 def check_size(show: Show, size: os.terminal_size) -> None:
     """Raises a RunError if a terminal is too small for the environment."""
-    state = _first(show, 0).state
+    state = episodes.first(show.environment, show.seed, 0).state
     height, width = environments.scene(show.environment, state).picture.shape[:2]
     columns, lines = width + 1, (height + 1) // 2 + _NUM_TEXTS
     if size.columns < columns or size.lines < lines:
         wanted = f'wanted a terminal of at least {columns} columns and {lines} lines'
         got = f'got {size.columns} and {size.lines}; --gif=FILE.gif writes a file'
         raise errors.RunError(errors.USAGE, f'{wanted}, {got}')
-
-
-def _first(show: Show, number: int) -> episodes.Step:
-    """Returns the first step of an episode, by its number."""
-    return episodes.reset(show.environment, episodes.keys(show.seed, number)[0])
 
 
 def _present(

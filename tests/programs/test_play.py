@@ -35,11 +35,9 @@ def test_the_uniform_policy_is_written_as_a_gif(tmp_path, capsys):
     pictures = list(read(path))
     assert 1 < len(pictures) <= 5
     assert pictures[0].shape == (16 * 15, 19 * 15, 3)
-    environment = play.Config(world='mini_pacman', viewport=3, max_steps=4).training_config()
-    step = episodes.reset(
-        play._limit(environment.environment(), play.Config(max_steps=4)), episodes.keys(0, 0)[0]
-    )
-    scene = environments.scene(environment.environment(), step.state)
+    config = play.Config(world='mini_pacman', viewport=3, max_steps=4)
+    environment = play._limit(config.training_config().environment(), config)
+    scene = environments.scene(environment, episodes.first(environment, 0, 0).state)
     squares = pictures[0][7::15, 7::15]
     np.testing.assert_array_equal(squares[scene.visible], scene.picture[scene.visible])
     assert (squares[~scene.visible] == 40).all()
@@ -124,7 +122,7 @@ def test_an_episode_is_no_longer_than_asked_for_and_a_gif_not_endless():
 )
 def test_a_mistake_gets_one_line_before_any_work(words, code, message, capsys, monkeypatch):
     monkeypatch.setattr(agents, 'load', None)
-    monkeypatch.setattr(episodes, 'reset', None)
+    monkeypatch.setattr(episodes, 'first', None)
     assert main(*words.split()) == getattr(errors, code)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('play: ')

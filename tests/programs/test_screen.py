@@ -49,7 +49,7 @@ def scenes(monkeypatch):
 
 def wanted(*actions, number=0):
     """Returns the step after some actions in the episode of a number."""
-    step = episodes.reset(CORRIDOR.environment, episodes.keys(7, number)[0])
+    step = episodes.first(CORRIDOR.environment, 7, number)
     for action in actions:
         step = episodes.advance(CORRIDOR.environment, step, action)
     return step

@@ -23,10 +23,9 @@ def trained(methods, compile_quickly):
     return {name: jax.jit(methods[name].train)(*methods[name].arguments) for name in NAMES[:3]}
 
 
-def weights_of(rng, size, gates_size, projection_size):
-    widths = (projection_size, gates_size, size, gates_size)
-    mlp = tuple(rng.normal(size=(size, size)) for _ in range(2))
-    return unrolls.Weights(mlp, *(rng.normal(size=(size, width)) for width in widths))
+def matrices_of(rng):
+    """Two of the MLP, the projection, the memory's gates, the inputs' map and gates, with F = 4."""
+    return [rng.normal(size=(4, width)) for width in (4, 4, 7, 6, 4, 6)]
 
 
 def test_both_unrolls_compute_the_same_loss_and_gradient(methods, trained):
@@ -72,32 +71,33 @@ def test_the_lstm_has_about_as_many_parameters_as_the_core(methods):
 
 def test_the_lower_bound_multiplies_rows_by_every_matrix_at_each_step():
     rng = np.random.default_rng(1)
-    weights = weights_of(rng, 4, 6, 7)
+    matrices = matrices_of(rng)
     inputs, rows = rng.normal(size=(10, 4)), rng.normal(size=(3, 4))
-    of_inputs, of_memory = unrolls._forward_matmuls(3, weights, inputs, rows)
-    projected = inputs @ weights.input
-    before = rows @ weights.mlp[0] @ weights.mlp[0]
-    memory = (*weights.mlp, weights.projection, weights.memory_gates)
-    wanted = [projected @ weights.projection, projected @ weights.input_gates]
-    wanted += [before @ matrix for matrix in memory]
-    for product, want in zip([*of_inputs, *of_memory], wanted, strict=True):
+    first, more, of_memory = unrolls._multiply(3, False, matrices, inputs, rows)
+    projected = inputs @ matrices[4]
+    before = rows @ matrices[0] @ matrices[0]
+    wanted = [projected, projected @ matrices[2], projected @ matrices[5]]
+    wanted += [before @ matrix for matrix in matrices[:4]]
+    assert len(first) == 1
+    for product, want in zip(jax.tree.leaves([first, more, of_memory]), wanted, strict=True):
         np.testing.assert_allclose(product, want, rtol=1e-4, atol=1e-4)
 
 
 def test_the_lower_bound_of_training_has_two_more_products_for_each():
     rng = np.random.default_rng(2)
-    weights = weights_of(rng, 4, 6, 7)
+    matrices = matrices_of(rng)
     inputs, rows = rng.normal(size=(10, 4)), rng.normal(size=(3, 4))
-    of_inputs, of_input, (last, of_memory) = unrolls._train_matmuls(2, weights, inputs, rows)
-    projected, before = inputs @ weights.input, rows @ weights.mlp[0]
-    memory = (*weights.mlp, weights.projection, weights.memory_gates)
-    pairs = [(projected, weights.projection), (projected, weights.input_gates)]
-    pairs += [(before, matrix) for matrix in memory]
-    np.testing.assert_allclose(of_input, inputs.T @ projected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(last, before @ weights.mlp[0], rtol=1e-4, atol=1e-4)
-    for (d_x, d_w), (x, matrix) in zip([*of_inputs, *of_memory], pairs, strict=True):
-        np.testing.assert_allclose(d_x, x @ matrix @ matrix.T, rtol=1e-4, atol=1e-4)
+    first, more, of_memory = unrolls._multiply(2, True, matrices, inputs, rows)
+    projected, before = inputs @ matrices[4], rows @ matrices[0]
+    pairs = [(projected, matrices[2]), (projected, matrices[5])]
+    pairs += [(before, matrix) for matrix in matrices[:4]]
+    np.testing.assert_allclose(first[0], projected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(first[1], inputs.T @ projected, rtol=1e-4, atol=1e-4)
+    assert len(first) == 2  # nobody needs the gradient of the inputs
+    for (y, d_w, d_x), (x, matrix) in zip([*more, *of_memory], pairs, strict=True):
+        np.testing.assert_allclose(y, x @ matrix, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(d_w, x.T @ (x @ matrix), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(d_x, x @ matrix @ matrix.T, rtol=1e-4, atol=1e-4)
 
 
 def test_no_product_of_the_lower_bound_is_simplified_away(methods):
