@@ -6,9 +6,11 @@ import setuptools
 
 GYMNASIUM = ['gymnasium>=1.0']
 DM_ENV = ['dm-env>=1.6']
+DOCS = ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27']
 DEV_REQUIREMENTS = [
     *GYMNASIUM,
     *DM_ENV,
+    *DOCS,
     'mypy>=1.13',
     'playwright>=1.49',
     'pytest>=8',
@@ -41,7 +43,7 @@ PACKAGES = [
 
 setuptools.setup(
     name='relational_rnn',
-    version='0.1.0',
+    version='0.2.0',
     description='Relational recurrent neural networks (Relational Memory Core) in JAX and Haiku.',
     long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
@@ -77,7 +79,12 @@ setuptools.setup(
         'tensorflow-datasets>=4.9.10',
         'tqdm>=4.66',
     ],
-    extras_require={'dev': DEV_REQUIREMENTS, 'gymnasium': GYMNASIUM, 'dm_env': DM_ENV},
+    extras_require={
+        'dev': DEV_REQUIREMENTS,
+        'dm_env': DM_ENV,
+        'docs': DOCS,
+        'gymnasium': GYMNASIUM,
+    },
     classifiers=[
         'Private :: Do Not Upload',
         'Programming Language :: Python :: 3.11',

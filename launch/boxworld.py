@@ -3,34 +3,142 @@
   python -m launch.boxworld                                what 2 cores can do
   python -m launch.boxworld --preset=paper                 as the paper trained, for a GPU
   python -m launch.boxworld --preset=paper-conv-lstm       its baseline
-  python -m launch.boxworld --viewport=0                   the whole grid is seen
+  python -m launch.boxworld --viewport=0                   the whole grid is observed
   python -m launch.boxworld --mode=evaluate --run_dir=RUN
 
-Evaluations are of levels that no run trains on, drawn as those that it trains on. The same command
-goes on where it was stopped. Levels are drawn anew for every update, `--levels` for each row, of
-which the episodes that begin in it take one each: Santoro et al. 2018, "Relational recurrent neural
-networks", section 4.3 and appendix A.3, https://arxiv.org/abs/1806.01822.
+The preset `cpu` solves 90.8 +- 0.9 % of held-out levels of 9 x 9 squares with one or two boxes
+after 57.6 M environment steps, 21 minutes on one core of an AMD EPYC (one run, seed 0; the
+uniformly random policy 4.5 %). Evaluations are of levels that no run trains on. The same command
+resumes a run that was stopped. Levels are sampled anew for every update, `--levels` for each
+environment, of which the episodes that begin in it take one each: Santoro et al. 2018, "Relational
+recurrent neural networks", section 4.3 and appendix A.3, https://arxiv.org/abs/1806.01822.
 """
 
-from launch.agents import agent_run, boxworld_config
-from launch.runs import flags, processes
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
 
-Config = boxworld_config.Config
-PRESETS = boxworld_config.PRESETS
+import chex
+
+from launch.agents import results, rollout, setting
+from launch.runs import flags
+from launch.training import experiment, task
+from tasks import base
+from tasks.environments import boxworld, grid
 
 
-def run(config: Config) -> dict[str, float]:
+@dataclasses.dataclass(frozen=True)
+class Config(setting.Config):
+    """BoxWorld; see --preset=paper for Santoro et al. 2018, appendix A.3."""
+
+    size: int = flags.flag(14, 'squares of a side', 'fixed', 3)
+    num_colors: int = flags.flag(20, 'of keys and locks', 'fixed', 1)
+    min_solution: int = flags.flag(1, 'boxes on the way to the gem, at least', 'fixed', 1)
+    max_solution: int = flags.flag(5, 'boxes on the way to the gem, at most', 'fixed', 1)
+    min_distractors: int = flags.flag(0, 'distractor branches, at least', 'fixed', 0)
+    max_distractors: int = flags.flag(5, 'distractor branches, at most', 'fixed', 0)
+    distractor_length: int = flags.flag(1, 'boxes of a distractor branch', 'fixed', 1)
+    viewport: int = flags.flag(
+        5, 'squares of a side of the window around the agent, odd; 0 for all', 'fixed', 0
+    )
+    max_steps: int = flags.flag(240, 'after which an episode is truncated', 'fixed', 1)
+    levels: int = flags.flag(
+        2, 'new levels for each environment in an update; if more begin, some repeat', 'fixed', 1
+    )
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError for the first flag that does not fit."""
+        super().__post_init__()
+        self.environment()
+
+    def environment(self) -> boxworld.BoxWorld:
+        """Returns the environment; raises a ValueError if there is none such."""
+        return boxworld.BoxWorld(
+            size=self.size,
+            num_colors=self.num_colors,
+            solution_length=(self.min_solution, self.max_solution),
+            num_distractors=(self.min_distractors, self.max_distractors),
+            distractor_length=self.distractor_length,
+            viewport=self.viewport or None,
+            max_steps=self.max_steps,
+        )
+
+
+PRESETS = {
+    'cpu': setting.derive(
+        Config,
+        setting.CPU,
+        size=9,
+        num_colors=6,
+        max_solution=2,
+        max_distractors=1,
+        max_steps=120,
+        num_steps=10_000,
+    ),
+    'paper': setting.derive(Config, setting.PAPER),
+    'paper-lstm': setting.derive(Config, setting.PAPER_LSTM),
+    'paper-conv-lstm': setting.derive(Config, setting.PAPER_CONV_LSTM),
+}
+
+
+def make_source(config: Config) -> rollout.Source:
+    """Returns where the agent's episodes come from."""
+    environment = config.environment()
+
+    def sample_starts(key: chex.PRNGKey) -> Any:
+        return environment.sample_levels(key, config.levels)
+
+    def auto_resetting(levels: Any) -> base.Environment:
+        return grid.AutoReset(environment, environment.reset_from(levels))
+
+    return rollout.Source(environment, sample_starts, auto_resetting, has_success=True)
+
+
+def build(config: Config) -> task.Task:
+    """Returns the task of a configuration."""
+    return results.build(config, make_source(config), EXPERIMENT.measure)
+
+
+def title(config: Config) -> str:
+    """Returns what levels there are."""
+    lengths = f'{config.min_solution} to {config.max_solution} boxes'
+    distractors = f'{config.min_distractors} to {config.max_distractors} distractors'
+    window = f'window of {config.viewport}' if config.viewport else 'full view'
+    return f'BoxWorld {config.size} x {config.size}, {lengths}, {distractors}, {window}'
+
+
+def published(config: Config) -> Mapping[str, float]:
+    """Returns what the paper reached on its levels; nothing on others."""
+    paper = boxworld.BoxWorld()
+    if dataclasses.replace(config.environment(), max_steps=paper.max_steps) != paper:
+        return {}
+    return {"the paper's RMC": 0.98, "the paper's ConvLSTM": 0.73}
+
+
+EXPERIMENT = experiment.Experiment(
+    name='boxworld',
+    config=Config,
+    presets=PRESETS,
+    measure='success',
+    build=build,
+    title=title,
+    describe=results.describe,
+    draw=results.drawer('success', title, published),
+)
+
+
+def run(config: Config) -> experiment.Evaluation:
     """Trains or evaluates.
 
     Args:
       config: the flags.
 
     Returns:
-      'return', 'length' and 'solved', means over levels, with 'return_error' and so on, their
-      standard errors; and as 'random_return' and so on those of a policy that rolls dice.
+      'return', 'length' and 'success', means over episodes, with 'return_error' and so on, their
+      standard errors; as 'random_return' and so on those of a uniformly random policy.
     """
-    return agent_run.run(config, boxworld_config.PROGRAM)
+    return experiment.run(EXPERIMENT, config)
 
 
 if __name__ == '__main__':
-    processes.leave(flags.main(Config, run, 'boxworld', PRESETS))
+    experiment.main(EXPERIMENT)

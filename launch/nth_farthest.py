@@ -1,175 +1,352 @@
-"""Nth Farthest: trains a memory to tell which vector is the nth farthest from vector m.
+"""Nth Farthest: trains a memory to answer which vector is the nth farthest from vector m.
 
-  python -m launch.nth_farthest                              the recipe that is quickest on 2 cores
+  python -m launch.nth_farthest                              three vectors, from the answers alone
   python -m launch.nth_farthest --preset=paper               as the paper trained, for a GPU
+  python -m launch.nth_farthest --preset=auxiliary           8 x 16, with auxiliary losses
   python -m launch.nth_farthest --core=lstm                  a baseline of as many parameters
-  python -m launch.nth_farthest --num_seeds=5                five networks side by side
   python -m launch.nth_farthest --mode=evaluate --run_dir=RUN
 
-Evaluations are always of the full task, on the same held-out sequences. The same command goes on
-where it was stopped. Santoro et al. 2018, "Relational recurrent neural networks", sections 4.1 and
-5.1 and appendix A.1, https://arxiv.org/abs/1806.01822.
+Evaluations are on held-out sequences, always the same. The same command resumes a run that was
+stopped. Santoro et al. 2018, "Relational recurrent neural networks", sections 4.1 and 5.1 and
+appendix A.1, https://arxiv.org/abs/1806.01822.
+
+`--head=mlp`, the paper's, learns from the answers alone. `--head=distances` has auxiliary losses:
+vectors, question and squared distances are targets too, after every step of what is known by then,
+and the answer for every n. No gradient goes from one of its stages to the one before, so what the
+core learns comes from the vectors and the question, not from the answers. Its results are not
+comparable with the paper's.
 
 Glossary of shapes:
-  B: sequences of a batch.
+  N: vectors of a sequence, its steps; D: dimensions; B: sequences of a batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import os
-import pathlib
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import chex
+import haiku as hk
 import jax
+import jax.numpy as jnp
 
-from launch.language import evaluation
-from launch.runs import directory, metrics, plots, processes
-from launch.runs import flags as flags_lib
-from launch.training import cores, loop, nth_farthest_config, nth_farthest_model, saved_run, update
-from launch.training import seeds as seeds_lib
+from launch.runs import flags, metrics, plots
+from launch.training import cores, experiment, task
+from relational_rnn import losses
+from relational_rnn.networks import distance_classifier, sequence_classifier
+from tasks import nth_farthest
 
-Config = nth_farthest_config.Config
-PRESETS = nth_farthest_config.PRESETS
-MEASURE = 'accuracy'  # by which runs are compared
 # Accuracies of rules on 8 vectors, by which a curve is read; see the tests of the task.
 LEVELS = {'m itself, or any other': 0.250, "the paper's RMC": 0.91}
+_HELD_OUT = 2018  # the seed of the sequences of evaluations, whatever the run's
+_CHUNK = 400  # sequences of an evaluation at a time
+# Auxiliary targets have mean 0 and variance 1. Of x and of (x - y)^2, both uniform in [-1, 1):
+_VECTOR_VARIANCE = 1 / 3
+_MEAN, _VARIANCE = 2 / 3, 28 / 45
 
 
-def run(config: Config) -> dict[str, float]:
+@dataclasses.dataclass(frozen=True)
+class Config(cores.Config, experiment.Config):
+    """Nth Farthest; see --preset=paper for Santoro et al. 2018, appendix A.1."""
+
+    num_objects: int = flags.flag(8, 'vectors of a sequence', 'fixed', 2)
+    num_dims: int = flags.flag(16, 'dimensions of a vector', 'fixed', 1)
+    head: Literal['mlp', 'distances'] = flags.flag(
+        'mlp',
+        "mlp, the paper's, or distances, with auxiliary losses",
+        'fixed',
+    )
+    one_hot_scale: float = flags.flag(
+        1.0, 'what labels, n and m are multiplied by for the network', 'fixed', 0.001, 1000
+    )
+    evaluation_size: int = flags.flag(
+        3200, 'held-out sequences of an evaluation in training', 'free', 1
+    )
+    final_evaluation_size: int = flags.flag(
+        100_000, 'those of the evaluation at the end and of --mode=evaluate', 'free', 1
+    )
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError for the first flag that does not fit."""
+        cores.Config.__post_init__(self)
+        experiment.Config.__post_init__(self)
+
+    @property
+    def input_size(self) -> int:
+        """The size of a step's input: a vector, its label, n and m."""
+        return self.num_dims + 3 * self.num_objects
+
+
+PRESETS = {
+    # The smallest task of its kind that is no special case, from the answers alone.
+    'cpu': Config(
+        preset='cpu',
+        num_objects=3,
+        num_dims=1,
+        mem_slots=8,
+        total_units=512,
+        num_heads=1,
+        attention_mlp_layers=2,
+        batch_size=64,
+        learning_rate=3e-4,
+        schedule='cosine',
+        warmup_steps=300,
+        clip_norm=0.0,
+        num_steps=4000,
+    ),
+    # The best group in the paper's Figure 4 has 8 or 16 slots and 1 head; the depth of the MLP is
+    # not stated, 2 is the default of the authors' module.
+    'paper': Config(
+        preset='paper',
+        mem_slots=8,
+        total_units=2048,
+        num_heads=1,
+        attention_mlp_layers=2,
+        batch_size=1600,
+        learning_rate=1e-4,
+        clip_norm=0.0,
+        num_steps=300_000,
+        evaluate_every=1000,
+        save_every=1000,
+    ),
+    'auxiliary': Config(
+        preset='auxiliary',
+        mem_slots=16,
+        total_units=1024,
+        num_heads=1,
+        attention_mlp_layers=2,
+        gate_style='memory',
+        batch_size=64,
+        learning_rate=4e-3,
+        schedule='cosine',
+        warmup_steps=300,
+        clip_norm=1.0,
+        head='distances',
+        one_hot_scale=4.0,
+        num_steps=60_000,
+        evaluate_every=1000,
+        save_every=1000,
+    ),
+}
+
+
+class Batch(NamedTuple):
+    """Sequences to train on, with B as the second axis of all, as the training loop wants it."""
+
+    inputs: chex.Array  # [N, B, D + 3 N], one-hots scaled
+    answers: chex.Array  # [1, B] int32
+    auxiliary: 'Auxiliary | None'  # targets of `--head=distances`
+
+
+class Auxiliary(NamedTuple):
+    """Targets of the auxiliary losses."""
+
+    ranking: chex.Array  # [N n, B] int32, the answer if n were asked
+    n: chex.Array  # [1, B] int32
+    m: chex.Array  # [1, B] int32
+    vectors: chex.Array  # [N labels, B, D], variance 1
+    distances: chex.Array  # [N labels, B], mean 0 and variance 1; that of m itself is unused
+    shown: chex.Array  # [N steps, B, N labels] bool, whether this vector has been shown
+
+
+class Network(NamedTuple):
+    """The functions of the network; `params` are Haiku's."""
+
+    init: Any  # key -> params
+    apply: Any  # params, inputs [N, B, D + 3 N] -> logits [1, B, N] and None; with auxiliary
+    # losses logits [1 + N, B, N] of what is asked and of every n, and readings
+
+
+def make_network(config: Config) -> Network:
+    """Returns the network of a configuration."""
+
+    def forward(inputs: chex.Array) -> tuple[chex.Array, Any]:
+        core = cores.make(config, (config.input_size,))
+        if config.head == 'mlp':
+            network = sequence_classifier.SequenceClassifier(core, config.num_objects)
+            return network(inputs)[None], None
+        sizes = config.num_objects, config.num_dims
+        return distance_classifier.DistanceClassifier(core, *sizes)(inputs)
+
+    network = hk.transform(forward)
+    shape = config.num_objects, 1, config.input_size
+    return Network(
+        jax.jit(lambda key: network.init(key, jnp.zeros(shape))),
+        lambda params, inputs: network.apply(params, None, inputs),
+    )
+
+
+def sample(config: Config, keys: chex.PRNGKey) -> Batch:
+    """Samples sequences on the device, one for each of the keys [B]."""
+    questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)
+    inputs, answers = scale(config, questions.inputs), questions.answers[None]
+    if config.head == 'mlp':
+        return Batch(inputs, answers, None)
+    distances = nth_farthest.squared_distances(questions.vectors, questions.labels, questions.m)
+    dims = config.num_dims
+    auxiliary = Auxiliary(
+        questions.ranking,
+        questions.n[None],
+        questions.m[None],
+        nth_farthest.by_label(questions.vectors, questions.labels) * _VECTOR_VARIANCE**-0.5,
+        (distances.T - dims * _MEAN) * (dims * _VARIANCE) ** -0.5,
+        jnp.cumsum(jax.nn.one_hot(questions.labels, config.num_objects), axis=0) > 0,
+    )
+    return Batch(inputs, answers, auxiliary)
+
+
+def scale(config: Config, inputs: chex.Array) -> chex.Array:
+    """Multiplies the one-hots of inputs [N, B, D + 3 N] by `--one_hot_scale`.
+
+    Which slot attends to what depends on labels; next to 16 dimensions a 1 has little weight.
+    """
+    vectors, one_hots = jnp.split(inputs, [config.num_dims], axis=-1)
+    return jnp.concatenate([vectors, config.one_hot_scale * one_hots], axis=-1)
+
+
+def loss(network: Network, params: chex.ArrayTree, batch: Batch) -> task.Metrics:
+    """Returns the loss in nats and metrics, over sequences.
+
+    Args:
+      network: the network.
+      params: its parameters.
+      batch: what to learn.
+
+    Returns:
+      'loss', the cross entropy, and 'training_accuracy'. With auxiliary losses the loss has the
+      cross entropy over every n and the mean squared errors of the readings added, of which
+      'vector_error' and 'distance_error' are shown, in units of the variance.
+    """
+    logits, readings = network.apply(params, batch.inputs)
+    weights = jnp.ones(batch.answers.shape)
+    total, weight = losses.cross_entropy(logits[:1], batch.answers, weights)
+    metrics = {'training_accuracy': losses.accuracy(logits[:1], batch.answers, weights)}
+    if readings is not None and batch.auxiliary is not None:
+        ranking = batch.auxiliary.ranking
+        others = losses.cross_entropy(logits[1:], ranking, jnp.ones(ranking.shape))
+        errors = auxiliary_errors(readings, batch.auxiliary)
+        total += others.total / len(ranking)
+        total += sum(jnp.sum(error) for error in errors.values())
+        for name in ('vector_error', 'distance_error'):
+            metrics[name] = losses.WeightedSum(jnp.sum(errors[name]), weight)
+    return {'loss': losses.WeightedSum(total, weight), **metrics}
+
+
+def auxiliary_errors(
+    readings: distance_classifier.Readings, targets: Auxiliary
+) -> dict[str, chex.Array]:
+    """Returns the mean squared error [B] of each reading, of what can be known after a step."""
+    num_objects = targets.shown.shape[-1]
+    n, m = (jax.nn.one_hot(x[0], num_objects) for x in (targets.n, targets.m))  # [B, N]
+    m_shown = jnp.any(targets.shown & (m > 0), axis=-1, keepdims=True)  # [N steps, B, 1]
+    m_vector = jnp.einsum('nbd,bn->bd', targets.vectors, m)
+    question = jnp.concatenate([distance_classifier.standardize(x) for x in (n, m)], axis=-1)
+    vectors = jnp.mean(jnp.square(readings.vectors - targets.vectors.swapaxes(0, 1)), axis=-1)
+    reference = jnp.mean(jnp.square(readings.reference - m_vector), axis=-1, keepdims=True)
+    distances = jnp.square(readings.distances - targets.distances.T)
+    return {
+        'vector_error': _mean_where(vectors, targets.shown),
+        'reference_error': _mean_where(reference, m_shown),
+        'question_error': jnp.mean(jnp.square(readings.question - question), axis=(0, 2)),
+        'distance_error': _mean_where(distances, targets.shown & m_shown & (m == 0)),
+    }
+
+
+def _mean_where(errors: chex.Array, known: chex.Array) -> chex.Array:
+    """Returns the means [B] of errors [N steps, B, ?], where known; all are after the last step."""
+    return jnp.sum(errors * known, axis=(0, 2)) / jnp.sum(known, axis=(0, 2))
+
+
+def build(config: Config) -> task.Task:
+    """Returns the task of a configuration."""
+    network = make_network(config)
+
+    @jax.jit
+    def score(params: chex.ArrayTree, first: chex.Array) -> tuple[chex.Array, chex.Array]:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(
+            jax.random.key(_HELD_OUT), first + jnp.arange(_CHUNK)
+        )
+        batch = sample(config, keys)
+        logits, answers = network.apply(params, batch.inputs)[0][0], batch.answers[0]
+        nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), answers[:, None], axis=1)[:, 0]
+        return jnp.argmax(logits, axis=1) == answers, nll
+
+    def evaluate(params: chex.ArrayTree, size: int) -> dict[str, float]:
+        parts = [score(params, first) for first in range(0, size, _CHUNK)]
+        right, nll = (jnp.concatenate(values)[:size] for values in zip(*parts, strict=True))
+        return {'accuracy': float(jnp.mean(right)), 'eval_loss': float(jnp.mean(nll))}
+
+    def test(params: chex.ArrayTree, thorough: bool) -> dict[str, Any]:
+        del thorough  # nothing more can be measured
+        size = config.final_evaluation_size
+        results = evaluate(params, size)
+        return {'head': config.head, 'sequences': size, 'test': results['accuracy'], **results}
+
+    return task.Task(
+        network.init,
+        lambda params, batch, carry, keys: (loss(network, params, batch), carry),
+        lambda params: evaluate(params, config.evaluation_size),
+        test,
+        'sequences',
+        ('sequences', config.batch_size),
+        cores.num_parameters(config, (config.input_size,)),
+        sample=lambda params, carry, keys: (sample(config, keys), carry),
+    )
+
+
+def title(config: Config) -> str:
+    """Returns the sizes of the task, and the help that the network gets."""
+    sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
+    return f'Nth Farthest, {sizes}{", with auxiliary losses" if config.head != "mlp" else ""}'
+
+
+def describe(config: Config, evaluation: experiment.Evaluation) -> str:
+    """Returns what an evaluation found, as a line."""
+    share = f'{evaluation["accuracy"]:.2%} of {evaluation["sequences"]:,} held-out sequences'
+    return f'{share} answered right, {evaluation["eval_loss"]:.4f} nats'
+
+
+def draw(
+    config: Config, run_dir: str, rows: experiment.Rows, evaluation: experiment.Evaluation
+) -> Sequence[str]:
+    """Draws the accuracy over the updates."""
+    picture = os.path.join(run_dir, 'accuracy.png')
+    columns = {'training': 'training_accuracy', 'held out': 'accuracy'}
+    plots.plot_curves(
+        {name: metrics.points(rows, column) for name, column in columns.items()},
+        picture,
+        title=f'{config.core}, {title(config)}',
+        y_label='accuracy',
+        baselines=LEVELS if (config.num_objects, config.head) == (8, 'mlp') else {},
+        log_scale=False,
+        background=['training'],
+    )
+    return [picture]
+
+
+EXPERIMENT = experiment.Experiment(
+    name='nth_farthest',
+    config=Config,
+    presets=PRESETS,
+    measure='accuracy',
+    build=build,
+    title=title,
+    describe=describe,
+    draw=draw,
+)
+
+
+def run(config: Config) -> experiment.Evaluation:
     """Trains or evaluates.
 
     Args:
       config: the flags.
 
     Returns:
-      'accuracy' and 'eval_loss', in nats, of the full task; means, if there are several networks,
-      and those of each.
+      'accuracy' and 'eval_loss', in nats, on held-out sequences of the full task.
     """
-    run_dir = config.run_dir or f'runs/nth_farthest-{config.core}'
-    trains = config.mode == 'train'
-    with saved_run.opened(config, run_dir, trains) as own_dir:
-        return {'train': _train, 'evaluate': _evaluate}[config.mode](config, own_dir)
-
-
-def _train(config: Config, run_dir: str) -> dict[str, float]:
-    """Trains from where the run is, evaluates, and shows what came of it."""
-    _, devices = saved_run.resume(config, run_dir)
-    model = nth_farthest_model.make_model(config)
-    measure = nth_farthest_model.make_evaluation(config, model)
-    task = _make_task(config, model, measure)
-    count, core = cores.sizes(task.init)
-    sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
-    networks = f'{config.num_seeds} x ' if config.num_seeds > 1 else ''
-    counts = f'{networks}{count:,} parameters, {core:,} in the core'
-    print(f'{config.core}: {counts}; on {devices}; {sizes}')
-    flags = dataclasses.asdict(config)
-    directory.describe(
-        run_dir,
-        'nth_farthest',
-        flags,
-        count,
-        task.unit,
-        config.batch_size,
-        MEASURE,
-        higher_is_better=True,
-    )
-    metadata = {'config': flags, 'devices': devices}
-    state = loop.train(config, task, run_dir, metadata).replicated
-    results = _measure(config, run_dir, measure, state)
-    picture = _draw(config, run_dir)
-    print(f'curve        {picture}')
-    print(f'all {config.num_steps} updates are done; a larger --num_steps trains on from here')
-    return results
-
-
-def _evaluate(config: Config, run_dir: str) -> dict[str, float]:
-    """Measures the newest checkpoint."""
-    config, (_, metadata) = saved_run.as_trained(config, PRESETS, run_dir)
-    config = dataclasses.replace(config, seed=metadata['config']['seed'])
-    model = nth_farthest_model.make_model(config)
-    state = loop.restore(config, model.init, (), run_dir).replicated
-    measure = nth_farthest_model.make_evaluation(config, model)
-    return _measure(config, run_dir, measure, state)
-
-
-def _make_task(
-    config: Config, model: nth_farthest_model.Model, measure: nth_farthest_model.Evaluation
-) -> update.Task:
-    """Returns what the training loop needs."""
-
-    def loss(
-        params: chex.ArrayTree, batch: nth_farthest_model.Batch, carry: tuple, keys: chex.Array
-    ) -> tuple:
-        del keys  # nothing in the network is random
-        value, sums = nth_farthest_model.loss(model, params, batch)
-        return value, carry, sums
-
-    def sample(keys: chex.PRNGKey, step: chex.Array) -> nth_farthest_model.Batch:
-        del step  # all batches are of the full task
-        return nth_farthest_model.sample(config, keys)
-
-    def evaluate(params: chex.ArrayTree) -> Mapping[str, float]:
-        return measure(params, config.evaluation_size)
-
-    read = nth_farthest_model.ERRORS if config.head == 'distances' else ()
-    names = ('training_accuracy', *read)
-    return update.Task(model.init, (), loss, evaluate, 'sequences', sample=sample, names=names)
-
-
-def _measure(
-    config: Config,
-    run_dir: str,
-    measure: nth_farthest_model.Evaluation,
-    state: update.Replicated,
-) -> dict[str, float]:
-    """Evaluates on many sequences, keeps what came of it in the run's directory, and prints it."""
-    networks = seeds_lib.split(jax.device_put(state.params), config.num_seeds)
-    values = [measure(params, config.final_evaluation_size) for params in networks]
-    results = seeds_lib.summarise(config.seeds(), values)
-    record: dict[str, Any] = {
-        'program': 'nth_farthest',
-        'core': config.core,
-        'step': int(state.step),
-        'sequences': config.final_evaluation_size,
-        'test': results[MEASURE],
-        **results,
-    }
-    directory.write_json(pathlib.Path(run_dir, evaluation.FILE), record)
-    share = f'{results[MEASURE]:.2%} of {config.final_evaluation_size:,} held-out sequences right'
-    print(f'\nafter {int(state.step):,} updates {share}, {results["eval_loss"]:.4f} nats')
-    if config.num_seeds > 1:
-        print(_describe_networks(config.seeds(), values))
-    return results
-
-
-def _describe_networks(seeds: range, values: Sequence[Mapping[str, float]]) -> str:
-    """Returns a line for all networks and one for each."""
-    shares = [each[MEASURE] for each in values]
-    lines = [f'mean of {len(seeds)} networks, from {min(shares):.2%} to {max(shares):.2%}']
-    for seed, each in zip(seeds, values, strict=True):
-        lines.append(f'  seed {seed}  {each[MEASURE]:.2%}, {each["eval_loss"]:.4f} nats')
-    return '\n'.join(lines)
-
-
-def _draw(config: Config, run_dir: str) -> str:
-    """Draws the curve of the run and returns where it is."""
-    picture = os.path.join(run_dir, 'accuracy.png')
-    rows = metrics.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
-    columns = {'training': 'training_accuracy', 'held out': MEASURE}
-    several = f', mean and range of {config.num_seeds} networks' if config.num_seeds > 1 else ''
-    plots.plot_curves(
-        {name: metrics.points(rows, column) for name, column in columns.items()},
-        picture,
-        title=f'{config.core} on Nth Farthest{several}',
-        y_label='accuracy',
-        baselines=LEVELS if config.num_objects == 8 else {},
-        log_scale=False,
-        pale=['training'],
-        bands={'held out': seeds_lib.ranges(rows, MEASURE)},
-    )
-    return picture
+    return experiment.run(EXPERIMENT, config)
 
 
 if __name__ == '__main__':
-    processes.leave(flags_lib.main(Config, run, 'nth_farthest', PRESETS))
+    experiment.main(EXPERIMENT)

@@ -71,13 +71,13 @@ class Config:
 
     def training_config(self) -> Any:
         """Returns the flags of the program that trains in the environment."""
-        program, preset = environments.PROGRAMS[self.world or ''], self.preset or _PRESET
-        flags.check_choice('preset', preset, program.PRESETS)
+        experiment, preset = agents.EXPERIMENTS[self.world or ''], self.preset or _PRESET
+        flags.check_choice('preset', preset, experiment.presets)
         options = {name: getattr(self, name) for name in _OPTIONS}
         options = {name: value for name, value in options.items() if value is not None}
-        for name in options.keys() - flags.on_resume(program.Config).keys():
+        for name in options.keys() - flags.on_resume(experiment.config).keys():
             raise ValueError(f'--{name}: {self.world} has none')
-        return dataclasses.replace(program.PRESETS[preset], **options)
+        return dataclasses.replace(experiment.presets[preset], **options)
 
 
 def run(config: Config) -> dict[str, float]:
@@ -123,14 +123,14 @@ def _check(config: Config) -> None:
 
 def _load(config: Config) -> tuple[environments.Environment, str, episodes_lib.Policy | None]:
     """Returns the environment, its title, and the agent if it is that of a run."""
-    policy = None
-    if config.run_dir is not None:
-        name = agents.program_of(config.run_dir, config.world)
-        print(f'{name}: loads the agent of {config.run_dir}', flush=True)
-        training_config, policy, about = agents.load(config.run_dir, name, config.greedy)
+    if config.run_dir is None:
+        training_config, policy = config.training_config(), None
+        title = agents.EXPERIMENTS[config.world or ''].title(training_config)
     else:
-        training_config, name, about = config.training_config(), config.world or '', ''
-    title = ', '.join(filter(None, [environments.PROGRAMS[name].title(training_config), about]))
+        experiment = agents.experiment_of(config.run_dir, config.world)
+        print(f'{experiment.name}: loads the agent of {config.run_dir}', flush=True)
+        training_config, policy, about = agents.load(experiment, config.run_dir, config.greedy)
+        title = f'{experiment.title(training_config)}, {about}'
     return _limit(training_config.environment(), config), title, policy
 
 

@@ -9,14 +9,14 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable
-from typing import Any
+import functools
 
 import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import memory
+from relational_rnn import memory, unrolling
 
 
 class RelationalMemory(hk.RNNCore):
@@ -96,8 +96,11 @@ class RelationalMemory(hk.RNNCore):
         Raises:
           ValueError: if the shapes or dtypes of inputs and state do not fit.
         """
-        rows = self.as_rows(inputs, state)
-        return self.step(self.project(rows), state)
+        rows = self._as_rows(inputs, state)
+        params = self._parameters(rows)()
+        projected = memory.project(params, self.config, rows)
+        state, _ = memory.step(params.step, self.config, projected, state)
+        return self._output(state), state
 
     @hk.transparent
     def initial_state(self, batch_size: int | None) -> memory.State:
@@ -105,32 +108,62 @@ class RelationalMemory(hk.RNNCore):
         return memory.initial_memory(self.config, batch_size)
 
     @hk.transparent
-    def project(self, rows: chex.Array) -> memory.Projected:
-        """Does the part of steps that does not depend on the memory, for rows [..., K, D]."""
-        return memory.project(self.parameters(rows), self.config, rows)
-
-    @hk.transparent
-    def step(
-        self, projected: memory.Projected, state: memory.State
+    def unroll(
+        self,
+        inputs: chex.Array,
+        state: memory.State,
+        flags: unrolling.Flags = unrolling.Flags(),  # noqa: B008 - a constant
+        remat: bool = False,
+        scan_unroll: int = 1,
     ) -> tuple[chex.Array, memory.State]:
-        """Does the rest of one step: projected input and state to output and next state."""
-        state, _ = memory.step(self._step_parameters()(), self.config, projected, state)
-        return self.output(state), state
+        """Runs all steps of sequences; `relational_rnn.unroll` calls it and says more.
+
+        Args:
+          inputs: [T, B, D] or [T, B, K, D]; without B if the state has none.
+          state: the state before the first step.
+          flags: resets, and which steps are past the end.
+          remat: keep only the states for the backward pass.
+          scan_unroll: steps in one iteration of the loop.
+
+        Returns:
+          The outputs, [T, B, N F], and the state after the last step.
+
+        Raises:
+          ValueError: if the shapes or dtypes of inputs, state and flags do not fit.
+        """
+        sequence = self._prepare(inputs, state, flags)
+        states = unrolling.scan_memory(self.config, *sequence, remat, scan_unroll)
+        return self._output(states), jax.tree.map(lambda leaf: leaf[-1], states)
 
     @hk.transparent
-    def output(self, state: memory.State) -> chex.Array:
+    def unroll_inside(
+        self, inputs: chex.Array, state: memory.State, flags: unrolling.Flags
+    ) -> tuple[chex.Array, memory.State, unrolling.Inside]:
+        """As `unroll`, and returns what happens inside every step; see `unrolling.Inside`."""
+        sequence = self._prepare(inputs, state, flags)
+        states, inside = unrolling.scan_inside(self.config, *sequence)
+        return self._output(states), jax.tree.map(lambda leaf: leaf[-1], states), inside
+
+    @hk.transparent
+    def _prepare(
+        self, inputs: chex.Array, state: memory.State, flags: unrolling.Flags
+    ) -> tuple[memory.StepParams, memory.Projected, memory.State, unrolling.Flags]:
+        """Returns what a scan needs: inputs are projected, the state is in float32 at least."""
+        rows = self._as_rows(inputs, state, leading=('T',))
+        unrolling.check_batch(flags, self._check_state(state))
+        params = self._parameters(rows)()
+        state = jax.tree.map(lambda x: x.astype(memory.at_least_float32(x)), state)
+        return params.step, memory.project(params, self.config, rows), state, flags
+
+    @hk.transparent
+    def _output(self, state: memory.State) -> chex.Array:
         """Returns the output for new states [..., N, F], [..., N F], in the policy's dtype."""
         policy = hk.mixed_precision.get_policy(type(self)) or hk.mixed_precision.current_policy()
         out = memory.output(state)
         return out.astype(policy.output_dtype) if policy else out
 
     @hk.transparent
-    def parameters(self, rows: chex.Array) -> memory.MemoryParams:
-        """Returns the parameters for inputs like `rows`, [..., K, D], in the compute dtype."""
-        return self._parameters(rows)()
-
-    @hk.transparent
-    def as_rows(
+    def _as_rows(
         self, inputs: chex.Array, state: memory.State, leading: tuple[str, ...] = ()
     ) -> chex.Array:
         """Checks inputs against the state and returns them as rows, [..., K, D].
@@ -181,38 +214,33 @@ class RelationalMemory(hk.RNNCore):
             raise ValueError(f'the state is of a floating dtype, got {leaves[0].dtype}.')
         return shape[:-2]
 
-    # These two own the parameters. They are not transparent, so that policies and getters see
-    # them, and return functions, so that a policy does not cast parameters to its output dtype.
+    # Not transparent, so that policies and getters see the parameters, and returns a function, so
+    # that a policy does not cast them to its output dtype.
 
     def _parameters(self, rows: chex.Array) -> Callable[[], memory.MemoryParams]:
-        num_rows, input_size = rows.shape[-2:]
-        size, gates_size = self.config.slot_size, self.config.gates_size
+        """Makes or gets the parameters for inputs like `rows`, [..., K, D], in compute dtype."""
+        config, (num_rows, input_size) = self.config, rows.shape[-2:]
+        size, joint, gates_size = config.slot_size, config.projection_size, config.gates_size
         dtype = jnp.promote_types(rows.dtype, jnp.float32)
-        input_gates = None
+        linear, norm = (functools.partial(f, dtype=dtype) for f in (_linear, _norm))
+        shown, input_gates, memory_gates = linear('input', input_size, size), None, None
         if gates_size:
-            input_gates = _linear('input_gates', num_rows * size, gates_size, dtype)
-        params = memory.MemoryParams(
-            _linear('input', input_size, size, dtype), input_gates, self._step_parameters(dtype)()
-        )
-        return lambda: params
-
-    def _step_parameters(self, dtype: Any = jnp.float32) -> Callable[[], memory.StepParams]:
-        size, gates_size = self.config.slot_size, self.config.gates_size
-        projection_size = self.config.projection_size
+            input_gates = linear('input_gates', num_rows * size, gates_size)
         blocks = tuple(
             memory.Block(
-                _linear(f'projection_{i}', size, projection_size, dtype),
-                _norm(f'projection_norm_{i}', projection_size, dtype),
-                _norm(f'attention_norm_{i}', size, dtype),
-                _norm(f'mlp_norm_{i}', size, dtype),
+                linear(f'projection_{i}', size, joint),
+                norm(f'projection_norm_{i}', joint),
+                norm(f'attention_norm_{i}', size),
+                norm(f'mlp_norm_{i}', size),
             )
-            for i in range(self.config.num_blocks)
+            for i in range(config.num_blocks)
         )
-        mlp = tuple(
-            _linear(f'mlp_{i}', size, size, dtype) for i in range(self.config.attention_mlp_layers)
+        mlp = tuple(linear(f'mlp_{i}', size, size) for i in range(config.attention_mlp_layers))
+        if gates_size:
+            memory_gates = linear('memory_gates', size, gates_size)
+        params = memory.MemoryParams(
+            shown, input_gates, memory.StepParams(blocks, mlp, memory_gates)
         )
-        memory_gates = _linear('memory_gates', size, gates_size, dtype) if gates_size else None
-        params = memory.StepParams(blocks, mlp, memory_gates)
         return lambda: params
 
 

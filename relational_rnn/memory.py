@@ -6,27 +6,27 @@ https://arxiv.org/abs/1806.01822, in the form in which the authors ran it (Sonne
 MLP, and LSTM-like gates. A step is split at the seam that makes it fast: `project` does all that
 does not depend on the memory, for every time step at once, and `step` does the rest.
 
-Deviations from Sonnet: with one block the input row asks no query and runs through no MLP, for
-Sonnet throws both away; `output_gate=True` follows the paper's equations 3 to 9.
+Deviations from Sonnet: with one block the input's rows have no query and pass through no MLP, as
+Sonnet discards both results; `output_gate=True` follows the paper's equations 3 to 9.
 
 Glossary of shapes:
   ...: any leading dimensions, such as a batch B, or time and batch T, B.
   D: input size; K: rows of an input (1 for a vector); N: memory slots; H: heads.
   F: slot size, heads x head_size; C: key size; V: head (value) size; P: H x (2 C + V).
-  G: one gate's size, F for 'unit' gates, 1 for 'memory' gates; R: rows that ask a query.
+  G: one gate's size, F for 'unit' gates, 1 for 'memory' gates; R: queries; M: keys.
 """
 
-from collections.abc import Callable
 import dataclasses
-import itertools
 from typing import NamedTuple, TypeAlias
 
 import chex
 import jax
+from jax import ad_checkpoint
 import jax.numpy as jnp
 
 GATE_STYLES = ('unit', 'memory', None)
 NORM_EPSILON = 1e-5
+LINEAR = 'linear'  # the checkpoint name of the affine maps' results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Norm(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What one round of attention does not share with the others."""
+    """The parameters that an attention block does not share with the others."""
 
     projection: Linear  # F -> P, per head [query | key | value]
     projection_norm: Norm  # [P]
@@ -125,7 +125,7 @@ class GatedState(NamedTuple):
 
 
 State: TypeAlias = chex.Array | GatedState
-Gates: TypeAlias = chex.Array | tuple[chex.Array, ...] | None
+Gates: TypeAlias = tuple[chex.Array, ...]  # input, forget and (if there is one) output gate
 
 
 class Projected(NamedTuple):
@@ -133,12 +133,9 @@ class Projected(NamedTuple):
 
     keys: chex.Array  # [..., K, H, C]
     values: chex.Array  # [..., K, H, V]
-    gates: Gates  # [..., gates_size], or each gate apart, [..., G]
+    gates: Gates  # [..., G] each; split before the loop, where XLA would not vectorize it
     queries: chex.Array | None  # [..., K, H, C], only where several blocks update the input's rows
     rows: chex.Array | None  # [..., K, F], likewise
-
-
-Apply: TypeAlias = Callable[[Linear, chex.Array], chex.Array]
 
 
 def initial_memory(config: MemoryConfig, batch_size: int | None) -> State:
@@ -172,27 +169,15 @@ def project(params: MemoryParams, config: MemoryConfig, inputs: chex.Array) -> P
     """
     chex.assert_axis_dimension(inputs, -1, params.input.w.shape[0])
     rows = apply_linear(params.input, inputs)
-    queries, keys, values = _heads(config, params.step.blocks[0], apply_linear, rows)
-    gates = None
-    if params.input_gates is not None:
-        gates = apply_linear(params.input_gates, rows.reshape(*rows.shape[:-2], -1))
+    queries, keys, values = _heads(config, params.step.blocks[0], rows)
+    gates = _split_gates(config, params.input_gates, rows.reshape(*rows.shape[:-2], -1))
     if config.num_blocks == 1:
         return Projected(keys, values, gates, queries=None, rows=None)
     return Projected(keys, values, gates, queries, rows)
 
 
-def apply_linear(layer: Linear, x: chex.Array) -> chex.Array:
-    """Returns x w + b, [..., in] -> [..., out], in the parameters' dtype."""
-    y = x.astype(layer.w.dtype) @ layer.w
-    return y + jnp.broadcast_to(layer.b, y.shape)
-
-
 def step(
-    params: StepParams,
-    config: MemoryConfig,
-    projected: Projected,
-    state: State,
-    apply: Apply = apply_linear,
+    params: StepParams, config: MemoryConfig, projected: Projected, state: State
 ) -> tuple[State, tuple[chex.Array, ...]]:
     """Updates the memory with one projected input.
 
@@ -201,63 +186,40 @@ def step(
       config: the core's choices.
       projected: the input's share, from `project`.
       state: the memory, [..., N, F], or a `GatedState`.
-      apply: how affine maps are applied (the fast unroll remembers their results).
 
     Returns:
       The new state, and the attention weights of every block, [..., H, R, N + K], where R is
-      N + K, and N in the last block; columns are the slots, then the rows of the input.
+      N + K, and N in the last block; the keys are the slots, then the rows of the input.
     """
-    memory = state.memory if isinstance(state, GatedState) else state
-    memory = memory.astype(_at_least_float32(memory))
-    candidate, attention = _attend_over_memory(params, config, projected, memory, apply)
+    memory = memory_of(state)
+    memory = memory.astype(at_least_float32(memory))
+    candidate, attention = _attend_over_memory(params, config, projected, memory)
     if params.memory_gates is None:
         return candidate, attention
-    written, forget, *exposed = gates(params, config, projected, state, apply)
-    kept = forget * memory
-    if not exposed:
-        return written * jnp.tanh(candidate) + kept, attention
-    memory = written * candidate + kept
-    return GatedState(exposed[0] * jnp.tanh(memory), memory), attention
+    input_gate, forget_gate, *output_gate = gates(params, config, projected, state)
+    kept = forget_gate * memory
+    if not output_gate:
+        return input_gate * jnp.tanh(candidate) + kept, attention
+    memory = input_gate * candidate + kept
+    return GatedState(output_gate[0] * jnp.tanh(memory), memory), attention
 
 
-def gates(
-    params: StepParams,
-    config: MemoryConfig,
-    projected: Projected,
-    state: State,
-    apply: Apply = apply_linear,
-) -> tuple[chex.Array, ...]:
-    """Returns how far a step opens its gates.
-
-    Args:
-      params: as for `step`.
-      config: as for `step`.
-      projected: as for `step`.
-      state: as for `step`.
-      apply: as for `step`.
-
-    Returns:
-      Input, forget and (if there is one) output gate, [..., N, G]; () if there are none.
-    """
-    if params.memory_gates is None:
-        return ()
-    hidden, memory = state if isinstance(state, GatedState) else (None, state)
-    memory = memory.astype(_at_least_float32(memory))
-    squashed = jnp.tanh(memory) if hidden is None else hidden
-    own = split_gates(config, apply(params.memory_gates, squashed)) or ()
-    given = split_gates(config, projected.gates) or ()
-    biases = (config.input_bias, config.forget_bias, 0.0)[: len(own)]
+def gates(params: StepParams, config: MemoryConfig, projected: Projected, state: State) -> Gates:
+    """Returns the gates of a step, [..., N, G] each, () if there are none; arguments as `step`."""
+    memory = memory_of(state)
+    memory = memory.astype(at_least_float32(memory))
+    hidden = state.hidden if isinstance(state, GatedState) else jnp.tanh(memory)
+    of_memory = _split_gates(config, params.memory_gates, hidden)
+    biases = (config.input_bias, config.forget_bias, 0.0)
     return tuple(
         _sigmoid((a + b[..., None, :]).astype(memory.dtype) + bias)
-        for a, b, bias in zip(own, given, biases, strict=True)
+        for a, b, bias in zip(of_memory, projected.gates, biases, strict=False)
     )
 
 
-def split_gates(config: MemoryConfig, gates: Gates) -> tuple[chex.Array, ...] | None:
-    """Returns input, forget and (if there is one) output gate, [..., G]; None if there are none."""
-    if gates is None or isinstance(gates, tuple):
-        return gates
-    return tuple(jnp.split(gates, 3 if config.output_gate else 2, axis=-1))
+def memory_of(state: State) -> chex.Array:
+    """Returns the memory in a state, [..., N, F]."""
+    return state.memory if isinstance(state, GatedState) else state
 
 
 def output(state: State) -> chex.Array:
@@ -266,9 +228,35 @@ def output(state: State) -> chex.Array:
     return rows.reshape(*rows.shape[:-2], -1)
 
 
+@jax.custom_vjp
+def _affine(layer: Linear, x: chex.Array) -> chex.Array:
+    """Returns x w + b in the parameters' dtype."""
+    y = x.astype(layer.w.dtype) @ layer.w
+    return y + jnp.broadcast_to(layer.b, y.shape)
+
+
+def _affine_backward(
+    residuals: tuple[Linear, chex.Array], d_y: chex.Array
+) -> tuple[Linear, chex.Array]:
+    """Written out, for XLA copies transposed arrays where JAX differentiates the product."""
+    layer, x = residuals
+    rows, d_rows = (value.reshape(-1, value.shape[-1]) for value in (x, d_y))
+    d_w = jnp.einsum('ri,ro->io', rows.astype(d_y.dtype), d_rows)
+    d_b = jnp.ones(len(d_rows), d_rows.dtype) @ d_rows
+    return Linear(d_w, d_b), (d_y @ layer.w.T).astype(x.dtype)
+
+
+_affine.defvjp(lambda layer, x: (_affine(layer, x), (layer, x)), _affine_backward)
+
+
+def apply_linear(layer: Linear, x: chex.Array) -> chex.Array:
+    """Returns x w + b, [..., in] -> [..., out], named for `jax.checkpoint` policies."""
+    return ad_checkpoint.checkpoint_name(_affine(layer, x), LINEAR)
+
+
 def normalize(norm: Norm, x: chex.Array) -> chex.Array:
     """Layer norm of each row, [..., F] -> [..., F], in float32 or wider."""
-    x = x.astype(_at_least_float32(x))
+    x = x.astype(at_least_float32(x))
     centered = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
     scale, offset = (jnp.broadcast_to(p.astype(x.dtype), x.shape) for p in norm)
@@ -276,33 +264,31 @@ def normalize(norm: Norm, x: chex.Array) -> chex.Array:
 
 
 def _attend_over_memory(
-    params: StepParams, config: MemoryConfig, projected: Projected, memory: chex.Array, apply: Apply
+    params: StepParams, config: MemoryConfig, projected: Projected, memory: chex.Array
 ) -> tuple[chex.Array, tuple[chex.Array, ...]]:
     """Returns the memory's candidate, [..., N, F], and every block's attention weights."""
     rows = memory
     attention = []
     for index, block in enumerate(params.blocks):
-        queries, keys, values = _heads(config, block, apply, rows)
-        groups = [(keys, values)]
-        if index == 0:
-            groups.append((projected.keys, projected.values))
+        queries, keys, values = _heads(config, block, rows)
+        inputs = [(projected.keys, projected.values)] if index == 0 else []
         if index == 0 and projected.queries is not None and projected.rows is not None:
             queries = jnp.concatenate([queries, projected.queries], axis=-3)
             rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
         if index == config.num_blocks - 1:
             rows, queries = rows[..., : config.mem_slots, :], queries[..., : config.mem_slots, :, :]
-        attended, weights = _attend(queries, groups)
+        attended, weights = _attend(queries, [(keys, values), *inputs])
         rows = normalize(block.attention_norm, rows + attended)
-        rows = normalize(block.mlp_norm, rows + _mlp(params.mlp, apply, rows).astype(rows.dtype))
+        rows = normalize(block.mlp_norm, rows + _mlp(params.mlp, rows).astype(rows.dtype))
         attention.append(weights)
     return rows, tuple(attention)
 
 
 def _heads(
-    config: MemoryConfig, block: Block, apply: Apply, rows: chex.Array
+    config: MemoryConfig, block: Block, rows: chex.Array
 ) -> tuple[chex.Array, chex.Array, chex.Array]:
     """Projects rows [..., F] to scaled queries and keys [..., H, C] and values [..., H, V]."""
-    joint = apply(block.projection, rows)
+    joint = apply_linear(block.projection, rows)
     joint = normalize(block.projection_norm, joint).astype(block.projection.w.dtype)
     joint = joint.reshape(*joint.shape[:-1], config.num_heads, -1)
     size = config.query_size
@@ -324,25 +310,31 @@ def _attend(
     """
     logits = [_einsum('...rhc,...mhc->...hrm', queries, keys) for keys, _ in groups]
     weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1))
-    ends = list(itertools.accumulate(keys.shape[-3] for keys, _ in groups))
-    parts = jnp.split(weights, ends[:-1], axis=-1)
-    attended = sum(
-        _einsum('...hrm,...mhv->...rhv', part.astype(values.dtype), values)
-        for part, (_, values) in zip(parts, groups, strict=True)
-    )
-    return jnp.reshape(attended, (*queries.shape[:-2], -1)), weights
+    parts, start = [], 0
+    for keys, values in groups:
+        part = weights[..., start : start + keys.shape[-3]]
+        parts.append(_einsum('...hrm,...mhv->...rhv', part.astype(values.dtype), values))
+        start += keys.shape[-3]
+    return jnp.reshape(sum(parts), (*queries.shape[:-2], -1)), weights
 
 
 def _einsum(subscripts: str, *operands: chex.Array) -> chex.Array:
     """An einsum that accumulates in float32 or wider."""
-    return jnp.einsum(subscripts, *operands, preferred_element_type=_at_least_float32(operands[0]))
+    return jnp.einsum(subscripts, *operands, preferred_element_type=at_least_float32(operands[0]))
 
 
-def _mlp(layers: tuple[Linear, ...], apply: Apply, rows: chex.Array) -> chex.Array:
+def _mlp(layers: tuple[Linear, ...], rows: chex.Array) -> chex.Array:
     """The row-wise MLP, [..., F] -> [..., F]: ReLU between the layers, none after the last."""
     for index, layer in enumerate(layers):
-        rows = apply(layer, jax.nn.relu(rows) if index else rows)
+        rows = apply_linear(layer, jax.nn.relu(rows) if index else rows)
     return rows
+
+
+def _split_gates(config: MemoryConfig, layer: Linear | None, x: chex.Array) -> Gates:
+    """Applies a map to all gates, [..., in] -> [..., G] each; () if there are no gates."""
+    if layer is None:
+        return ()
+    return tuple(jnp.split(apply_linear(layer, x), 3 if config.output_gate else 2, axis=-1))
 
 
 def _sigmoid(x: chex.Array) -> chex.Array:
@@ -350,7 +342,8 @@ def _sigmoid(x: chex.Array) -> chex.Array:
     return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
-def _at_least_float32(x: chex.Array) -> jnp.dtype:
+def at_least_float32(x: chex.Array) -> jnp.dtype:
+    """Returns the dtype of an array, or float32 where that is narrower."""
     return jnp.promote_types(x.dtype, jnp.float32)
 
 

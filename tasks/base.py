@@ -20,20 +20,20 @@ class Batch(NamedTuple):
 
 
 class TimeStep(NamedTuple):
-    """What an environment shows after a reset or a step; with a first axis [B] under `jax.vmap`."""
+    """What an environment returns after a reset or a step; under `jax.vmap` with an axis [B]."""
 
     observation: chex.ArrayTree
     reward: chex.Array  # [] float32, of the step; 0 after a reset
-    discount: chex.Array  # [] float32, 0 where the episode has come to its end, else 1
-    last: chex.Array  # [] bool: the episode is over, by its end or because its time is up
+    discount: chex.Array  # [] float32, 0 where the episode is terminated, else 1
+    last: chex.Array  # [] bool: the episode is over, terminated or truncated
 
 
 class Environment(Protocol):
-    """A world of pure functions of one state, to be used under `jax.jit` and `jax.vmap`.
+    """An environment of pure functions of its state, to be used under `jax.jit` and `jax.vmap`.
 
     A state is a `NamedTuple` of arrays and holds the key of all randomness to come, so `step` is a
-    function of state and action alone. After a step that is `last` a state may not be stepped on:
-    `tasks.environments.grid.AutoReset` begins the next episode by itself.
+    function of state and action alone. A state after the last time step of an episode must not be
+    stepped: `tasks.environments.grid.AutoReset` resets by itself.
     """
 
     num_actions: int  # actions are int32 in [0, num_actions)
@@ -44,13 +44,41 @@ class Environment(Protocol):
         """The shapes and dtypes of an observation, a tree of `jax.ShapeDtypeStruct`."""
 
     def reset(self, key: chex.PRNGKey) -> tuple[Any, TimeStep]:
-        """Returns the state at the begin of an episode, and what is seen of it."""
+        """Returns the initial state of an episode, and its first time step."""
 
     def step(self, state: Any, action: chex.Array) -> tuple[Any, TimeStep]:
-        """Returns the state after an action [] int32, and what is seen of it."""
+        """Returns the state after an action [] int32, and the time step."""
 
     def render(self, state: Any) -> np.ndarray:
         """Returns a picture of a state, uint8 [height, width, 3]."""
+
+
+class Progress(Protocol):
+    """Receives reports of what takes long; `SILENT` leaves them alone."""
+
+    def say(self, line: str) -> None:
+        """Reports something that happens once, such as waiting for another process."""
+
+    def update(self, title: str, done: int, total: int | None, unit: str) -> None:
+        """Reports how far a pass is, again and again while it lasts.
+
+        Args:
+          title: the pass, for example 'gutenberg train: counted'.
+          done: how much is done since its beginning.
+          total: about how much there is to do, at least `done`; None if that is not known.
+          unit: what is counted, for example 'words'.
+        """
+
+
+class _Silent:
+    def say(self, line: str) -> None:
+        pass
+
+    def update(self, title: str, done: int, total: int | None, unit: str) -> None:
+        pass
+
+
+SILENT: Progress = _Silent()
 
 
 class DataError(Exception):

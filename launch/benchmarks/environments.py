@@ -22,9 +22,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tasks.environments import grid
-from tasks.environments.boxworld import boxworld
-from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments import boxworld, grid, mini_pacman
 
 
 class Setting(NamedTuple):
@@ -59,7 +57,7 @@ HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps
 class Carry(NamedTuple):
     """Where the environments of a thread are."""
 
-    states: grid.Chain  # with a first axis [B]
+    states: grid.AutoResetState  # with a first axis [B]
     observation: chex.ArrayTree  # [B, ...]
     rewards: chex.Array  # [B] float32, sums over all steps so far
 
@@ -124,12 +122,12 @@ def _places() -> list[jax.Device]:
 
 def _levels(setting: Setting, key: chex.PRNGKey) -> Any:
     """Returns the pool, nothing if there is none."""
-    return setting.environment.levels(key, setting.num_levels) if setting.num_levels else ()
+    return setting.environment.sample_levels(key, setting.num_levels) if setting.num_levels else ()
 
 
 def _auto_reset(setting: Setting, levels: Any) -> grid.AutoReset:
-    begin = setting.environment.begin(levels) if setting.num_levels else None
-    return grid.AutoReset(setting.environment, begin)
+    reset = setting.environment.reset_from(levels) if setting.num_levels else None
+    return grid.AutoReset(setting.environment, reset)
 
 
 def _reset(setting: Setting, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:

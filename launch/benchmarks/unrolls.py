@@ -22,6 +22,7 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import functools
 import statistics
 import time
@@ -74,27 +75,26 @@ def methods(shape: Shape, seed: int) -> dict[str, Method]:
       shape: the sizes.
       seed: of parameters and inputs.
     """
-    sizes = shape.mem_slots, shape.head_size, shape.num_heads
-    mlp_layers = shape.attention_mlp_layers
-    config = memory.MemoryConfig(*sizes, attention_mlp_layers=mlp_layers)
+    slot_size = shape.head_size * shape.num_heads
+    rmc = cores.Config(
+        mem_slots=shape.mem_slots,
+        total_units=shape.mem_slots * slot_size,
+        num_heads=shape.num_heads,
+        attention_mlp_layers=shape.attention_mlp_layers,
+    )
+    lstm = dataclasses.replace(rmc, core='lstm')
     keys = jax.random.split(jax.random.key(seed), 4)
-    inputs = jax.random.normal(keys[0], (shape.num_steps, shape.batch_size, config.slot_size))
-
-    def core() -> hk.RNNCore:
-        return relational_rnn.RelationalMemory(*sizes, attention_mlp_layers=mlp_layers)
-
-    unroll = _recurrent(core, relational_rnn.unroll, inputs, keys[1])
-    lstm_size = cores.lstm_size(unroll.num_parameters, config.slot_size)
+    inputs = jax.random.normal(keys[0], (shape.num_steps, shape.batch_size, slot_size))
     return {
-        'unroll': unroll,
-        'dynamic_unroll': _recurrent(core, hk.dynamic_unroll, inputs, keys[1]),
-        'lstm': _recurrent(lambda: hk.LSTM(lstm_size), hk.dynamic_unroll, inputs, keys[2]),
-        _LOWER_BOUND: _lower_bound(config, inputs, keys[3]),
+        'unroll': _recurrent(rmc, relational_rnn.unroll, inputs, keys[1]),
+        'dynamic_unroll': _recurrent(rmc, hk.dynamic_unroll, inputs, keys[1]),
+        'lstm': _recurrent(lstm, hk.dynamic_unroll, inputs, keys[2]),
+        _LOWER_BOUND: _lower_bound(shape, inputs, keys[3]),
     }
 
 
 def _recurrent(
-    make_core: Callable[[], hk.RNNCore],
+    config: cores.Config,
     unroll: Callable[..., Any],
     inputs: chex.Array,
     key: chex.PRNGKey,
@@ -102,7 +102,7 @@ def _recurrent(
     """Returns a core's loss: the mean of its squared outputs, later units weighing more."""
 
     def loss_fn(inputs: chex.Array) -> chex.Array:
-        core = make_core()
+        core = cores.make(config, inputs.shape[2:])
         outputs, _ = unroll(core, inputs, core.initial_state(inputs.shape[1]))
         weights = jnp.linspace(1, 2, outputs.shape[-1])
         return jnp.mean(jnp.square(outputs) * weights[None, None])
@@ -113,9 +113,10 @@ def _recurrent(
     return Method(model.apply, train, (params, inputs), hk.data_structures.tree_size(params))
 
 
-def _lower_bound(config: memory.MemoryConfig, inputs: chex.Array, key: chex.PRNGKey) -> Method:
+def _lower_bound(shape: Shape, inputs: chex.Array, key: chex.PRNGKey) -> Method:
     """Returns the products with matrices [F, width] of the sizes of a core's affine maps."""
-    size, layers = config.slot_size, config.attention_mlp_layers
+    config = memory.MemoryConfig(shape.mem_slots, shape.head_size, shape.num_heads)
+    size, layers = config.slot_size, shape.attention_mlp_layers
     num_steps, batch_size, _ = inputs.shape
     widths = [*[size] * layers, config.projection_size, config.gates_size, size, config.gates_size]
     keys = jax.random.split(key, len(widths) + 1)

@@ -11,7 +11,6 @@ Glossary of shapes:
 
 from collections.abc import Iterator
 
-import chex
 import jax
 import numpy as np
 
@@ -24,9 +23,9 @@ from launch.training import (
     loop,
     saved_run,
 )
-from relational_rnn import hinted
 from relational_rnn.networks import sequence_networks
-from tasks.learning_to_execute import batches, programs
+from tasks.learning_to_execute import batches, writing
+from tasks.learning_to_execute import setting as setting_lib
 
 NUM_ANSWERS = 5
 _NUM_DRAWN = 512  # programs, of which the first are taken that are short enough
@@ -56,21 +55,20 @@ def inspect(request: subjects.Request) -> subjects.Subject:
         config, model.init, (), request.run_dir, has_levels=True
     ).replicated.params
     batch = _draw(config, request)
-    logits, heard = _run(config, model, params, batch)
-    size = learning_to_execute_model.NUM_CHARACTERS + heard.shape[-1]
+    logits = learning_to_execute_model.answer(model, params, batch)
     rows = range(batch.inputs.shape[1])
     return subjects.Subject(
         f'learning_to_execute, {config.task}, after {step:,} updates',
-        lambda: cores.make(config, size),
+        lambda: cores.make(config, learning_to_execute_model.NUM_CHARACTERS),
         params,
-        tuple(_example(config, batch, logits, heard[:, row], row) for row in rows),
+        tuple(_example(config, batch, logits, row) for row in rows),
     )
 
 
 def _draw(config: learning_to_execute_config.Config, request: subjects.Request) -> batches.Batch:
     """Returns test programs of the full difficulty that are short enough with their answers."""
     what = config.setting(), 'baseline', 0, 'test', request.seed, 0, _NUM_DRAWN
-    batch = batches.batch(*what, config.uses_hints())
+    batch = batches.sample(*what)
     steps = batch.lengths[0] + np.sum(batch.weights > 0, axis=0)
     chosen = np.flatnonzero(steps <= request.max_steps)[: request.num_examples]
     if not len(chosen):
@@ -79,31 +77,13 @@ def _draw(config: learning_to_execute_config.Config, request: subjects.Request) 
     return jax.tree.map(lambda x: x[:, chosen], batch)
 
 
-def _run(
-    config: learning_to_execute_config.Config,
-    model: learning_to_execute_model.Model,
-    params: chex.ArrayTree,
-    batch: batches.Batch,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns logits [A, B, V], and what is heard, [T + 1, B, any], last while it answers."""
-    run = jax.jit(lambda params, batch: model.apply(params, batch, False))
-    logits, said = run(params, batch)
-    num_steps, num_rows = batch.inputs.shape
-    heard = np.zeros((num_steps + 1, num_rows, 0), np.float32)
-    if said is not None and batch.hints is not None:
-        where = batch.hints.steps, batch.hints.writes
-        heard = np.asarray(hinted.heard(said.result, *where, num_steps + 1))
-    return np.asarray(logits), heard
-
-
 def _example(
     config: learning_to_execute_config.Config,
     batch: batches.Batch,
     logits: np.ndarray,
-    heard: np.ndarray,
     row: int,
 ) -> subjects.Example:
-    """Tells one program in words; logits are [A, B, V], what is heard is [T + 1, any]."""
+    """Tells one program in words; logits are [A, B, V]."""
     text = batch.inputs[: batch.lengths[0, row], row]
     true = batch.targets[batch.weights[:, row] > 0, row]
     probabilities = np.asarray(jax.nn.softmax(logits[: len(true), row]))
@@ -111,14 +91,11 @@ def _example(
     right = 'right' if np.array_equal(said, true) else f'but the network says {_show(said)}'
     title = f'{_show(text)} prints {_show(true)}, {right}'
     inputs = np.eye(learning_to_execute_model.NUM_CHARACTERS, dtype=np.float32)[text]
-    inputs = np.concatenate([inputs, heard[: len(text)]], axis=1)
     steps = [
-        subjects.Step(_show([i]), _NOTES.get(programs.CHARACTERS[i], '')) for i in text.tolist()
+        subjects.Step(_show([i]), _NOTES.get(setting_lib.CHARACTERS[i], '')) for i in text.tolist()
     ]
     if config.shared_core:
-        fed = _fed(config, said)
-        still = np.broadcast_to(heard[-1], (len(fed), heard.shape[1]))
-        inputs = np.concatenate([inputs, np.concatenate([fed, still], axis=1)])
+        inputs = np.concatenate([inputs, _fed(config, said)])
         steps += _answering(probabilities, true)
     return subjects.Example(title, inputs, tuple(steps))
 
@@ -149,4 +126,4 @@ def _answering(probabilities: np.ndarray, true: np.ndarray) -> Iterator[subjects
 
 
 def _show(ids: np.ndarray | list[int]) -> str:
-    return ''.join(_SHOWN.get(character, character) for character in programs.decode(ids))
+    return ''.join(_SHOWN.get(character, character) for character in writing.decode(ids))

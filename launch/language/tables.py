@@ -33,14 +33,14 @@ def describe_bands(evaluation: Mapping[str, Any]) -> str:
         rows.append([name, *cells, f'{band["words"]:,}', f'{band["share"]:.2%}'])
     cells = [show(valid['perplexity']), show(test['perplexity'])]
     rows.append(['all', *cells, f'{test["words"]:,}', '100%'])
-    shares = f'<unk> is {valid["unknown"]:.2%} of validation and {test["unknown"]:.2%} of test'
+    shares = f'<unk> is {valid["oov_rate"]:.2%} of validation and {test["oov_rate"]:.2%} of test'
     return f'{display.table(rows)}\n{shares}'
 
 
 def describe_unrolls(evaluation: Mapping[str, Any]) -> str:
-    """Returns Figure 12 of one run as text: test perplexity where the state starts anew."""
+    """Returns Figure 12 of one run as text: test perplexity where the state is reset."""
     unroll = evaluation['unroll']
-    rows = [['state anew every', 'perplexity', 'increase']]
+    rows = [['state reset every', 'perplexity', 'increase']]
     for length, value in zip(unroll['lengths'], unroll['perplexities'], strict=True):
         rows.append([f'{length} words', show(value), show(increase(value, unroll['carried']))])
     rows.append(['never', show(unroll['carried']), ''])
@@ -92,13 +92,13 @@ def draw_unrolls(unrolls: Mapping[str, Mapping[str, Any]], output: str, title: s
         series,
         output,
         f'Test perplexity by unroll length: {title}',
-        'words after which the state starts anew',
-        'increase over the state carried on',
+        'words after which the state is reset',
+        'increase over the carried state',
     )
 
 
 def increase(value: float | None, carried: float | None) -> float | None:
-    """Returns by how much a perplexity is above the one with the state carried on."""
+    """Returns by how much a perplexity is above the one with the carried state."""
     return None if value is None or carried is None else value - carried
 
 

@@ -140,6 +140,21 @@ class Checkpointer:
         state = jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
         return Restored(step, state, record['metadata'])
 
+    def restore_part(self, template: Any, prefix: str) -> Restored | None:
+        """Restores only the leaves below a path."""
+        step = self._newest_whole()
+        if step is None:
+            return None
+        folder = self._folder / str(step)
+        pairs, structure = jax.tree_util.tree_flatten_with_path(template)
+        wanted = {prefix + jax.tree_util.keystr(path): _spec(leaf) for path, leaf in pairs}
+        record = json.loads((folder / _METADATA).read_text('utf-8'))
+        saved = {k: v for k, v in record['leaves'].items() if k.startswith(prefix)}
+        _check_fit(folder, saved, wanted)
+        arrays = _load_arrays(folder / _ARRAYS, list(record['leaves']))
+        state = jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
+        return Restored(step, state, record['metadata'])
+
     def newest_metadata(self) -> tuple[int, dict[str, Any]] | None:
         """Reads step and metadata of the newest whole checkpoint, under the rules of `restore`."""
         step = self._newest_whole()

@@ -189,3 +189,6 @@ def check_config(
         remedy = 'use the same values or another --run_dir'
         raise errors.RunError(errors.MISMATCH, f'{message}; {remedy}')
     return [line for name, line in changed.items() if on_resume[name] == 'warn']
+
+
+owned = RunDirectory

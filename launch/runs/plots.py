@@ -25,7 +25,7 @@ def plot_curves(
     y_label: str = 'perplexity',
     baselines: Mapping[str, float] | None = None,
     log_scale: bool = True,
-    pale: Sequence[str] = (),
+    background: Sequence[str] = (),
     bands: Mapping[str, Ranges] | None = None,
 ) -> None:
     """Draws curves.
@@ -38,11 +38,11 @@ def plot_curves(
       y_label: stands beside it.
       baselines: heights of horizontal lines by name.
       log_scale: whether the vertical axis is logarithmic.
-      pale: names of the curves to draw behind the others.
+      background: names of the curves to draw behind the others.
       bands: between what each curve is a mean of, by the curve's name; empty where it is of one.
     """
     picture, axes = _blank(title, x_label, y_label)
-    for name, color in _colors(curves, pale).items():
+    for name, color in _colors(curves, background).items():
         if curves[name]:
             _draw_curve(axes, curves[name], name, color)
             shade(axes, [x for x, _ in curves[name]], (bands or {}).get(name, ()), color)
@@ -130,7 +130,7 @@ def plot_places(
 
 
 def shade(axes: Any, places: Sequence[float], ranges: Ranges, color: Any) -> None:
-    """Fills what lies between lowest and highest, pale and behind a curve.
+    """Fills what lies between lowest and highest, background and behind a curve.
 
     Args:
       axes: where.
@@ -144,7 +144,7 @@ def shade(axes: Any, places: Sequence[float], ranges: Ranges, color: Any) -> Non
 
 
 def set_manner(axes: Any) -> None:
-    """Gives axes what all pictures have: pale lines behind, and no frame above and to the right."""
+    """Gives axes what all pictures have: background lines behind, and no frame above and to the right."""
     axes.grid(axis='y', color='0.9')
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
@@ -187,9 +187,9 @@ def _save(picture: Any, axes: Any, output: str | os.PathLike[str]) -> None:
     picture.savefig(output, format='png', bbox_inches='tight')
 
 
-def _colors(names: Mapping[str, Any], pale: Sequence[str]) -> dict[str, str]:
-    """Returns a colour for each series, the pale one for what lies behind."""
-    strong = [name for name in names if name not in pale]
+def _colors(names: Mapping[str, Any], background: Sequence[str]) -> dict[str, str]:
+    """Returns a colour for each series, the background one for what lies behind."""
+    strong = [name for name in names if name not in background]
     colors = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(strong)}
     return {name: colors.get(name, PALE) for name in names}
 

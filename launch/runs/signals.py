@@ -26,8 +26,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Interrupted(errors.RunError):
     """A signal came; nothing is lost that was saved."""
 
-    def __init__(self, signal_name: str):
-        message = f'stopped by {signal_name}; run the same command again to resume'
+    def __init__(self, signal_name: str, where: str = ''):
+        message = f'stopped by {signal_name}{where}; run the same command again to resume'
         super().__init__(errors.INTERRUPTED, message)
         self.signal = signal_name
 

@@ -12,15 +12,16 @@ from typing import Any
 
 import chex
 import jax
-import numpy as np
 
 from launch.training import devices, loop
+from launch.training import optimizer as optimizer_lib
+from launch.training import task as task_lib
 from launch.training import update as update_lib
 
 
 def measure(
     config: loop.Config,
-    task: update_lib.Task,
+    task: task_lib.Task,
     make_batch: Callable[[int], chex.ArrayTree],
     repeats: int,
 ) -> dict[str, float]:
@@ -38,11 +39,12 @@ def measure(
       place); `seconds` of the median update and units a second of all devices, if timed.
     """
     devices.check_batch_size(config.batch_size, config.accumulate)
-    optimiser = loop.optimizer(config)
-    update = devices.compile_update(update_lib.make_update(task, optimiser, config.accumulate))
+    optimizer = optimizer_lib.make(config, config.num_steps)
+    update = update_lib.make_update(task, optimizer, config.batch_size, config.accumulate)
+    shapes = jax.eval_shape(lambda: loop.initial_state(config, task, host=False))
+    placed = devices.place(shapes._replace(carry=task.initial_carry))
     batch = devices.split(make_batch(0), axis=1)
-    carry = devices.split(_own_rows(config, task.initial_carry), axis=0)
-    compiled = update.lower(_shapes(config, task), carry, batch).compile()
+    compiled = devices.compile_update(update, shapes).lower(placed, batch).compile()
     analysis = compiled.memory_analysis()
     costs = {
         'arguments_bytes': analysis.argument_size_in_bytes,
@@ -53,8 +55,8 @@ def measure(
         - analysis.alias_size_in_bytes,
     }
     if repeats:
-        replicated = loop.initial_state(config, task.init, ()).replicated
-        costs |= _time(compiled, [replicated, carry], make_batch, repeats)
+        state = devices.place(loop.initial_state(config, task))
+        costs |= _time(compiled, state, make_batch, repeats)
     return costs
 
 
@@ -75,22 +77,9 @@ def describe(costs: dict[str, float], unit: str) -> list[str]:
     return lines
 
 
-def _own_rows(config: loop.Config, carry: chex.ArrayTree) -> chex.ArrayTree:
-    rows = devices.own_rows(config.batch_size)
-    return jax.tree.map(lambda x: np.asarray(x)[rows], carry)
-
-
-def _shapes(config: loop.Config, task: update_lib.Task) -> update_lib.Replicated:
-    """Returns the shapes of the replicated state."""
-    params = jax.eval_shape(task.init, jax.random.key(0))
-    opt_state = jax.eval_shape(loop.optimizer(config).init, params)
-    key, step = jax.ShapeDtypeStruct((2,), np.uint32), jax.ShapeDtypeStruct((), np.int32)
-    return update_lib.Replicated(params, opt_state, key, step)
-
-
 def _time(
     update: Any,
-    device_state: list[Any],
+    state: update_lib.TrainState,
     make_batch: Callable[[int], chex.ArrayTree],
     repeats: int,
 ) -> dict[str, float]:
@@ -99,8 +88,8 @@ def _time(
     for step in range(repeats + 1):
         batch = devices.split(make_batch(step), axis=1)
         start = time.monotonic()
-        *device_state, outcome = update(*device_state, batch)
-        weight = float(devices.to_host(outcome).weight)
+        state, report = update(state, batch)
+        weight = float(devices.to_host(report.metrics['loss']).weight)
         seconds.append(time.monotonic() - start)
     median = statistics.median(seconds[1:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

@@ -1,9 +1,9 @@
-"""Data parallelism over devices and processes: the only place that uses `jax.pmap`.
+"""Data parallelism over devices and processes: the only file that uses `jax.pmap`.
 
 Parameters and optimizer state have no device axis: they enter whole on every device and come back
 equal, because gradients are summed over the devices. Batches and the state that is carried from
 batch to batch are split along B: first over the processes, then over the devices of each, so
-process 0 has the first rows. A process only ever holds its own rows.
+process 0 has the first batch elements. A process only ever holds its own.
 
 Glossary of shapes:
   P: processes; n: devices of this process; B: global batch size; T: time steps.
@@ -25,7 +25,7 @@ from launch.runs import errors
 AXIS = 'devices'
 
 
-def is_first() -> bool:
+def is_primary() -> bool:
     """Returns whether this process is the one that prints and writes."""
     return jax.process_index() == 0
 
@@ -46,29 +46,31 @@ def check_batch_size(batch_size: int, parts: int = 1) -> None:
         raise errors.RunError(errors.USAGE, message)
 
 
-def own_rows(batch_size: int) -> slice:
-    """Returns which rows of a global batch of B are this process's."""
+def process_slice(batch_size: int) -> slice:
+    """Returns which elements of a global batch of B are this process's."""
     share = batch_size // jax.process_count()
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def compile_update(update: Callable[..., Any]) -> Any:
-    """Compiles `(replicated, carry, batch) -> (replicated, carry, metrics)` for all devices.
+def compile_update(update: Callable[..., Any], state: Any, donate: bool = True) -> Any:
+    """Compiles `(state, work) -> (state, report)` for all devices.
 
     Args:
-      update: sees its share of carry and batch, and must return equal `replicated` and metrics on
-        every device: it sums over the axis `AXIS`.
+      update: sees its share of `state.carry` and of the work, and must return an equal rest of the
+        state and report on every device: it sums over the axis `AXIS`.
+      state: of the structure of the states, a `NamedTuple` with the field `carry`.
+      donate: whether the state's buffers are given up, and a state is returned before the report.
 
     Returns:
-      The compiled function; carry and batch as from `split`. The buffers of `replicated` and
-      carry are given up to it.
+      The compiled function; carry and work as from `split`.
     """
+    axes = type(state)(*[0 if name == 'carry' else None for name in state._fields])
     return jax.pmap(
         update,
         axis_name=AXIS,
-        in_axes=(None, 0, 0),
-        out_axes=(None, 0, None),
-        donate_argnums=(0, 1),
+        in_axes=(axes, 0),
+        out_axes=(axes, None) if donate else None,
+        donate_argnums=(0,) if donate else (),
         devices=_devices() if jax.process_count() > 1 else None,
     )
 
@@ -79,21 +81,33 @@ def _devices() -> list[jax.Device]:
 
 
 def split(tree: chex.ArrayTree, axis: int) -> chex.ArrayTree:
-    """Splits a process's rows over its devices: [..., B / P, ...] -> [n, ..., B / P / n, ...]."""
+    """Splits a process's batch over its devices: [..., B / P, ...] -> [n, ..., B / P / n, ...]."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: np.stack(np.split(np.asarray(x), devices, axis)), tree)
 
 
 def merge(tree: chex.ArrayTree) -> chex.ArrayTree:
-    """Undoes `split` along the first axis, with all processes' rows, on the host: [B, ...]."""
+    """Undoes `split` along the first axis, for all processes, on the host: [B, ...]."""
     tree = jax.tree.map(_join, tree)
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(np.asarray, multihost_utils.process_allgather(tree, tiled=True))
 
 
+def place(state: Any) -> Any:
+    """Returns a host state with this process's share of its carry, split over its devices."""
+    carry = jax.tree.map(lambda x: np.asarray(x)[process_slice(len(x))], state.carry)
+    return state._replace(carry=split(carry, axis=0))
+
+
+def gather(state: Any) -> Any:
+    """Undoes `place`: returns the state on the host, with the carry of all processes."""
+    host = to_host(state._replace(carry=()))
+    return host._replace(carry=merge(state.carry))
+
+
 def _join(x: Any) -> np.ndarray:
-    """Joins this process's rows: [n, B / P / n, ...] -> [B / P, ...]."""
+    """Joins this process's share: [n, B / P / n, ...] -> [B / P, ...]."""
     shards = getattr(x, 'addressable_shards', None)
     if shards:
         parts = sorted(shards, key=lambda shard: shard.index[0].start or 0)
@@ -111,9 +125,9 @@ def _first_copy(x: Any) -> np.ndarray:
     return np.array(shards[0].data if shards else x)
 
 
-def global_rows(local_rows: int) -> chex.Array:
-    """Returns which rows of the global batch this device holds, inside an update."""
-    return jax.lax.axis_index(AXIS) * local_rows + jnp.arange(local_rows)
+def global_places(share: int) -> chex.Array:
+    """Returns which elements of the global batch this device holds, inside an update."""
+    return jax.lax.axis_index(AXIS) * share + jnp.arange(share)
 
 
 def total(tree: chex.ArrayTree) -> chex.ArrayTree:
@@ -121,29 +135,29 @@ def total(tree: chex.ArrayTree) -> chex.ArrayTree:
     return jax.lax.psum(tree, AXIS) if jax.device_count() > 1 else tree
 
 
-def share(tree: chex.ArrayTree) -> chex.ArrayTree:
+def broadcast(tree: chex.ArrayTree) -> chex.ArrayTree:
     """Sends host arrays of process 0 to all, bit by bit; every process gives the same shapes."""
     if jax.process_count() == 1:
         return tree
-    return jax.tree.map(_share_bytes, tree)
+    return jax.tree.map(_broadcast_bytes, tree)
 
 
-def _share_bytes(x: np.ndarray) -> np.ndarray:
+def _broadcast_bytes(x: np.ndarray) -> np.ndarray:
     # As bytes, for the sum that JAX sends floats with turns -0.0 into 0.0.
     flat = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
     return np.asarray(multihost_utils.broadcast_one_to_all(flat)).view(x.dtype).reshape(x.shape)
 
 
-def share_record(record: Any) -> Any:
-    """Sends what JSON can hold from process 0 to all; the others' argument is not looked at."""
+def broadcast_json(value: Any) -> Any:
+    """Sends what JSON can hold from process 0 to all; the others' argument is ignored."""
     if jax.process_count() == 1:
-        return record
-    text = np.frombuffer(json.dumps(record).encode(), np.uint8) if is_first() else np.zeros(0)
-    size = int(share(np.array(len(text))))
-    return json.loads(share(text if is_first() else np.zeros(size, np.uint8)).tobytes())
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8) if is_primary() else np.zeros(0)
+    size = int(broadcast(np.array(len(text))))
+    return json.loads(broadcast(text if is_primary() else np.zeros(size, np.uint8)).tobytes())
 
 
-def any_process(flag: bool) -> bool:
+def any_across_processes(flag: bool) -> bool:
     """Returns whether the flag of any process is set."""
     if jax.process_count() == 1:
         return flag

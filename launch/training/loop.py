@@ -1,19 +1,15 @@
-"""The training loop of every supervised program.
+"""The training loop of every program.
 
-A program says what its task is (`update_lib.Task`: parameters, loss, batches, evaluation) and
-this loop does the rest: Adam or RMSProp with clipping and a schedule on all devices of all
-processes, truncated backpropagation through a carried state, progress, metrics, checkpoints,
-signals, and what happens when a number is not finite.
+A program says what its task is (`task.Task`: parameters, loss, batches, evaluation) and this loop
+does the rest, on all devices of all processes: updates, a state that is carried from batch to
+batch, progress, metrics, checkpoints, signals, and what happens when a number is not finite.
 
 Everything that steers training is a function of (configuration, seed, step), so a run that was
-stopped at any moment and started again ends in the same bytes as one that never stopped, however
-often it logs, evaluates or saves.
-
-A program whose configuration names several seeds trains a network from each, side by side; network
-i ends, to rounding, where it would have ended alone. What is logged are means over them.
+stopped at any moment and resumed ends in the same bytes as one that never stopped, however often
+it logs, evaluates or saves.
 
 Glossary of shapes:
-  B: batch size; n: devices; S: networks.
+  B: batch size; n: devices.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,96 +18,43 @@ import dataclasses
 import time
 from typing import Any, Literal
 
-import chex
 import jax
 import numpy as np
-import optax
 
-from launch.runs import checkpoint, display, errors, flags, signals
+from launch.runs import checkpoint, display, errors, flags, progress, signals
 from launch.runs import metrics as metrics_lib
-from launch.runs import progress as progress_lib
 from launch.training import devices
-from launch.training import seeds as seeds_lib
+from launch.training import optimizer as optimizer_lib
+from launch.training import task as task_lib
 from launch.training import update as update_lib
 
 MAX_SKIPPED = 10  # updates in a row that are not finite
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """The flags that every supervised program has."""
+class Config(optimizer_lib.Config):
+    """The flags of the loop."""
 
     run_dir: str | None = flags.flag(
         None, 'folder of checkpoints, metrics and plots; default runs/PROGRAM-...', 'free'
     )
-    seed: int = flags.flag(0, 'of all randomness', 'fixed', minimum=0)
-    num_steps: int = flags.flag(10_000, 'updates in all', 'warn', minimum=1)
-    batch_size: int = flags.flag(32, 'sequences in a batch, over all devices', 'fixed', minimum=1)
+    seed: int = flags.flag(0, 'of all randomness', 'fixed', 0)
+    num_steps: int = flags.flag(10_000, 'updates in all', 'warn', 1)
+    batch_size: int = flags.flag(32, 'sequences in a batch, over all devices', 'fixed', 1)
     accumulate: int = flags.flag(
-        1, "parts of a device's batch, one after the other, to save memory", 'warn', minimum=1
-    )
-    optimizer: Literal['adam', 'rmsprop'] = flags.flag(
-        'adam', 'rmsprop is with a decay of 0.99', 'fixed'
-    )
-    rmsprop_epsilon: float = flags.flag(
-        1e-8, 'rmsprop: added to the mean square, under the root', 'warn', minimum=0
-    )
-    learning_rate: float = flags.flag(1e-3, "the optimizer's step size", 'warn', minimum=0)
-    schedule: Literal['constant', 'cosine'] = flags.flag('constant', 'of the step size', 'warn')
-    warmup_steps: int = flags.flag(0, 'updates until the full step size', 'warn', minimum=0)
-    clip_norm: float = flags.flag(
-        0.1, 'global norm that gradients are clipped to; 0 for no clipping', 'warn', minimum=0
+        1, "parts of a device's batch, one after the other, to save memory", 'warn', 1
     )
     on_nonfinite: Literal['stop', 'skip'] = flags.flag(
-        'stop', 'at an update with NaN or Inf', 'free'
+        'stop', 'what to do after an update with NaN or Inf', 'free'
     )
-    log_every: int = flags.flag(50, 'updates between lines of metrics', 'free', minimum=1)
-    evaluate_every: int = flags.flag(500, 'updates between evaluations', 'free', minimum=1)
-    save_every: int = flags.flag(500, 'updates between checkpoints', 'free', minimum=1)
-    keep: int = flags.flag(3, 'checkpoints that stay', 'free', minimum=1)
-
-    def __post_init__(self) -> None:
-        """Raises a ValueError for the first flag that does not fit."""
-        flags.check(self)
-
-    def seeds(self) -> range:
-        """Returns the seed of each network.
-
-        There are several only in programs whose task is drawn on the device and has no carry.
-        """
-        return range(self.seed, self.seed + 1)
-
-
-def optimizer(config: Config) -> optax.GradientTransformation:
-    """Returns Adam or RMSProp with the configuration's schedule, after clipping by global norm.
-
-    Its state has the same structure whatever the rest of the configuration.
-    """
-    if config.schedule == 'cosine':
-        rate = optax.warmup_cosine_decay_schedule(
-            init_value=0.0 if config.warmup_steps else config.learning_rate,
-            peak_value=config.learning_rate,
-            warmup_steps=config.warmup_steps,
-            decay_steps=max(config.num_steps, config.warmup_steps + 1),
-            end_value=0.01 * config.learning_rate,
-        )
-    else:
-        rate = optax.linear_schedule(
-            0.0 if config.warmup_steps else config.learning_rate,
-            config.learning_rate,
-            max(1, config.warmup_steps),
-        )
-    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    if config.optimizer == 'rmsprop':
-        return optax.chain(clip, optax.rmsprop(rate, decay=0.99, eps=config.rmsprop_epsilon))
-    return optax.chain(clip, optax.adam(rate))
+    log_every: int = flags.flag(50, 'updates between lines of metrics', 'free', 1)
+    evaluate_every: int = flags.flag(500, 'updates between evaluations', 'free', 1)
+    save_every: int = flags.flag(500, 'updates between checkpoints', 'free', 1)
+    keep: int = flags.flag(3, 'checkpoints that are kept', 'free', 1)
 
 
 def train(
-    config: Config,
-    task: update_lib.Task,
-    run_dir: str,
-    metadata: Mapping[str, Any],
+    config: Config, task: task_lib.Task, run_dir: str, metadata: Mapping[str, Any]
 ) -> update_lib.TrainState:
     """Trains to `config.num_steps`, from the newest checkpoint in `run_dir` if there is one.
 
@@ -119,7 +62,7 @@ def train(
       config: the flags.
       task: what to train.
       run_dir: the run's directory, owned by the caller.
-      metadata: what to keep beside the state of a checkpoint, 'config' among it.
+      metadata: what a checkpoint keeps besides the state, the configuration among it.
 
     Returns:
       The final state, as host arrays.
@@ -130,63 +73,29 @@ def train(
     """
     devices.check_batch_size(config.batch_size, config.accumulate)
     checkpointer = checkpoint.Checkpointer(run_dir, keep=config.keep)
-    state = initial_state(config, task.init, task.initial_carry, task.curriculum is not None)
-    restored = checkpointer.restore(state) if devices.is_first() else None
-    state = devices.share(restored.state if restored else state)
-    first = int(state.replicated.step)
+    state = initial_state(config, task)
+    restored = checkpointer.restore(state) if devices.is_primary() else None
+    state = devices.broadcast(restored.state if restored else state)
+    first = int(state.step)
     if first:
-        print(f'goes on from update {first}')
+        print(f'resumes from the checkpoint of update {first}')
     with (
         metrics_lib.Metrics(run_dir, first) as metrics,
-        progress_lib.Progress() as progress,
+        progress.Progress() as bar,
     ):
-        loop = _Loop(config, task, checkpointer, metrics, progress, metadata)
-        return loop.run(state, first)
+        return _Loop(config, task, checkpointer, metrics, bar, metadata).run(state)
 
 
-def restore(
-    config: Config,
-    init: Callable[[chex.PRNGKey], chex.ArrayTree],
-    initial_carry: chex.ArrayTree,
-    run_dir: str,
-    has_levels: bool = False,
-) -> update_lib.TrainState:
-    """Returns the state of the newest whole checkpoint of a run.
-
-    Args:
-      config: the flags of the run.
-      init: as in `Task`.
-      initial_carry: as in `Task`.
-      run_dir: the run's directory, owned by the caller.
-      has_levels: whether the task has a curriculum.
-
-    Raises:
-      RunError: there is none that is whole and fits.
-    """
-    template = initial_state(config, init, initial_carry, has_levels)
-    restored = checkpoint.Checkpointer(run_dir, keep=config.keep).restore(template)
-    if restored is None:
-        raise errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: has no checkpoint')
-    return restored.state
-
-
-def initial_state(
-    config: Config,
-    init: Callable[[chex.PRNGKey], chex.ArrayTree],
-    initial_carry: chex.ArrayTree,
-    has_levels: bool = False,
-) -> update_lib.TrainState:
-    """Returns the state before the first update, on the host."""
-    networks = []
-    for seed in config.seeds():
-        key = jax.random.key(seed)
-        params = init(jax.random.fold_in(key, 0))
-        key_data = jax.random.key_data(jax.random.fold_in(key, 1))
-        networks.append((params, optimizer(config).init(params), key_data))
-    params, opt_state, key_data = seeds_lib.stack(networks)
-    replicated = update_lib.Replicated(params, opt_state, key_data, np.zeros((), np.int32))
-    level = np.zeros(2, np.int32) if has_levels else ()
-    return jax.tree.map(np.asarray, update_lib.TrainState(replicated, initial_carry, level))
+def initial_state(config: Config, task: task_lib.Task, host: bool = True) -> update_lib.TrainState:
+    """Returns the state before the first update, as host arrays unless it is only traced."""
+    key = jax.random.key(config.seed)
+    params = task.init(jax.random.fold_in(key, 0))
+    opt_state = optimizer_lib.make(config, config.num_steps).init(params)
+    key_data = jax.random.key_data(jax.random.fold_in(key, 1))
+    step = np.zeros((), np.int32)
+    level = np.zeros(2, np.int32) if task.curriculum else ()
+    state = update_lib.TrainState(params, opt_state, key_data, step, task.initial_carry, level)
+    return jax.tree.map(np.asarray, state) if host else state
 
 
 class _Loop:
@@ -195,174 +104,151 @@ class _Loop:
     def __init__(
         self,
         config: Config,
-        task: update_lib.Task,
+        task: task_lib.Task,
         checkpointer: checkpoint.Checkpointer,
         metrics: metrics_lib.Metrics,
-        progress: progress_lib.Progress,
+        bar: progress.Progress,
         metadata: Mapping[str, Any],
     ):
         self._config = config
         self._task = task
         self._checkpointer = checkpointer
         self._metrics = metrics
-        self._progress = progress
+        self._bar = bar
         self._metadata = metadata
         self._meter = Meter(task)
         self._pace = _Pace()
-        self._skipped = [0] * len(config.seeds())  # in a row, by each network
-        self._level: Any = ()  # of the task's curriculum, as in `update_lib.TrainState`
+        self._skipped = 0  # updates in a row
 
-    def run(self, state: update_lib.TrainState, first: int) -> update_lib.TrainState:
-        """Runs the steps from `first` on and returns the final state on the host."""
-        config = self._config
-        update = self._compile()
-        rows = devices.own_rows(config.batch_size)
-        carry = jax.tree.map(lambda x: x[rows], state.carry)
-        device_state = [state.replicated, devices.split(carry, axis=0)]
-        step, self._level = first, state.level
-        work = self._work(step) if step < config.num_steps else None
-        self._progress.step(step, config.num_steps, None)
+    def run(self, state: update_lib.TrainState) -> update_lib.TrainState:
+        """Runs the steps that are left and returns the final state on the host."""
+        config, step = self._config, int(state.step)
+        update = self._compile(state)
+        self._bar.step(step, config.num_steps, None)
+        state = devices.place(state)
+        work = self._work(step, state) if step < config.num_steps else None
         self._meter.restart()
-        with signals.deferred():
+        with signals.deferred():  # all the time, for each is answered after an update, saved
             while step < config.num_steps:
-                *device_state, outcome = update(*device_state, work)
-                asks = self._asks_curriculum(step + 1)
+                state, report = update(state, work)
+                asks = self._asks_curriculum(step + 1, state)
+                following = None
                 if self._task.batch and step + 1 < config.num_steps and not asks:
-                    work = self._work(step + 1)  # while the device works
-                outcomes = seeds_lib.split(devices.to_host(outcome), len(self._skipped))
+                    following = self._work(step + 1, state)  # while the device works
+                report = devices.to_host(report)
                 self._pace.end()
-                step += int(outcomes[0].made) + (not outcomes[0].fault['finite'])  # equal in all
-                for network, each in enumerate(outcomes):
-                    self._meter.add(each)
-                    self._check(step, network, each, state.replicated.params)
+                step += int(report.num_updates) + (not report.finite)
+                self._meter.add(report)
+                self._check(step, report, state, work)
                 if asks:
-                    self._advance(step, device_state[0].params)
-                self._after(step, device_state, last=step == config.num_steps)
-                if (self._task.sample or asks) and step < config.num_steps:
-                    work = self._work(step)
-        return _gather(device_state, self._level)
+                    state = self._advance(step, state)
+                self._after(step, state)
+                if following is None and step < config.num_steps:
+                    following = self._work(step, state)
+                work = following
+        return devices.gather(state)
 
-    def _compile(self) -> Any:
+    def _compile(self, state: update_lib.TrainState, diagnosis: bool = False) -> Any:
         """Compiles what one call to the devices does."""
-        config, task = self._config, self._task
-        optimiser = optimizer(config)
-        if task.sample is None:
-            return devices.compile_update(
-                update_lib.make_update(task, optimiser, config.accumulate)
-            )
-        sizes = config.accumulate, config.batch_size, len(config.seeds())
-        return devices.compile_update(update_lib.make_updates(task, task.sample, optimiser, *sizes))
+        make: Callable[..., Any] = update_lib.make_update
+        if diagnosis:
+            make = update_lib.make_diagnosis
+        elif self._task.sample:
+            make = update_lib.make_sampled_updates
+        config = self._config
+        optimizer = optimizer_lib.make(config, config.num_steps)
+        update = make(self._task, optimizer, config.batch_size, config.accumulate)
+        return devices.compile_update(update, state, donate=not diagnosis)
 
-    def _work(self, step: int) -> Any:
-        """Returns what the next call works on: a batch, or how many batches to draw."""
+    def _work(self, step: int, state: update_lib.TrainState) -> Any:
+        """Returns what the next call works on: a batch, or how many batches to sample."""
         if self._task.batch:
-            level = (int(self._level[0]),) if self._task.curriculum else ()
+            level = (int(state.level[0]),) if self._task.curriculum else ()
             return devices.split(self._task.batch(step, *level), axis=1)
         config = self._config
         every = config.log_every, config.evaluate_every, config.save_every, config.num_steps
         due = min(-(-(step + 1) // interval) * interval for interval in every)
         count = min(due, config.num_steps) - step
-        count = devices.share_record(self._pace.begin(count))
+        count = devices.broadcast_json(self._pace.begin(count))
         return np.full(jax.local_device_count(), count, np.int32)
 
-    def _asks_curriculum(self, step: int) -> bool:
-        """Returns whether the level of the batches after `step` updates has yet to be told."""
+    def _asks_curriculum(self, step: int, state: update_lib.TrainState) -> bool:
+        """Returns whether the level of the batches after `step` updates is still open."""
         curriculum = self._task.curriculum
-        if curriculum is None or self._level[0] + 1 == curriculum.num_levels:
+        if curriculum is None or state.level[0] + 1 == curriculum.num_levels:
             return False
         return step % curriculum.every == 0
 
-    def _advance(self, step: int, params: chex.ArrayTree) -> None:
-        """Goes to the curriculum's next level if that is due; a signal waits for it."""
+    def _advance(self, step: int, state: update_lib.TrainState) -> update_lib.TrainState:
+        """Goes to the curriculum's next level if that is due."""
         curriculum = self._task.curriculum
         assert curriculum
-        level, looks = self._level.tolist()
+        level, failures = np.asarray(state.level).tolist()
         with self._meter.paused():
-            passes = curriculum.passes(devices.to_host(params), level)
-            passes = bool(devices.share_record(int(passes)))  # as process 0 has it
-        due = passes or looks + 1 == curriculum.patience
-        self._level = np.asarray([level + 1, 0] if due else [level, looks + 1], np.int32)
+            passes = curriculum.passes(devices.to_host(state.params), level)
+            passes = bool(devices.broadcast_json(int(passes)))
+        due = passes or failures + 1 == curriculum.patience
         if due:
             self._metrics.write(step, {'level': level + 1})
-            reason = '' if passes else f', not learned after {curriculum.patience} looks'
+            reason = '' if passes else f', not learned after {curriculum.patience} evaluations'
             where = f'step {step}/{self._config.num_steps}'
-            self._progress.say(f'{where}  level {level} -> {level + 1}{reason}')
+            self._bar.say(f'{where}  level {level} -> {level + 1}{reason}')
+        reached = [level + 1, 0] if due else [level, failures + 1]
+        return state._replace(level=np.asarray(reached, np.int32))
 
-    def _after(self, step: int, device_state: list[Any], last: bool) -> None:
-        """Logs, evaluates and saves what is due after a step."""
-        config = self._config
+    def _after(self, step: int, state: update_lib.TrainState) -> None:
+        """Logs, evaluates and saves what is due after a step; raises after a signal."""
+        config, last = self._config, step == self._config.num_steps
         values = None
-        if (step % config.log_every == 0 or last) and self._meter.steps:
+        if (step % config.log_every == 0 or last) and self._meter.num_updates:
             values = self._meter.read()
             self._metrics.write(step, values)
-        perplexity = ('perplexity',) if self._task.perplexity else ()
-        means = *self._task.names, *self._task.ratios
-        shown = ('loss', *perplexity, *means, f'{self._task.unit}_per_second')
-        logged = values and {name: values[name] for name in shown if name in values}
-        self._progress.step(step, config.num_steps, logged)
+        hidden = 'grad_norm', 'seconds'
+        shown = values and {name: x for name, x in values.items() if name not in hidden}
+        self._bar.step(step, config.num_steps, shown)
         with self._meter.paused():
-            if (step % config.evaluate_every == 0 or last) and not signals.received():
-                self._evaluate(step, device_state[0].params)
-            received = self._received()  # read once: a later one ends the next update
-            if step % config.save_every == 0 or last or received:
-                self._save(step, device_state, needed=last or received is not None)
-        if received and not last:
-            message = f'stopped by {received} after update {step}, saved'
-            message += '; run the same command again to resume'
-            raise errors.RunError(errors.INTERRUPTED, message)
+            if step % config.evaluate_every == 0 or last:
+                with contextlib.suppress(signals.Interrupted), signals.allowed():
+                    self._evaluate(step, state)
+            signal = self._received()  # asked once: a later one ends the next update
+            if step % config.save_every == 0 or last or signal:
+                self._save(step, state, needed=last or signal is not None)
+        if signal and not last:
+            raise signals.Interrupted(signal, f' after update {step}, saved')
 
     def _received(self) -> str | None:
         """Returns the name of a signal that came to this process, or that one came to another."""
         received = signals.received()
-        anywhere = devices.any_process(received is not None)
+        anywhere = devices.any_across_processes(received is not None)
         return received or ('a signal to another process' if anywhere else None)
 
-    def _evaluate(self, step: int, params: chex.ArrayTree) -> None:
-        seeds = self._config.seeds()
-        try:
-            with signals.allowed():
-                networks = seeds_lib.split(devices.to_host(params), len(seeds))
-                values = [self._task.evaluate(each) for each in networks]
-        except signals.Interrupted:  # what is saved next is none the worse for it
-            return
-        self._metrics.write(step, seeds_lib.summarise(seeds, values))
-        self._progress.say(f'step {step}/{self._config.num_steps}  {seeds_lib.describe(values)}')
+    def _evaluate(self, step: int, state: update_lib.TrainState) -> None:
+        values = self._task.evaluate(devices.to_host(state.params))
+        self._metrics.write(step, values)
+        self._bar.say(f'step {step}/{self._config.num_steps}  {display.describe(values)}')
 
-    def _save(self, step: int, device_state: list[Any], needed: bool) -> None:
-        state = _gather(device_state, self._level)
-        saved = not devices.is_first() or self._checkpointer.save(step, state, self._metadata)
-        if needed and devices.any_process(not saved):
+    def _save(self, step: int, state: update_lib.TrainState, needed: bool) -> None:
+        host = devices.gather(state)
+        saved = not devices.is_primary() or self._checkpointer.save(step, host, self._metadata)
+        if needed and devices.any_across_processes(not saved):
             message = f'the state after update {step} could not be saved; free some space and rerun'
             raise errors.RunError(errors.CANNOT_SAVE, message)
 
     def _check(
-        self, step: int, network: int, outcome: update_lib.Outcome, params: chex.ArrayTree
+        self, step: int, report: update_lib.Report, state: update_lib.TrainState, work: Any
     ) -> None:
-        """Reports an update that was not made because a number in it was not finite.
-
-        The other networks have made theirs; where one stops, all stop.
-        """
-        if outcome.fault['finite']:
-            self._skipped[network] = 0
+        """Reports an update that was not made because a number in it was not finite."""
+        if report.finite:
+            self._skipped = 0
             return
-        skipped = self._skipped[network] = (0 if outcome.made else self._skipped[network]) + 1
-        alone = len(self._skipped) == 1
-        where = '' if alone else f', seed {self._config.seeds()[network]}'
-        what = (
-            f'update {step}{where}: {update_lib.first_fault(outcome.fault, params)} is not finite'
-        )
-        if self._config.on_nonfinite == 'stop' or skipped == MAX_SKIPPED:
-            reason = '' if skipped < MAX_SKIPPED else f', {skipped} updates in a row'
-            reason += '' if alone else '; all networks stop'
+        self._skipped = (0 if report.num_updates else self._skipped) + 1
+        found = self._compile(state, diagnosis=True)(state, work)
+        what = f'update {step}: {update_lib.first_nonfinite(devices.to_host(found))} is not finite'
+        if self._config.on_nonfinite == 'stop' or self._skipped == MAX_SKIPPED:
+            repeated = f', {self._skipped} updates in a row' if self._skipped == MAX_SKIPPED else ''
             remedy = 'nothing of it was saved; try a smaller --learning_rate or --clip_norm'
-            raise errors.RunError(errors.INTERNAL, f'{what}{reason}; {remedy}')
-        others = '' if alone else '; the other networks go on'
-        self._progress.say(f'{what}; skipped, {skipped} in a row{others}')
-
-
-def _gather(device_state: Any, level: Any) -> update_lib.TrainState:
-    replicated, carry = device_state
-    return update_lib.TrainState(devices.to_host(replicated), devices.merge(carry), level)
+            raise errors.RunError(errors.INTERNAL, f'{what}{repeated}; {remedy}')
+        self._bar.say(f'{what}; skipped, {self._skipped} in a row')
 
 
 class _Pace:
@@ -386,44 +272,36 @@ class _Pace:
 
 
 class Meter:
-    """Sums what the updates report between two lines of the log, and the time they took."""
+    """Sums the metrics of the updates between two lines of the log, and the time they took."""
 
-    def __init__(self, task: update_lib.Task) -> None:
-        """Starts empty, for what the task's updates report."""
+    def __init__(self, task: task_lib.Task) -> None:
+        """Starts empty."""
         self._task = task
         self.restart()
 
     def restart(self) -> None:
         """Forgets everything and starts the clock."""
-        self.steps, self._total, self._weight, self._grad_norm = 0, 0.0, 0.0, 0.0
-        members = [name for ratio in self._task.ratios.values() for name in ratio]
-        self._sums = dict.fromkeys((*self._task.names, *members), 0.0)
+        self.num_updates = 0
+        self._sums: dict[str, np.ndarray] = {}  # total and weight
         self._start = time.monotonic()
 
-    def add(self, outcome: update_lib.Outcome) -> None:
+    def add(self, report: update_lib.Report) -> None:
         """Adds the updates of one call."""
-        self.steps += int(outcome.made)
-        self._total += float(outcome.total)
-        self._weight += float(outcome.weight)
-        self._grad_norm += float(outcome.grad_norm)
-        for name, value in outcome.sums.items():
-            self._sums[name] += float(value)
+        self.num_updates += int(report.num_updates)
+        for name, value in report.metrics.items():
+            self._sums[name] = self._sums.get(name, 0) + np.asarray(value, np.float64)
 
     def read(self) -> dict[str, float]:
-        """Returns the means since the last reading, without ratios to 0, and starts anew."""
+        """Returns the means since the last reading, of what had a weight, and restarts."""
         seconds = max(time.monotonic() - self._start, 1e-9)
-        loss, sums = self._total / self._weight, self._sums
+        means = {name: float(x[0] / x[1]) for name, x in self._sums.items() if x[1]}
+        loss, grad_norm = means.pop('loss'), means.pop('grad_norm')
         values = {
             'loss': loss,
             **({'perplexity': display.perplexity(loss)} if self._task.perplexity else {}),
-            **{name: sums[name] / self._weight for name in self._task.names},
-            **{
-                name: sums[part] / sums[whole]
-                for name, (part, whole) in self._task.ratios.items()
-                if sums[whole]
-            },
-            f'{self._task.unit}_per_second': self._weight / seconds,
-            'grad_norm': self._grad_norm / self.steps,
+            **means,
+            f'{self._task.unit}_per_second': float(self._sums['loss'][1]) / seconds,
+            'grad_norm': grad_norm,
             'seconds': seconds,
         }
         self.restart()

@@ -4,20 +4,13 @@ Glossary of shapes:
   H, W: rows and columns of a picture, a pixel a square.
 """
 
-import types
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch.agents import boxworld_config, mini_pacman_config
 from tasks import base
-from tasks.environments.boxworld import boxworld, boxworld_levels
-from tasks.environments.mini_pacman import mazes, mini_pacman
+from tasks.environments import boxworld, mini_pacman
 
-# The programs that train in them: their flags, presets and titles.
-PROGRAMS: dict[str, types.ModuleType] = {
-    module.PROGRAM.name: module for module in (boxworld_config, mini_pacman_config)
-}
 Environment = boxworld.BoxWorld | mini_pacman.MiniPacman
 
 
@@ -36,12 +29,12 @@ def scene(environment: Environment, state: Any) -> Scene:
     if isinstance(state, boxworld.State):
         position = state.position
         always: Any = (0, 0)  # the key in hand
-        holds = state.held != boxworld_levels.WALL
+        holds = state.held != boxworld.WALL
         status = 'the key in hand' if holds else 'no key in hand'
         color = picture[0, 0] if holds else None
     else:
-        position = divmod(int(state.pacman), mazes.WIDTH)
-        always = slice(mazes.HEIGHT, None)  # the power bar, if there is one
+        position = divmod(int(state.pacman), mini_pacman.WIDTH)
+        always = slice(mini_pacman.HEIGHT, None)  # the power bar, if there is one
         status, color = f'level {int(state.level)}   power {int(state.power)}', None
     visible = window(picture.shape[:2], np.asarray(position), environment.viewport)
     visible[always] = True

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch.agents import agent_model
+from launch.agents import network as network_lib
 from tasks import base
 from tasks.environments import grid
 
@@ -90,11 +90,11 @@ def uniform(num_actions: int) -> Policy:
     return Policy(lambda: (), lambda state, observation, is_first, key: (sample(key), state))
 
 
-def agent(model: agent_model.Model, params: chex.ArrayTree, greedy: bool) -> Policy:
+def agent(network: network_lib.Network, params: chex.ArrayTree, greedy: bool) -> Policy:
     """Returns the policy of a trained network.
 
     Args:
-      model: the network.
+      network: the network.
       params: its parameters.
       greedy: whether it takes the likeliest action, instead of sampling.
     """
@@ -107,12 +107,12 @@ def agent(model: agent_model.Model, params: chex.ArrayTree, greedy: bool) -> Pol
         is_first: chex.Array,
         key: chex.PRNGKey,
     ) -> tuple[chex.Array, Any]:
-        output, state = model.step(params, observation[None], is_first[None], state)
+        output, state = network.step(params, observation[None], is_first[None], state)
         logits = output.logits[0]  # [A]
         return jnp.argmax(logits) if greedy else jax.random.categorical(key, logits), state
 
     return Policy(
-        lambda: model.initial_state(1),
+        lambda: network.initial_state(1),
         lambda state, observation, is_first, key: act(
             params, state, observation, np.asarray(is_first), key
         ),

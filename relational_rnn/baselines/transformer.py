@@ -19,7 +19,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-MASKED = -1e30  # a logit whose exponential is zero
+from relational_rnn import unrolling
+
 BASE = 10_000.0  # the longest wavelength of the rotations is about 2 pi times as many steps
 
 
@@ -106,46 +107,43 @@ class Transformer(hk.RNNCore):
         self,
         inputs: chex.Array,
         state: TransformerState,
-        resets: chex.Array | None = None,
-        active: chex.Array | None = None,
+        flags: unrolling.Flags = unrolling.Flags(),  # noqa: B008 - a constant
         remat: bool = False,
+        scan_unroll: int = 1,
     ) -> tuple[chex.Array, TransformerState]:
         """Runs all steps of a window in one pass; `relational_rnn.unroll` calls it.
 
         Args:
           inputs: [T, B, D]; without B if the state has none.
           state: the state before the first step.
-          resets: [T, B] or [T] bool; True forgets all before that step. False where not active.
-          active: [T, B] or [T] bool; from its first False on, a row's state stays as it is. Its
-            outputs there mean nothing.
+          flags: resets, which forget everything before a step, and which steps are past the end:
+            the outputs of those mean nothing.
           remat: keep only the inputs of each block for the backward pass.
+          scan_unroll: not used, as there is no loop.
 
         Returns:
-          The outputs, [T, B, F] or [T, F], and the state after the last step of each row.
+          The outputs, [T, B, F] or [T, F], and the state after the last step of each batch element.
 
         Raises:
           ValueError: if the shapes or dtypes of the arguments do not fit.
         """
-        self._check(inputs, state, resets, active)
+        del scan_unroll
+        self._check(inputs, state)
+        unrolling.check_batch(flags, state.num_valid.shape)
         if state.num_valid.ndim == 0:
-            resets, active = (None if flag is None else flag[:, None] for flag in (resets, active))
+            flags = jax.tree.map(lambda flag: flag[:, None], flags)
             state = jax.tree.map(lambda leaf: leaf[None], state)
-            outputs, state = self._unroll_rows(inputs[:, None], resets, active, state, remat)
+            outputs, state = self._unroll_batch(inputs[:, None], state, flags, remat)
             return outputs[:, 0], jax.tree.map(lambda leaf: leaf[0], state)
-        return self._unroll_rows(inputs, resets, active, state, remat)
+        return self._unroll_batch(inputs, state, flags, remat)
 
-    def _unroll_rows(
-        self,
-        inputs: chex.Array,
-        resets: chex.Array | None,
-        active: chex.Array | None,
-        state: TransformerState,
-        remat: bool,
+    def _unroll_batch(
+        self, inputs: chex.Array, state: TransformerState, flags: unrolling.Flags, remat: bool
     ) -> tuple[chex.Array, TransformerState]:
         """As `unroll`, with a batch dimension."""
         num_steps, size = len(inputs), self._memory_size
-        lengths = None if active is None else jnp.sum(active, axis=0)
-        first = first_visible(size - state.num_valid, resets, num_steps, size)
+        lengths = None if flags.active is None else jnp.sum(flags.active, axis=0)
+        first = first_visible(size - state.num_valid, flags.resets, num_steps, size)
         mask = visible(first, size)
         x = self._input(inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32)))
         x = jnp.swapaxes(x, 0, 1)  # [B, T, F]
@@ -159,13 +157,7 @@ class Transformer(hk.RNNCore):
         memory = jnp.stack(memories, axis=2).astype(state.memory.dtype)
         return jnp.swapaxes(self._norm(x), 0, 1), TransformerState(memory, num_valid)
 
-    def _check(
-        self,
-        inputs: chex.Array,
-        state: TransformerState,
-        resets: chex.Array | None,
-        active: chex.Array | None,
-    ) -> None:
+    def _check(self, inputs: chex.Array, state: TransformerState) -> None:
         """Raises where shapes or dtypes do not fit each other."""
         wanted = (self._memory_size, len(self._blocks), self._size)
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
@@ -185,11 +177,6 @@ class Transformer(hk.RNNCore):
             )
         if not jnp.issubdtype(inputs.dtype, jnp.floating):
             raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
-        for name, flag in (('resets', resets), ('lengths', active)):
-            if flag is not None and flag.shape != inputs.shape[:-1]:
-                raise ValueError(
-                    f'{name} and the state both have a batch dimension or both have none.'
-                )
 
 
 class Block(hk.Module):

@@ -1,4 +1,4 @@
-"""Any world of `tasks` as an environment of dm_env, one episode at a time.
+"""Any environment of `tasks` as one of dm_env, one episode at a time.
 
   env = dm_environment.DmEnvironment(boxworld.BoxWorld(), seed=1)
   timestep = env.reset()
@@ -6,10 +6,10 @@
 
 dm_env is no requirement of this package: `pip install dm-env`,
 https://github.com/google-deepmind/dm_env. The episodes are those of `grid.AutoReset` for
-`jax.random.key(seed)`, but that the last observation of each is seen, and then the first of the
-next. An episode whose time is up ends with discount 1, any other with discount 0. Every step is a
-call into a compiled function and a copy to the host; to learn fast, use the worlds under `jax.vmap`
-as they are.
+`jax.random.key(seed)`, except that both the last observation of each and the first one of the next
+are returned. A truncated episode ends with discount 1, a terminated one with discount 0. Every step
+is a call into a compiled function and a copy to the host; for fast training, use the environments
+under `jax.vmap` as they are.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ except ModuleNotFoundError as error:
 
 
 class DmEnvironment(dm_env.Environment):
-    """A world as dm_env wants it."""
+    """An environment with the interface of dm_env."""
 
     def __init__(
         self,
@@ -37,13 +37,13 @@ class DmEnvironment(dm_env.Environment):
         seed: int = 0,
         bounds: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        """Wraps a world.
+        """Wraps an environment.
 
         Args:
-          environment: the world; it is hashable, as frozen dataclasses are.
+          environment: it is hashable, as frozen dataclasses are.
           seed: of all episodes.
-          bounds: the least and the greatest number of an observation; those of the worlds of this
-            package are 0 and 1.
+          bounds: the least and the greatest number of an observation; those of the environments of
+            this package are 0 and 1.
         """
         self.environment = environment
         self._bounds = bounds
@@ -53,21 +53,21 @@ class DmEnvironment(dm_env.Environment):
         self._over = True
 
     def reset(self) -> dm_env.TimeStep:
-        """Begins an episode, and returns what is seen of it, without reward and discount."""
+        """Starts an episode and returns its first time step, without reward and discount."""
         key = jax.random.fold_in(self._key, self._episodes)
-        self._state, seen = grid.reset(self.environment, key)
+        self._state, timestep = grid.reset(self.environment, key)
         self._episodes += 1
         self._over = False
-        return dm_env.restart(jax.tree.map(np.array, seen.observation))
+        return dm_env.restart(jax.tree.map(np.array, timestep.observation))
 
     def step(self, action: Any) -> dm_env.TimeStep:
-        """Plays a step, or begins an episode if none is on.
+        """Takes a step, or resets if the last episode is over.
 
         Args:
-          action: [] an integer, as `action_spec` says; not looked at if no episode is on.
+          action: [] an integer, as `action_spec` says; ignored if the last episode is over.
 
         Returns:
-          What is seen after the step: NumPy arrays, as the specs say.
+          The time step, NumPy arrays as the specs say.
 
         Raises:
           ValueError: there is no such action.
@@ -78,13 +78,13 @@ class DmEnvironment(dm_env.Environment):
         if number != action or not 0 <= number < self.environment.num_actions:
             wanted = f'wanted an action of {self.environment.num_actions}, from 0'
             raise ValueError(f'{wanted}, got {action!r}')
-        self._state, seen = grid.step(self.environment, self._state, np.int32(number))
-        self._over = bool(seen.last)
+        self._state, timestep = grid.step(self.environment, self._state, np.int32(number))
+        self._over = bool(timestep.last)
         return dm_env.TimeStep(
             dm_env.StepType.LAST if self._over else dm_env.StepType.MID,
-            np.float32(seen.reward),
-            np.float32(seen.discount),
-            jax.tree.map(np.array, seen.observation),
+            np.float32(timestep.reward),
+            np.float32(timestep.discount),
+            jax.tree.map(np.array, timestep.observation),
         )
 
     def observation_spec(self) -> Any:

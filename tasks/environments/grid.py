@@ -1,7 +1,7 @@
-"""What worlds of squares share: a window round the agent, and episodes without end.
+"""What environments on a grid share: a window around the agent, and episodes that reset themselves.
 
 Glossary of shapes:
-  H, W: squares of a picture; C: what is known of a square; V: squares of the window's side.
+  H, W: squares of a picture; C: channels of a square; V: squares of the window's side.
 """
 
 from collections.abc import Callable
@@ -15,22 +15,30 @@ import numpy as np
 from tasks import base
 
 
+def check_limits(viewport: int | None, max_steps: int | None) -> None:
+    """Raises a ValueError unless there are such windows and such episodes; None is for all."""
+    if viewport is not None and (viewport < 3 or viewport % 2 == 0):
+        raise ValueError(f'wanted an odd viewport of 3 or more or None, got {viewport}')
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f'wanted max_steps of 1 or more, got {max_steps}')
+
+
 def viewport(
     picture: chex.Array, position: chex.Array, size: int, fill: chex.Numeric
 ) -> chex.Array:
-    """Returns the squares round a position, the position in the middle.
+    """Returns the squares around a position, with the position in the middle.
 
     Args:
       picture: [H, W, C].
       position: [2] integers, a row and a column of the picture.
       size: V, odd.
-      fill: [C] or [], what is seen outside of the picture.
+      fill: [C] or [], what is shown outside of the picture.
 
     Returns:
       The window, [V, V, C], of the picture's dtype.
 
     Raises:
-      ValueError: the size is not odd, or no size.
+      ValueError: the size is not odd, or below 1.
     """
     if size < 1 or size % 2 == 0:
         raise ValueError(f'wanted an odd size of 1 or more, got {size}')
@@ -43,13 +51,19 @@ def viewport(
     return jnp.where(inside[..., None], window, outside)
 
 
-# One episode at a time, compiled; equal worlds, which are hashable, share what is compiled.
+def enlarge(colors: chex.Array, scale: int) -> np.ndarray:
+    """Returns colours [H, W, 3] from 0 to 1 as a picture, uint8 [scale H, scale W, 3]."""
+    squares = np.round(255 * np.asarray(colors))
+    return np.kron(squares, np.ones((scale, scale, 1))).astype(np.uint8)
+
+
+# One episode at a time, compiled; equal environments, which are hashable, share the program.
 reset = jax.jit(lambda environment, key: environment.reset(key), static_argnums=0)
 step = jax.jit(lambda environment, *rest: environment.step(*rest), static_argnums=0)
 
 
-class Chain(NamedTuple):
-    """Where a chain of episodes is."""
+class AutoResetState(NamedTuple):
+    """The state of an `AutoReset`."""
 
     state: Any  # of the episode
     key: chex.PRNGKey  # [], of all episodes
@@ -57,56 +71,59 @@ class Chain(NamedTuple):
 
 
 class AutoReset:
-    """An environment that begins the next episode by itself.
+    """An environment that resets itself when an episode is over.
 
-    After the step that is the last of an episode the state is that of the next one. So is the
-    observation; reward, discount and `last` are the ended one's. Each episode has a key of its
-    own, drawn from the key of the chain and the number of episodes before.
+    After the last step of an episode the state is the initial one of the next episode. So is the
+    observation; reward, discount and `last` are those of the episode that has ended. The key of an
+    episode is folded from the key of `reset` and the number of episodes before.
 
-    Under `jax.vmap` a next episode is made ready for every environment in every step, whether its
-    episode ends or not, so `begin` had better be cheap.
+    Under `jax.vmap` every environment computes a reset in every step, whether its episode is over
+    or not, so the reset has to be cheap.
     """
 
     def __init__(
         self,
         environment: base.Environment,
-        begin: Callable[[chex.PRNGKey], tuple[Any, base.TimeStep]] | None = None,
+        reset: Callable[[chex.PRNGKey], tuple[Any, base.TimeStep]] | None = None,
     ) -> None:
         """Wraps an environment.
 
         Args:
           environment: one episode at a time.
-          begin: key -> state and what is seen of it, to begin an episode with; the environment's
-            `reset` if None. A world whose levels are dear to make may pick one made ahead.
+          reset: key -> initial state and first time step; the environment's own if None. Where it
+            is expensive, another one may pick from states that were made in advance.
         """
         self.environment = environment
-        self.begin = environment.reset if begin is None else begin
+        self._reset = environment.reset if reset is None else reset
         self.num_actions = environment.num_actions
         self.action_names = environment.action_names
 
     @property
     def observation_spec(self) -> Any:
-        """What the environment's is."""
+        """The environment's."""
         return self.environment.observation_spec
 
-    def reset(self, key: chex.PRNGKey) -> tuple[Chain, base.TimeStep]:
-        """Returns the begin of the first episode, and what is seen of it."""
-        state, seen = self.begin(jax.random.fold_in(key, 0))
-        return Chain(state, key, jnp.int32(0)), seen
+    def reset(self, key: chex.PRNGKey) -> tuple[AutoResetState, base.TimeStep]:
+        """Returns the initial state of the first episode, and its first time step."""
+        state, timestep = self._reset(jax.random.fold_in(key, 0))
+        return AutoResetState(state, key, jnp.int32(0)), timestep
 
-    def step(self, chain: Chain, action: chex.Array) -> tuple[Chain, base.TimeStep]:
-        """Returns where the chain is after an action [] int32, and what is seen of it."""
-        state, seen = self.environment.step(chain.state, action)
-        episodes = chain.episodes + seen.last.astype(jnp.int32)
+    def step(
+        self, state: AutoResetState, action: chex.Array
+    ) -> tuple[AutoResetState, base.TimeStep]:
+        """Returns the state after an action [] int32, and the time step."""
+        stepped, timestep = self.environment.step(state.state, action)
+        episodes = state.episodes + timestep.last.astype(jnp.int32)
 
         def next_episode() -> tuple[Any, Any]:
-            state, seen = self.begin(jax.random.fold_in(chain.key, episodes))
-            return state, seen.observation
+            initial, first = self._reset(jax.random.fold_in(state.key, episodes))
+            return initial, first.observation
 
-        kept = state, seen.observation
-        state, observation = jax.lax.cond(seen.last, next_episode, lambda: kept)
-        return Chain(state, chain.key, episodes), seen._replace(observation=observation)
+        kept = stepped, timestep.observation
+        inner, observation = jax.lax.cond(timestep.last, next_episode, lambda: kept)
+        after = AutoResetState(inner, state.key, episodes)
+        return after, timestep._replace(observation=observation)
 
-    def render(self, chain: Chain) -> np.ndarray:
+    def render(self, state: AutoResetState) -> np.ndarray:
         """Returns a picture of a state, uint8 [height, width, 3]."""
-        return self.environment.render(chain.state)
+        return self.environment.render(state.state)

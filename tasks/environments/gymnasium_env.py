@@ -1,13 +1,13 @@
-"""Any world of `tasks` as an environment of gymnasium, one episode at a time.
+"""Any environment of `tasks` as one of gymnasium, one episode at a time.
 
   env = gymnasium_env.GymnasiumEnv(boxworld.BoxWorld(), render_mode='rgb_array')
   observation, info = env.reset(seed=1)
   observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
 
 gymnasium is no requirement of this package: `pip install gymnasium`, https://gymnasium.farama.org.
-Its `np_random`, which `reset(seed=...)` seeds, draws the key of each episode. An episode whose time
-is up is truncated, any other that is over is terminated. Every step is a call into a compiled
-function and a copy to the host; to learn fast, use the worlds under `jax.vmap` as they are.
+The key of each episode comes from its `np_random`, which `reset(seed=...)` seeds. Every step is a
+call into a compiled function and a copy to the host; for fast training, use the environments under
+`jax.vmap` as they are.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 
 
 class GymnasiumEnv(gymnasium.Env[Any, Any]):
-    """A world as gymnasium wants it; `spec.make()` makes another one, with gymnasium's checks."""
+    """An environment with the interface of gymnasium; `spec.make()` makes another, with checks."""
 
     metadata: dict[str, Any] = {'render_modes': ['rgb_array'], 'render_fps': 8}  # noqa: RUF012
 
@@ -38,13 +38,13 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         render_mode: str | None = None,
         bounds: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        """Wraps a world.
+        """Wraps an environment.
 
         Args:
-          environment: the world; it is hashable, as frozen dataclasses are.
-          render_mode: 'rgb_array', for pictures of it, or None.
-          bounds: the least and the greatest number of an observation; those of the worlds of this
-            package are 0 and 1.
+          environment: it is hashable, as frozen dataclasses are.
+          render_mode: 'rgb_array', for pictures, or None.
+          bounds: the least and the greatest number of an observation; those of the environments of
+            this package are 0 and 1.
 
         Raises:
           ValueError: there is no such render mode.
@@ -67,24 +67,24 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begins an episode.
+        """Starts an episode.
 
         Args:
-          seed: of all episodes from this one on; they go on as they would have if None.
-          options: none are known, and all are left alone.
+          seed: of all episodes from this one on; None to continue with the generator as it is.
+          options: ignored.
 
         Returns:
           observation: NumPy arrays, as `observation_space` says.
-          info: nothing.
+          info: empty.
         """
         super().reset(seed=seed)
         key = jax.random.key(int(self.np_random.integers(2**31)))
-        self._state, seen = grid.reset(self.environment, key)
+        self._state, timestep = grid.reset(self.environment, key)
         self._over = False
-        return jax.tree.map(np.array, seen.observation), {}
+        return jax.tree.map(np.array, timestep.observation), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Plays a step.
+        """Takes a step.
 
         Args:
           action: an integer, as `action_space` says.
@@ -92,26 +92,26 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         Returns:
           observation: NumPy arrays, as `observation_space` says.
           reward: of the step.
-          terminated: whether the episode has come to its end.
-          truncated: whether its time is up, though it has not.
-          info: nothing.
+          terminated: whether the episode has come to an end of its own.
+          truncated: whether it is over all the same.
+          info: empty.
 
         Raises:
           ValueError: there is no such action.
-          gymnasium.error.ResetNeeded: no episode is on.
+          gymnasium.error.ResetNeeded: the episode is over.
         """
         if self._over:
-            raise gymnasium.error.ResetNeeded('wanted a reset before a step, as no episode is on')
+            raise gymnasium.error.ResetNeeded('wanted a reset: the episode is over')
         if not self.action_space.contains(action):
             raise ValueError(f'wanted an action of {self.action_space}, got {action!r}')
-        self._state, seen = grid.step(self.environment, self._state, np.int32(action))
-        last, ended = bool(seen.last), float(seen.discount) == 0
+        self._state, timestep = grid.step(self.environment, self._state, np.int32(action))
+        last, terminated = bool(timestep.last), float(timestep.discount) == 0
         self._over = last
-        observation = jax.tree.map(np.array, seen.observation)
-        return observation, float(seen.reward), last and ended, last and not ended, {}
+        observation = jax.tree.map(np.array, timestep.observation)
+        return observation, float(timestep.reward), last and terminated, last and not terminated, {}
 
     def render(self) -> np.ndarray | None:
-        """Returns a picture of the world, uint8 [height, width, 3]; None without a render mode."""
+        """Returns a picture, uint8 [height, width, 3]; None without a render mode."""
         if self.render_mode is None:
             return None
         if self._state is None:

@@ -13,7 +13,7 @@
          blank lines and at the end of the file.
   gutenberg    your own books in `data_dir`, in the last of these layouts.
   gigaword, lm1b, pg19, wikitext103
-         the data sets of TensorFlow Datasets (TFDS) in its `data_dir`, see `tfds_builders`; they
+         the data sets of TensorFlow Datasets (TFDS) in its `data_dir`, see `tfds.builders`; they
          are prepared when they are used first. One `<eos>` ends
            a document or headline of gigaword, which writes `<unk>` as 'UNK' too: both are `<unk>`;
            a sentence of lm1b. It has no valid split: that is the end of train, 20,000 sentences
@@ -35,6 +35,7 @@ import os
 import pathlib
 import re
 
+from tasks import base
 from tasks.text import files, python_docs, vocabulary
 
 SPLITS = files.SPLITS
@@ -54,8 +55,8 @@ TOKENIZERS: dict[str, files.Tokenizer] = {
     'whitespace': _split_at_ascii_space,
     'words': re.compile(rf'\w+|{vocabulary.UNK}|{vocabulary.EOS}|[^\w\s]').findall,
 }
-# Words to know, unless told otherwise; all of them for the others. In pydoc, words that occur once
-# could not be learned from 380,000 words. Santoro et al. 2018, section 4.3, has about 250,000.
+# Vocabulary sizes by default; all words for the other corpora. In pydoc, words that occur once
+# cannot be learned from 380,000 words. Santoro et al. 2018, section 4.3, has about 250,000.
 DEFAULT_VOCAB_SIZES = {'pydoc': 10_000, 'gigaword': 250_000, 'lm1b': 250_000, 'pg19': 250_000}
 # What is read of gigaword: the fields of its examples.
 GIGAWORD_TEXTS = {
@@ -95,6 +96,7 @@ class _Request:
     tokenizer: str
     cache_dir: pathlib.Path
     gigaword_text: str
+    progress: base.Progress
 
     @property
     def cut(self) -> files.Tokenizer:
@@ -107,6 +109,7 @@ def load(
     tokenizer: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     gigaword_text: str = 'document',
+    progress: base.Progress = base.SILENT,
 ) -> Corpus:
     """Opens a corpus and checks that its splits are there.
 
@@ -118,6 +121,7 @@ def load(
         and pg19, 'whitespace' for those that are published as words with spaces between.
       cache_dir: where digests of files over a gibibyte are remembered, None for the default.
       gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
+      progress: is told how far the preparation of a data set of TFDS is.
 
     Returns:
       The corpus.
@@ -139,6 +143,7 @@ def load(
         tokenizer or _DEFAULT_TOKENIZERS[name],
         pathlib.Path(cache_dir or default_cache_dir()),
         gigaword_text,
+        progress,
     )
     return _CORPORA[name](request)
 
@@ -181,24 +186,17 @@ def _pydoc(request: _Request) -> Corpus:
     return Corpus('pydoc', identity, blocks)
 
 
-def _text(request: _Request) -> Corpus:
-    return _files(request, files.LAYOUTS)
-
-
-def _gutenberg(request: _Request) -> Corpus:
-    return _files(request, files.LAYOUTS[-1:])
-
-
-def _files(request: _Request, layouts: Sequence[str]) -> Corpus:
+def _files(layouts: Sequence[str], request: _Request) -> Corpus:
     """A corpus of files in a folder that the user names."""
     name = request.name
     if not request.folder:
         raise ValueError(f'dataset {name} reads your own files: name their folder with data_dir')
     layout, paths = files.find(request.folder, layouts)
-    read = files.paragraphs if layout.endswith('/*.txt') else files.lines
+    split_up = files.paragraphs if layout.endswith('/*.txt') else files.lines
 
     def blocks(split: str) -> Iterator[list[str]]:
-        return itertools.chain.from_iterable(read(path, request.cut) for path in paths[split])
+        texts = map(files.read, paths[split])
+        return itertools.chain.from_iterable(split_up(text, request.cut) for text in texts)
 
     digests = [
         (split, path.name, files.digest(path, request.cache_dir))
@@ -224,7 +222,7 @@ def _sentences(request: _Request) -> Corpus:
 def _pg19(request: _Request) -> Corpus:
     def cut(texts: Sequence[str]) -> Iterator[list[str]]:
         for text in texts:
-            yield from files.paragraphs_of(text, request.cut)
+            yield from files.paragraphs([text], request.cut)
 
     return _prepared(request, ('book_text',), cut)
 
@@ -241,7 +239,7 @@ def _prepared(
     """A corpus that TFDS keeps, whose examples have these fields."""
     from tasks.text.tfds import preparing, records
 
-    identity, splits = preparing.prepared(request.name, request.folder)
+    identity, splits = preparing.prepared(request.name, request.folder, request.progress)
 
     def blocks(split: str) -> Iterator[list[str]]:
         if split not in splits:
@@ -254,15 +252,14 @@ def _prepared(
 
 _CORPORA: dict[str, Callable[[_Request], Corpus]] = {
     'pydoc': _pydoc,
-    'text': _text,
-    'gutenberg': _gutenberg,
+    'text': functools.partial(_files, files.LAYOUTS),
+    'gutenberg': functools.partial(_files, files.LAYOUTS[-1:]),
     'gigaword': _gigaword,
     'lm1b': _sentences,
     'pg19': _pg19,
     'wikitext103': _sentences,
 }
 NAMES = tuple(_CORPORA)
-TFDS_NAMES = ('gigaword', 'lm1b', 'pg19', 'wikitext103')
 
 
 def _hash(*parts: object) -> str:

@@ -1,17 +1,15 @@
 """Your own text files, as splits of words: where they lie and how they are cut.
 
-Nothing holds a file in memory: they are read in blocks of a mebibyte that end before a word. In
-`lines` every line ends in one `<eos>`, blank lines too. In `paragraphs`, for books, which are
-wrapped at some column, a paragraph does: at blank lines and at the end of the file.
+In `lines` every line ends in one `<eos>`, blank lines too. In `paragraphs`, for books, which are
+wrapped at some column, a paragraph does: at blank lines and at the end of the book.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import hashlib
 import pathlib
 import re
-import tempfile
 
-from tasks import base
+from tasks import base, storage
 from tasks.text import vocabulary
 
 SPLITS = ('train', 'valid', 'test')
@@ -58,67 +56,18 @@ def _files(folder: pathlib.Path, layout: str) -> dict[str, list[pathlib.Path]]:
     }
 
 
-def lines(path: pathlib.Path, tokenize: Tokenizer) -> Iterator[list[str]]:
-    """Cuts a file into words.
+def read(path: pathlib.Path) -> Iterator[str]:
+    """Reads a text in blocks, without holding the file in memory.
 
     Args:
       path: the UTF-8 file.
-      tokenize: cuts a text into words.
 
     Yields:
-      The words of each block, with one `<eos>` a line.
+      The text; all blocks but the last one end just before a word.
 
     Raises:
       DataError: the file cannot be read or is not UTF-8.
     """
-    text = ''
-    for text in _read(path):
-        yield tokenize(text.replace('\n', f' {_EOS} '))
-    if not text.endswith('\n'):
-        yield [_EOS]
-
-
-def paragraphs(path: pathlib.Path, tokenize: Tokenizer) -> Iterator[list[str]]:
-    """Cuts a book into words; arguments and errors as of `lines`.
-
-    Args:
-      path: the UTF-8 file.
-      tokenize: cuts a text into words.
-
-    Yields:
-      The words of each block, with one `<eos>` a paragraph.
-    """
-    return _paragraphs(_read(path), tokenize)
-
-
-def paragraphs_of(text: str, tokenize: Tokenizer) -> Iterator[list[str]]:
-    """Cuts a book that is no file into words, as `paragraphs` does.
-
-    Args:
-      text: the book.
-      tokenize: cuts a text into words.
-
-    Yields:
-      Its words, with one `<eos>` a paragraph.
-    """
-    return _paragraphs([text], tokenize)
-
-
-def _paragraphs(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:
-    last = _EOS
-    for text in blocks:
-        words = tokenize(_BLANK_LINES.sub(f' {_EOS} ', text))
-        if words and words[0] == last == _EOS:
-            del words[0]  # blank lines at the beginning
-        if words:
-            last = words[-1]
-            yield words
-    if last != _EOS:
-        yield [_EOS]
-
-
-def _read(path: pathlib.Path) -> Iterator[str]:
-    """The text of a file in blocks; all but the last end just before a word."""
     try:
         with path.open('rb') as file:
             offset, rest = 0, b''
@@ -131,6 +80,29 @@ def _read(path: pathlib.Path) -> Iterator[str]:
             yield _decode(rest, path, offset)
     except OSError as error:
         raise base.DataError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def lines(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:
+    """Yields the words of each block of a text, with one `<eos>` after each line."""
+    text = ''
+    for text in blocks:
+        yield tokenize(text.replace('\n', f' {_EOS} '))
+    if not text.endswith('\n'):
+        yield [_EOS]
+
+
+def paragraphs(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:
+    """Yields the words of each block of a book, with one `<eos>` after each paragraph."""
+    last = _EOS
+    for text in blocks:
+        words = tokenize(_BLANK_LINES.sub(f' {_EOS} ', text))
+        if words and words[0] == last == _EOS:
+            del words[0]  # blank lines at the beginning
+        if words:
+            last = words[-1]
+            yield words
+    if last != _EOS:
+        yield [_EOS]
 
 
 def _decode(block: bytes, path: pathlib.Path, offset: int) -> str:
@@ -159,19 +131,21 @@ def digest(path: pathlib.Path, cache_dir: pathlib.Path) -> str:
     """
     try:
         stat = path.stat()
+        if stat.st_size < _LARGE:
+            return _sha256(path)
         identity = f'{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}'
         key = hashlib.sha256(identity.encode()).hexdigest()
         memo = cache_dir / 'digests' / key
-        if stat.st_size >= _LARGE and memo.is_file():
-            return memo.read_text()
-        with path.open('rb') as file:
-            digest = hashlib.file_digest(file, 'sha256').hexdigest()
-        if stat.st_size >= _LARGE:
+        if not memo.is_file():
             memo.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
-                whole = pathlib.Path(scratch) / key
-                whole.write_text(digest)
-                whole.replace(memo)
-        return digest
+            with storage.lock(memo.with_name(f'{key}.lock')):
+                if not memo.is_file():  # another process may have been faster
+                    storage.write_text(memo, _sha256(path))
+        return memo.read_text()
     except OSError as error:
         raise base.DataError(f'{error.filename} cannot be read: {error.strerror}') from error
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

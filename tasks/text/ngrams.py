@@ -1,13 +1,13 @@
 """Smoothed unigram and bigram models: what a language model has to beat.
 
-The unigram model discounts every count by a constant and spreads what it gains evenly over the
+The unigram model discounts every count by a constant and distributes the gain uniformly over the
 vocabulary. The bigram model is interpolated Kneser-Ney with one absolute discount:
 
   p(w | v) = max(c(v, w) - d, 0) / c(v) + d * n(v) / c(v) * q(w)
 
-where c counts the training pairs, n(v) is the number of different words seen after v, and q is the
-unigram model over continuation counts (after how many different words w was seen). Discounts are
-d = n1 / (n1 + 2 n2), from the numbers of things seen once and twice. Both sum to one over the
+where c counts the training pairs, n(v) is the number of different words that follow v, and q is
+the unigram model over continuation counts (how many different words w follows). Discounts are
+d = n1 / (n1 + 2 n2), from the numbers of types that occur once and twice. Both sum to one over the
 vocabulary. The word before the first word of a text is `<eos>`.
 
 Source: S. F. Chen, J. Goodman: An Empirical Study of Smoothing Techniques for Language Modeling,
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_CHUNK = 1 << 22  # tokens handled at once
+_CHUNK = 1 << 22  # tokens that are processed at once
 
 
 class Bigram(NamedTuple):
@@ -37,47 +37,8 @@ class Bigram(NamedTuple):
     eos: int
 
 
-def unigram_perplexity(train: np.ndarray, test: np.ndarray, vocab_size: int) -> float:
-    """Trains the unigram model on one text and measures it on another.
-
-    Args:
-      train: [N] word ids.
-      test: [N] word ids, of any other length.
-      vocab_size: V.
-
-    Returns:
-      The perplexity per word.
-    """
-    log_probabilities = np.log(fit_unigram(train, vocab_size))
-    counts = _count_words(test, vocab_size)
-    return float(np.exp(-(counts @ log_probabilities) / len(test)))
-
-
-def bigram_perplexity(train: np.ndarray, test: np.ndarray, vocab_size: int, eos: int) -> float:
-    """Trains the bigram model on one text and measures it on another.
-
-    Args:
-      train: [N] word ids.
-      test: [N] word ids, of any other length.
-      vocab_size: V.
-      eos: the id of `<eos>`.
-
-    Returns:
-      The perplexity per word.
-    """
-    return perplexity(fit_bigram(train, vocab_size, eos), test)
-
-
 def fit_unigram(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
-    """Trains the unigram model.
-
-    Args:
-      tokens: [N] word ids.
-      vocab_size: V.
-
-    Returns:
-      [V] float64 probabilities.
-    """
+    """Returns the unigram probabilities [V] float64 of a text of word ids [N]."""
     return _discounted(_count_words(tokens, vocab_size))
 
 
@@ -130,16 +91,14 @@ def bigram_probabilities(model: Bigram, contexts: np.ndarray, words: np.ndarray)
     return kept + np.where(totals > 0, freed, 1) * model.continuation[words]
 
 
-def perplexity(model: Bigram, tokens: np.ndarray) -> float:
-    """Measures the bigram model over every word of a text.
+def unigram_perplexity(probabilities: np.ndarray, tokens: np.ndarray) -> float:
+    """Returns the perplexity per word of a text [N], given the probabilities [V] of words."""
+    counts = _count_words(tokens, len(probabilities))
+    return float(np.exp(-(counts @ np.log(probabilities)) / len(tokens)))
 
-    Args:
-      model: a trained model.
-      tokens: [N] word ids.
 
-    Returns:
-      The perplexity per word.
-    """
+def bigram_perplexity(model: Bigram, tokens: np.ndarray) -> float:
+    """Returns the perplexity per word of a text [N]."""
     total = sum(
         float(np.log(bigram_probabilities(model, contexts, words)).sum())
         for contexts, words in _chunks(tokens, model.eos)

@@ -14,18 +14,18 @@ Glossary of shapes:
   T: num_steps, words of a window; B: batch_size, streams; N: tokens of a split; V: vocabulary size.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import numpy as np
 
-from tasks import base
-from tasks.text import build_once, corpora, progress_bar, vocabulary
+from tasks import base, storage
+from tasks.text import build_once, corpora, vocabulary
 
 _FORMAT = 1  # raise it when the files of the cache change
 _SAMPLE = 1000  # words of a block whose bytes are counted
@@ -54,8 +54,7 @@ def prepare(
     corpus: corpora.Corpus,
     cache_dir: str | os.PathLike[str] | None = None,
     vocab_size: int | None = None,
-    progress: TextIO | None = None,
-    check: Callable[[], None] = lambda: None,
+    progress: base.Progress = base.SILENT,
 ) -> Streams:
     """Encodes a corpus, or opens what was encoded before.
 
@@ -66,9 +65,7 @@ def prepare(
       corpus: the corpus.
       cache_dir: the folder of all prepared corpora, None for the default of `corpora`.
       vocab_size: the most words to know, `<unk>` and `<eos>` included; None or 0 for all of train.
-      progress: where to show how far it is if that takes long, what it waits for, and that a
-        damaged cache is made anew; None for nowhere.
-      check: is called after each block of words; what it raises stops the preparation.
+      progress: is told how far it is, what it waits for, and that a damaged cache is made again.
 
     Returns:
       The streams.
@@ -84,14 +81,12 @@ def prepare(
     }
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     folder = pathlib.Path(cache_dir or corpora.default_cache_dir()) / f'{corpus.name}-{key[:16]}'
-    watch = _Watch(corpus, progress, check)
     try:
         build_once.build_once(
             folder,
-            lambda whole: _build(watch, whole, identity, vocab_size),
+            lambda whole: _build(corpus, progress, whole, identity, vocab_size),
             lambda: _damage(folder, identity),
-            watch.say,
-            check,
+            progress,
         )
         words = vocabulary.load(folder / _VOCABULARY)
         train, valid, test = (
@@ -225,29 +220,22 @@ def _ids(tokens: np.ndarray, places: np.ndarray, vocab_size: int | None) -> np.n
     return ids
 
 
-class _Watch(NamedTuple):
-    """A corpus that is read under the eyes of a user and of a check."""
-
-    corpus: corpora.Corpus
-    stream: TextIO | None
-    check: Callable[[], None]
-
-    def say(self, line: str) -> None:
-        if self.stream is not None:
-            print(line, file=self.stream, flush=True)
-
-    def blocks(self, split: str, verb: str, total: int | None = None) -> Iterator[list[str]]:
-        """The blocks of a split, whose words are `total` or guessed from its bytes."""
-        num_bytes = self.corpus.num_bytes.get(split)
-        done, read = 0, 0.0
-        with progress_bar.Progress(f'{self.corpus.name} {split}: {verb}', self.stream) as shown:
-            for block in self.corpus.blocks(split):
-                yield block
-                self.check()
-                done += len(block)
-                read += _num_bytes(block)
-                guess = round(num_bytes * done / read) if num_bytes and read else None
-                shown.update(done, total or guess)
+def _blocks(
+    corpus: corpora.Corpus,
+    progress: base.Progress,
+    split: str,
+    verb: str,
+    total: int | None = None,
+) -> Iterator[list[str]]:
+    """The blocks of a split, whose words are `total` or guessed from its bytes."""
+    title, num_bytes = f'{corpus.name} {split}: {verb}', corpus.num_bytes.get(split)
+    done, read = 0, 0.0
+    for block in corpus.blocks(split):
+        yield block
+        done += len(block)
+        read += _num_bytes(block)
+        guess = max(done, round(num_bytes * done / read)) if num_bytes and read else None
+        progress.update(title, done, total or guess, 'words')
 
 
 def _num_bytes(words: list[str]) -> float:
@@ -257,27 +245,30 @@ def _num_bytes(words: list[str]) -> float:
 
 
 def _build(
-    watch: _Watch,
+    corpus: corpora.Corpus,
+    progress: base.Progress,
     folder: pathlib.Path,
     identity: dict[str, object],
     vocab_size: int | None,
 ) -> None:
     """Counts and encodes a corpus into an empty folder."""
-    words = _count(watch, folder.parent / 'counts', vocab_size)
+    words = _count(corpus, progress, folder.parent / 'counts', vocab_size)
     words.save(folder / _VOCABULARY)
     num_words = int(words.counts.sum())
-    _check_space(folder, num_words * np.dtype(_dtype(words)).itemsize, watch.corpus)
+    _check_space(folder, num_words * np.dtype(_dtype(words)).itemsize, corpus)
     for split in corpora.SPLITS:
         total = num_words if split == 'train' else None
-        blocks = watch.blocks(split, 'encoded', total)
+        blocks = _blocks(corpus, progress, split, 'encoded', total)
         if not _encode(blocks, words, folder / f'{split}.bin'):
-            raise base.DataError(f'the {split} split of {watch.corpus.name} holds no words')
-    (folder / _MANIFEST).write_text(_manifest(folder, identity))
+            raise base.DataError(f'the {split} split of {corpus.name} holds no words')
+    storage.write_text(folder / _MANIFEST, _manifest(folder, identity))
 
 
-def _count(watch: _Watch, spill_dir: pathlib.Path, vocab_size: int | None) -> vocabulary.Vocabulary:
+def _count(
+    corpus: corpora.Corpus, progress: base.Progress, spill_dir: pathlib.Path, vocab_size: int | None
+) -> vocabulary.Vocabulary:
     spill_dir.mkdir()
-    counts = vocabulary.count(watch.blocks('train', 'counted'), spill_dir, watch.check)
+    counts = vocabulary.count(_blocks(corpus, progress, 'train', 'counted'), spill_dir)
     words = vocabulary.from_counts(counts, vocab_size)
     shutil.rmtree(spill_dir)
     return words

@@ -16,7 +16,7 @@ Glossary of shapes:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 import functools
 import heapq
@@ -28,13 +28,12 @@ from typing import Protocol
 
 import numpy as np
 
-from tasks import base
+from tasks import base, storage
 
 UNK = '<unk>'
 EOS = '<eos>'
 MAX_TYPES = 1 << 21  # that are counted in memory; measured: they take less than 400 MB
 _MAX_RUNS = 64  # files that are merged, and therefore open, at once
-_CHECK_EVERY = 1 << 16  # merged lines
 
 Pair = tuple[str, int]  # a word and how often it occurs
 
@@ -110,13 +109,12 @@ class Vocabulary:
           path: the UTF-8 file to write.
         """
         lines = map('{}\t{}\n'.format, self.words, self.counts)
-        pathlib.Path(path).write_text(''.join(lines), encoding='utf-8', newline='\n')
+        storage.write_text(pathlib.Path(path), ''.join(lines))
 
 
 def count(
     blocks: Iterable[Sequence[str]],
     spill_dir: str | os.PathLike[str] | None = None,
-    check: Callable[[], None] = lambda: None,
 ) -> Counts:
     """Counts words, holding one block and the counts of `MAX_TYPES` words in memory.
 
@@ -124,13 +122,12 @@ def count(
       blocks: lists of words, of any length.
       spill_dir: an empty folder for the counts of more types, to be kept as long as the result is
         read and to be deleted by the caller; None holds the counts of all types in memory.
-      check: is called now and then while spilled counts are merged; what it raises ends that.
 
     Returns:
       How often each word occurs: a Counter, unless there were too many types for it.
     """
     counts: Counter[str] = Counter()
-    runs = _Runs(pathlib.Path(spill_dir), [], check) if spill_dir else None
+    runs = _Runs(pathlib.Path(spill_dir), []) if spill_dir else None
     for words in blocks:
         counts.update(words)
         if runs and len(counts) >= MAX_TYPES:
@@ -197,7 +194,6 @@ class _Runs:
 
     folder: pathlib.Path
     paths: list[pathlib.Path]
-    check: Callable[[], None]
 
     def add(self, counts: Counts) -> None:
         """Writes one more file; too many files become one."""
@@ -212,9 +208,7 @@ class _Runs:
     def items(self) -> Iterator[Pair]:
         """Merges the files: each word once, in the order of code points, with its count."""
         lines = heapq.merge(*map(_read, self.paths))
-        for index, (word, same) in enumerate(itertools.groupby(lines, operator.itemgetter(0))):
-            if index % _CHECK_EVERY == 0:
-                self.check()
+        for word, same in itertools.groupby(lines, operator.itemgetter(0)):
             yield word, sum(number for _, number in same)
 
     def _write(self, pairs: Iterable[Pair]) -> None:

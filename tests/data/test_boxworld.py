@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tasks.environments import boxworld
 from tasks.environments import grid as grid_lib
-from tasks.environments.boxworld import boxworld, boxworld_levels
+from tasks.environments.boxworld import environment as environment_lib
+from tasks.environments.boxworld import levels as levels_lib
 from tests.support import boxworld_reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -47,7 +49,7 @@ def jitted(world):
 
 @functools.cache
 def draw(world, count, seed):
-    levels = jax.jit(world.levels, static_argnums=1)(jax.random.key(seed), count)
+    levels = jax.jit(world.sample_levels, static_argnums=1)(jax.random.key(seed), count)
     return jax.tree.map(np.asarray, levels)
 
 
@@ -56,10 +58,10 @@ def begin(world, drawing):
     signs = '.#*abcdABCD1234'
     rows = drawing.split()
     inside = [[signs.index(sign.replace('@', '.')) for sign in row] for row in rows]
-    grid = np.pad(np.array(inside, np.uint8), 1, constant_values=boxworld_levels.WALL)
+    grid = np.pad(np.array(inside, np.uint8), 1, constant_values=boxworld.WALL)
     (position,) = np.argwhere(np.array([list(row) for row in rows]) == '@') + 1
-    level = boxworld_levels.Level(jnp.asarray(grid), jnp.asarray(position, jnp.int32))
-    return world.start(level)[0]
+    level = boxworld.Level(jnp.asarray(grid), jnp.asarray(position, jnp.int32))
+    return world.reset_to(level)[0]
 
 
 def play(world, state, actions):
@@ -78,7 +80,7 @@ def grid_of(state):
 def test_moves_go_up_down_left_and_right():
     state = begin(DRAWN, DRAWING)._replace(position=jnp.array([4, 3]))
     moved = {'up': (3, 3), 'down': (5, 3), 'left': (4, 2), 'right': (4, 4)}
-    state = state._replace(grid=state.grid.at[1:-1, 1:-1].set(boxworld_levels.EMPTY))
+    state = state._replace(grid=state.grid.at[1:-1, 1:-1].set(boxworld.EMPTY))
     assert DRAWN.num_actions == len(DRAWN.action_names) == 4
     for action, name in enumerate(DRAWN.action_names):
         ((after, _),) = play(DRAWN, state, [action])
@@ -100,11 +102,11 @@ def test_walls_stop():
 def test_a_key_is_taken_by_walking_on_it_and_another_replaces_it():
     after = play(DRAWN, begin(DRAWN, DRAWING), [RIGHT, RIGHT, RIGHT, RIGHT])
     held = [int(state.held) for state, _ in after]
-    key_a, key_c = boxworld_levels.FIRST_KEY, boxworld_levels.FIRST_KEY + 2
-    assert held == [boxworld_levels.WALL, key_a, key_a, key_c]
+    key_a, key_c = boxworld.FIRST_KEY, boxworld.FIRST_KEY + 2
+    assert held == [boxworld.WALL, key_a, key_a, key_c]
     assert [float(step.reward) for _, step in after] == [0, 0, 0, 0]
     state = after[-1][0]
-    assert grid_of(state)[1, 3] == grid_of(state)[1, 5] == boxworld_levels.EMPTY
+    assert grid_of(state)[1, 3] == grid_of(state)[1, 5] == boxworld.EMPTY
     assert state.position.tolist() == [1, 5]
 
 
@@ -112,7 +114,7 @@ def test_a_key_is_taken_by_walking_on_it_and_another_replaces_it():
 def test_a_lock_stops_without_its_key(held):
     state = begin(DRAWN, DRAWING)._replace(position=jnp.array([3, 4]))
     if held:
-        state = state._replace(held=jnp.uint8(boxworld_levels.FIRST_KEY + 'abcd'.index(held)))
+        state = state._replace(held=jnp.uint8(boxworld.FIRST_KEY + 'abcd'.index(held)))
     ((after, step),) = play(DRAWN, state, [LEFT])
     chex.assert_trees_all_equal(after, state._replace(steps=jnp.int32(1)))
     assert (float(step.reward), float(step.discount), bool(step.last)) == (0, 1, False)
@@ -120,15 +122,15 @@ def test_a_lock_stops_without_its_key(held):
 
 def test_a_key_opens_its_lock_and_both_vanish():
     state = begin(DRAWN, DRAWING)._replace(position=jnp.array([3, 4]))
-    state = state._replace(held=jnp.uint8(boxworld_levels.FIRST_KEY))
+    state = state._replace(held=jnp.uint8(boxworld.FIRST_KEY))
     opened, step = play(DRAWN, state, [LEFT])[0]
     assert opened.position.tolist() == [3, 3]
-    assert int(opened.held) == boxworld_levels.WALL
-    assert grid_of(opened)[3, 3] == boxworld_levels.EMPTY
+    assert int(opened.held) == boxworld.WALL
+    assert grid_of(opened)[3, 3] == boxworld.EMPTY
     assert (float(step.reward), float(step.discount), bool(step.last)) == (1, 1, False)
     (taken, step), (same, _) = play(DRAWN, opened, [LEFT, RIGHT])
     assert taken.position.tolist() == [3, 2]
-    assert int(taken.held) == boxworld_levels.FIRST_KEY + 1
+    assert int(taken.held) == boxworld.FIRST_KEY + 1
     assert float(step.reward) == 0
     np.testing.assert_array_equal(grid_of(same)[3], [1] + [0] * 5 + [3, 7, 1])  # key a, lock A
 
@@ -137,7 +139,7 @@ def test_a_key_opens_its_lock_and_both_vanish():
     ('position', 'action'), [((2, 2), DOWN), ((3, 1), RIGHT), ((4, 2), UP), ((4, 2), DOWN)]
 )
 def test_what_a_locked_box_holds_stops_even_with_its_key(position, action):
-    for held in (boxworld_levels.WALL, *range(3, 7)):
+    for held in (boxworld.WALL, *range(3, 7)):
         state = begin(DRAWN, DRAWING)._replace(position=jnp.array(position), held=jnp.uint8(held))
         ((after, step),) = play(DRAWN, state, [action])
         chex.assert_trees_all_equal(after, state._replace(steps=jnp.int32(1)))
@@ -146,19 +148,19 @@ def test_what_a_locked_box_holds_stops_even_with_its_key(position, action):
 
 def test_the_gem_gives_ten_and_ends():
     state = begin(DRAWN, DRAWING)._replace(position=jnp.array([5, 4]))
-    state = state._replace(held=jnp.uint8(boxworld_levels.FIRST_KEY + 1))
+    state = state._replace(held=jnp.uint8(boxworld.FIRST_KEY + 1))
     (_, opened), (after, step) = play(DRAWN, state, [LEFT, LEFT])
     assert (float(opened.reward), float(opened.discount), bool(opened.last)) == (1, 1, False)
     assert (float(step.reward), float(step.discount), bool(step.last)) == (10, 0, True)
-    assert int(after.held) == boxworld_levels.WALL
+    assert int(after.held) == boxworld.WALL
 
 
 def test_a_distractor_takes_one_and_ends():
     state = begin(DRAWN, DRAWING)._replace(position=jnp.array([4, 7]))
-    state = state._replace(held=jnp.uint8(boxworld_levels.FIRST_KEY + 1))
+    state = state._replace(held=jnp.uint8(boxworld.FIRST_KEY + 1))
     (_, step), *_ = play(DRAWN, state, [DOWN])
     assert (float(step.reward), float(step.discount), bool(step.last)) == (-1, 0, True)
-    state = state._replace(held=jnp.uint8(boxworld_levels.FIRST_KEY))
+    state = state._replace(held=jnp.uint8(boxworld.FIRST_KEY))
     (after, step), *_ = play(DRAWN, state, [DOWN])
     assert (after.position.tolist(), float(step.reward), bool(step.last)) == ([4, 7], 0, False)
 
@@ -215,7 +217,7 @@ def test_games_at_random_are_those_of_the_reference(world):
             assert steps.last[time, row] == ends
             assert steps.discount[time, row] == 1 - ends
             assert tuple(states.position[time, row]) == game.position
-            expected = boxworld_levels.WALL if game.held is None else 3
+            expected = boxworld.WALL if game.held is None else 3
             if isinstance(game.held, int):
                 expected += game.held
             if not ends:
@@ -233,9 +235,9 @@ def test_games_at_random_are_those_of_the_reference(world):
 
 @pytest.mark.parametrize('world', [PAPER, SMALL, LONG], ids=['paper', 'small', 'long'])
 def test_the_shortest_solution_earns_ten_and_one_a_box(world):
-    start = jax.jit(world.start)
+    start = jax.jit(world.reset_to)
     for level in zip(*draw(world, 12, seed=1), strict=True):
-        state, _ = start(boxworld_levels.Level(*level))
+        state, _ = start(boxworld.Level(*level))
         game = boxworld_reference.Game(state.grid, state.position, world.num_colors)
         names = boxworld_reference.shortest_solution(game)
         assert len(names) <= world.max_steps
@@ -278,7 +280,9 @@ def test_observations_are_as_specified():
 
 def test_a_drawn_level_has_the_right_colors():
     state = begin(DRAWN, DRAWING)
-    whole = boxworld.observe(boxworld.BoxWorld(7, COLORS, (1, 1), (0, 1), viewport=None), state)
+    whole = environment_lib.observe(
+        boxworld.BoxWorld(7, COLORS, (1, 1), (0, 1), viewport=None), state
+    )
     key_a, key_b, *_ = boxworld.key_colors(COLORS)
     np.testing.assert_array_equal(whole[1, 1], np.full(3, 0.5, np.float32))
     np.testing.assert_array_equal(whole[1, 2], np.full(3, 0.8, np.float32))
@@ -299,11 +303,11 @@ def test_colors_can_be_told_apart(num_colors):
 
 def test_a_picture_shows_the_whole_enlarged():
     state, _ = jax.jit(PAPER.reset)(jax.random.key(5))
-    state = state._replace(held=jnp.uint8(boxworld_levels.FIRST_KEY + 3))
+    state = state._replace(held=jnp.uint8(boxworld.FIRST_KEY + 3))
     picture = PAPER.render(state, scale=3)
     assert picture.dtype == np.uint8
     assert picture.shape == (48, 48, 3)
-    whole = np.asarray(boxworld.observe(boxworld.BoxWorld(viewport=None), state))
+    whole = np.asarray(environment_lib.observe(boxworld.BoxWorld(viewport=None), state))
     for row, column in itertools.product(range(48), range(48)):
         expected = np.round(255 * whole[row // 3, column // 3])
         np.testing.assert_array_equal(picture[row, column], expected)
@@ -311,9 +315,9 @@ def test_a_picture_shows_the_whole_enlarged():
 
 def test_the_same_level_and_moves_give_the_same_bytes_with_and_without_jit():
     level = next(zip(*draw(PAPER, 12, seed=1), strict=True))
-    level = boxworld_levels.Level(*map(jnp.asarray, level))
-    state, first = PAPER.start(level)
-    chex.assert_trees_all_equal((state, first), jax.jit(PAPER.start)(level))
+    level = boxworld.Level(*map(jnp.asarray, level))
+    state, first = PAPER.reset_to(level)
+    chex.assert_trees_all_equal((state, first), jax.jit(PAPER.reset_to)(level))
     for action in (UP, LEFT, DOWN, RIGHT, RIGHT):
         plain = PAPER.step(state, jnp.int32(action))
         chex.assert_trees_all_equal(plain, jitted(PAPER)(state, jnp.int32(action)))
@@ -322,11 +326,11 @@ def test_the_same_level_and_moves_give_the_same_bytes_with_and_without_jit():
 
 def test_a_pool_has_the_levels_of_its_key_and_begin_takes_them_evenly():
     pool = draw(SMALL, 5, seed=6)
-    generate = jax.jit(functools.partial(boxworld_levels.generate, SMALL))
+    generate = jax.jit(functools.partial(levels_lib.sample, SMALL))
     for key, *level in zip(jax.random.split(jax.random.key(6), 5), *pool, strict=True):
         chex.assert_trees_all_equal(tuple(generate(key)), tuple(level))
     keys = jax.random.split(jax.random.key(7), 2000)
-    states, steps = jax.jit(lambda pool, keys: jax.vmap(SMALL.begin(pool))(keys))(pool, keys)
+    states, steps = jax.jit(lambda pool, keys: jax.vmap(SMALL.reset_from(pool))(keys))(pool, keys)
     assert not np.any(steps.last)
     same = np.all(np.asarray(states.grid)[:, None] == pool.grid, axis=(2, 3))
     np.testing.assert_array_equal(same.sum(axis=1), 1)
@@ -338,14 +342,14 @@ def test_episodes_follow_each_other_on_levels_of_a_pool():
     pool = draw(world, 6, seed=8)
 
     def roll(pool, keys, actions):
-        chain = grid_lib.AutoReset(world, world.begin(pool))
+        chain = grid_lib.AutoReset(world, world.reset_from(pool))
         state, _ = jax.vmap(chain.reset)(keys)
         return jax.lax.scan(jax.vmap(chain.step), state, actions)[1]
 
     actions = jax.random.randint(jax.random.key(9), (40, 3), 0, 4)
     steps = jax.jit(roll)(pool, jax.random.split(jax.random.key(10), 3), actions)
     steps = jax.tree.map(np.asarray, steps)
-    starts = np.asarray(jax.jit(jax.vmap(world.start))(pool)[1].observation)
+    starts = np.asarray(jax.jit(jax.vmap(world.reset_to))(pool)[1].observation)
     for seen in steps.observation[steps.last]:
         assert np.any(np.all(starts == seen, axis=(1, 2, 3)))
     assert np.sum(steps.last) >= 3 * (40 // 9)

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.environments.boxworld import boxworld_levels
+from tasks.environments.boxworld import levels as levels_lib
 from tests.support import boxworld_reference
 
-PAPER = boxworld_levels.Setting()
+PAPER = levels_lib.Setting()
 SETTINGS = {
     'paper': PAPER,
-    'smallest': boxworld_levels.Setting(7, 3, (1, 2), (0, 0)),
-    'most colours taken': boxworld_levels.Setting(8, 2, (1, 1), (1, 1)),
-    'long branches': boxworld_levels.Setting(17, 11, (2, 4), (1, 2), 3),
-    'only a solution': boxworld_levels.Setting(13, 9, (6, 6), (0, 0)),
+    'smallest': levels_lib.Setting(7, 3, (1, 2), (0, 0)),
+    'most colours taken': levels_lib.Setting(8, 2, (1, 1), (1, 1)),
+    'long branches': levels_lib.Setting(17, 11, (2, 4), (1, 2), 3),
+    'only a solution': levels_lib.Setting(13, 9, (6, 6), (0, 0)),
 }
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 
@@ -34,14 +34,14 @@ def _no_rank_promotion():
 @functools.cache
 def draw(name, count, seed=0):
     keys = jax.random.split(jax.random.key(seed), count)
-    generate = jax.jit(jax.vmap(functools.partial(boxworld_levels.generate, SETTINGS[name])))
+    generate = jax.jit(jax.vmap(functools.partial(levels_lib.sample, SETTINGS[name])))
     return jax.tree.map(np.asarray, generate(keys))
 
 
 @functools.cache
 def draw_boxes(name, count, seed=0):
     keys = jax.random.split(jax.random.key(seed), count)
-    drawn = jax.jit(jax.vmap(functools.partial(boxworld_levels.draw_boxes, SETTINGS[name])))
+    drawn = jax.jit(jax.vmap(functools.partial(levels_lib.sample_boxes, SETTINGS[name])))
     return jax.tree.map(np.asarray, drawn(keys))
 
 
@@ -85,17 +85,15 @@ def test_all_around_a_box_and_a_loose_key_is_free(name):
         side = len(grid)
         whole = np.arange(side)
         inside = (whole > 0) & (whole < side - 1)
-        np.testing.assert_array_equal(
-            grid == boxworld_levels.WALL, ~(inside[:, None] & inside[None])
-        )
-        for row, column in zip(*np.nonzero(grid > boxworld_levels.WALL), strict=True):
+        np.testing.assert_array_equal(grid == levels_lib.WALL, ~(inside[:, None] & inside[None]))
+        for row, column in zip(*np.nonzero(grid > levels_lib.WALL), strict=True):
             for other in itertools.product((row - 1, row, row + 1), range(column - 1, column + 2)):
                 if other[0] != row or abs(other[1] - column) != 1:
-                    assert grid[other] == boxworld_levels.EMPTY or other == (row, column)
-            first_lock = boxworld_levels.FIRST_KEY + SETTINGS[name].num_colors
+                    assert grid[other] == levels_lib.EMPTY or other == (row, column)
+            first_lock = levels_lib.FIRST_KEY + SETTINGS[name].num_colors
             if grid[row, column] >= first_lock:
-                assert boxworld_levels.GEM <= grid[row, column - 1] < first_lock
-                assert grid[row, column + 1] == boxworld_levels.EMPTY
+                assert levels_lib.GEM <= grid[row, column - 1] < first_lock
+                assert grid[row, column + 1] == levels_lib.EMPTY
             elif grid[row, column + 1]:
                 assert grid[row, column + 1] >= first_lock
 
@@ -107,14 +105,14 @@ def test_boxes_form_a_chain_and_branches(name):
     colors, most = setting.num_colors, setting.solution_length[1]
     boxes = draw_boxes(name, 100)
     for contents, locks, present in zip(*boxes, strict=True):
-        assert locks[0] == boxworld_levels.EMPTY
+        assert locks[0] == levels_lib.EMPTY
         assert contents[0] - 3 in range(colors)
         length = present[1 : 1 + most].sum()
         chain = [int(contents[0]) - 3]
         for box in range(1, 1 + length):
             assert locks[box] == 3 + colors + chain[-1]
             chain.append(int(contents[box]) - 3)
-        assert contents[length] == boxworld_levels.GEM
+        assert contents[length] == levels_lib.GEM
         solution, elsewhere = chain[:-1], []
         assert len(set(solution)) == length
         for first in range(1 + most, len(locks), setting.distractor_length):
@@ -149,11 +147,11 @@ def test_the_loose_key_and_the_agent_are_anywhere():
     places, ranks = np.zeros((16, 16), int), []
     for grid, (row, column) in zip(*levels, strict=True):
         is_key = (grid >= 3) & (grid < 23)
-        loose = is_key & (np.roll(grid, -1, axis=1) == boxworld_levels.EMPTY)
+        loose = is_key & (np.roll(grid, -1, axis=1) == levels_lib.EMPTY)
         assert loose.sum() == 1
         places += loose
-        free = np.flatnonzero(grid == boxworld_levels.EMPTY)
-        assert grid[row, column] == boxworld_levels.EMPTY
+        free = np.flatnonzero(grid == levels_lib.EMPTY)
+        assert grid[row, column] == levels_lib.EMPTY
         ranks.append(np.searchsorted(free, 16 * row + column) / len(free))
     inside = places[2:14, 2:13]  # a square away from every wall, room for a lock on the right
     assert inside.sum() == NUM_EVEN
@@ -164,7 +162,7 @@ def test_the_loose_key_and_the_agent_are_anywhere():
 def test_places_are_even_among_those_left():
     """All orders of 2 rows of 4 places: the second box is evenly on what the first leaves free."""
     orders = np.array(list(itertools.permutations(range(1, 9))), np.uint32)
-    pack = jax.jit(jax.vmap(lambda order: boxworld_levels.pack(order, 4, jnp.full(2, True))))
+    pack = jax.jit(jax.vmap(lambda order: levels_lib.pack(order, 4, jnp.full(2, True))))
     found, places = jax.tree.map(np.asarray, pack(orders))
     squares = 4 * places[..., 0] + places[..., 1]
     for first in range(8):
@@ -180,10 +178,10 @@ def test_places_are_even_among_those_left():
 def test_a_box_that_is_not_there_takes_no_place():
     order = jnp.array([6, 5, 4, 3, 2, 1], jnp.uint32)  # one row
     present = jnp.array([False, True, True])
-    found, places = boxworld_levels.pack(order, 6, present)
+    found, places = levels_lib.pack(order, 6, present)
     assert found.tolist() == [True, True, True]
     assert places[1:].tolist() == [[0, 0], [0, 3]]
-    found, _ = boxworld_levels.pack(order, 6, jnp.array([True, True, True]))
+    found, _ = levels_lib.pack(order, 6, jnp.array([True, True, True]))
     assert found.tolist() == [True, True, False]
 
 
@@ -193,10 +191,10 @@ def test_places_are_drawn_anew_until_there_is_room():
 
     def first_attempt(key):
         order = jax.random.bits(jax.random.split(key)[1], (20,)) | 1
-        return boxworld_levels.pack(order, 4, jnp.full(3, True))
+        return levels_lib.pack(order, 4, jnp.full(3, True))
 
     found, at_first = jax.jit(jax.vmap(first_attempt))(keys)
-    find = functools.partial(boxworld_levels.find_places, setting, jnp.full(3, True))
+    find = functools.partial(levels_lib.sample_places, setting, jnp.full(3, True))
     places = jax.jit(jax.vmap(find))(keys)
     at_once = np.asarray(found).all(axis=1)
     assert 20 < (~at_once).sum() < 100
@@ -209,8 +207,8 @@ def test_places_are_drawn_anew_until_there_is_room():
 def test_a_level_is_a_function_of_its_key_alone():
     whole = draw('paper', 80)
     key = jax.random.split(jax.random.key(0), 80)[5]
-    alone = boxworld_levels.generate(PAPER, key)  # without jit and vmap
-    expected = boxworld_levels.Level(*(x[5] for x in whole))
+    alone = levels_lib.sample(PAPER, key)  # without jit and vmap
+    expected = levels_lib.Level(*(x[5] for x in whole))
     chex.assert_trees_all_equal(alone, expected)
     chex.assert_trees_all_equal_dtypes(alone, expected)
     assert len({grid.tobytes() for grid in whole.grid}) == 80
@@ -242,4 +240,4 @@ def test_shapes_are_those_of_the_setting():
 )
 def test_levels_that_cannot_be_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        boxworld_levels.Setting(**changes)
+        levels_lib.Setting(**changes)

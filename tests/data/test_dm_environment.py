@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.environments import grid
-from tasks.environments.boxworld import boxworld
-from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments import boxworld, grid, mini_pacman
 from tests.support import tiny_worlds
 
 dm_env = pytest.importorskip('dm_env')

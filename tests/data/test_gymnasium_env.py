@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.environments.boxworld import boxworld
-from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments import boxworld, mini_pacman
 from tests.support import tiny_worlds
 
 gymnasium = pytest.importorskip('gymnasium')
@@ -112,7 +111,9 @@ def test_no_step_is_played_where_no_episode_is_on():
     with pytest.raises(gymnasium.error.ResetNeeded, match='wanted a reset before a picture'):
         env.render()
     for _ in range(2):
-        with pytest.raises(gymnasium.error.ResetNeeded, match='wanted a reset before a step'):
+        with pytest.raises(
+            gymnasium.error.ResetNeeded, match='wanted a reset: the episode is over'
+        ):
             env.step(0)
         env.reset(seed=1)
         assert env.step(0)[3]

@@ -46,12 +46,20 @@ class LoopModel:
         return max(after.get(word, 0) - d, 0) / total + d * len(after) / total * lower
 
 
+def unigram_perplexity(train, test, vocab_size=VOCAB_SIZE):
+    return ngrams.unigram_perplexity(ngrams.fit_unigram(train, vocab_size), test)
+
+
+def bigram_perplexity(train, test, vocab_size=VOCAB_SIZE, eos=EOS):
+    return ngrams.bigram_perplexity(ngrams.fit_bigram(train, vocab_size, eos), test)
+
+
 def test_unigram_probabilities_by_hand():
     # Counts 3 2 1 0; one word occurs once and one twice, so d = 1/3; 3 d / 4 = 1/4 for each word.
     tokens = np.array([0, 1, 0, 2, 1, 0])
     wanted = np.array([3 - 1 / 3 + 1 / 4, 2 - 1 / 3 + 1 / 4, 1 - 1 / 3 + 1 / 4, 1 / 4]) / 6
     np.testing.assert_allclose(ngrams.fit_unigram(tokens, 4), wanted, rtol=1e-15)
-    perplexity = ngrams.unigram_perplexity(tokens, np.array([3, 0]), 4)
+    perplexity = unigram_perplexity(tokens, np.array([3, 0]), 4)
     assert perplexity == pytest.approx((wanted[3] * wanted[0]) ** -0.5)
 
 
@@ -67,7 +75,7 @@ def test_bigram_probabilities_by_hand():
     contexts, words = np.divmod(np.arange(9), 3)
     found = ngrams.bigram_probabilities(model, contexts, words).reshape(3, 3)
     np.testing.assert_allclose(found, [after_0, after_1, model.continuation], rtol=1e-14)
-    perplexity = ngrams.perplexity(model, np.array([1, 2, 0]))  # behind 0, 1 and 2
+    perplexity = ngrams.bigram_perplexity(model, np.array([1, 2, 0]))  # behind 0, 1 and 2
     wanted = (after_0[1] * after_1[2] * model.continuation[0]) ** (-1 / 3)
     assert perplexity == pytest.approx(wanted)
 
@@ -78,11 +86,11 @@ def test_both_agree_with_loops(seed, length):
     test[5] = VOCAB_SIZE - 1  # an unseen word, then an unseen context
     model = LoopModel(train)
     logs = [math.log(model.unigram(word)) for word in test.tolist()]
-    found = ngrams.unigram_perplexity(train, test, VOCAB_SIZE)
+    found = unigram_perplexity(train, test)
     assert found == pytest.approx(math.exp(-sum(logs) / 41), rel=1e-12)
     pairs = zip([EOS, *test[:-1].tolist()], test.tolist(), strict=True)
     logs = [math.log(model.bigram(*pair)) for pair in pairs]
-    found = ngrams.bigram_perplexity(train, test, VOCAB_SIZE, EOS)
+    found = bigram_perplexity(train, test)
     assert found == pytest.approx(math.exp(-sum(logs) / 41), rel=1e-12)
 
 
@@ -102,13 +110,12 @@ def test_probabilities_sum_to_one_in_every_context_and_none_is_zero(train):
 def test_the_size_of_a_chunk_does_not_matter(monkeypatch):
     train, test = text(5, 61), text(6, 40)
     whole = ngrams.fit_bigram(train, VOCAB_SIZE, EOS)
-    sizes = (train, test, VOCAB_SIZE)
-    unigram, bigram = ngrams.unigram_perplexity(*sizes), ngrams.bigram_perplexity(*sizes, EOS)
+    unigram, bigram = unigram_perplexity(train, test), bigram_perplexity(train, test)
     monkeypatch.setattr(ngrams, '_CHUNK', 3)
     for one, other in zip(whole, ngrams.fit_bigram(train, VOCAB_SIZE, EOS), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert ngrams.unigram_perplexity(*sizes) == unigram
-    assert ngrams.bigram_perplexity(*sizes, EOS) == pytest.approx(bigram, rel=1e-12)
+    assert unigram_perplexity(train, test) == unigram
+    assert bigram_perplexity(train, test) == pytest.approx(bigram, rel=1e-12)
 
 
 def test_pairs_of_a_large_vocabulary_do_not_overflow():
@@ -123,7 +130,7 @@ def test_pairs_of_a_large_vocabulary_do_not_overflow():
 
 def test_the_bigram_model_knows_order():
     train, test = np.tile([0, 1, 2, 3], 50), np.tile([0, 1, 2, 3], 9)
-    assert ngrams.unigram_perplexity(train, test, 5) == pytest.approx(4, rel=0.01)
-    assert ngrams.bigram_perplexity(train, test, 5, eos=3) == pytest.approx(1, rel=0.05)
-    backwards = ngrams.bigram_perplexity(train, test[::-1], 5, eos=3)
+    assert unigram_perplexity(train, test, 5) == pytest.approx(4, rel=0.01)
+    assert bigram_perplexity(train, test, 5, eos=3) == pytest.approx(1, rel=0.05)
+    backwards = bigram_perplexity(train, test[::-1], 5, eos=3)
     assert backwards > 20

@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from tasks.learning_to_execute import programs
+from tasks.learning_to_execute import programs, writing
+from tasks.learning_to_execute import setting as setting_lib
 
 MEMORIZATION = ('copy', 'reverse', 'double')
-EVALUATED = [task for task in programs.TASKS if task not in MEMORIZATION]
+EVALUATED = [task for task in setting_lib.TASKS if task not in MEMORIZATION]
 OPERATORS = {
     'sonnet': {
         'addition': {'+'},
@@ -29,17 +30,17 @@ OPERATORS = {
 @functools.cache
 def draw(task, nesting, length, dialect='sonnet', count=2000, seed=0):
     """Texts and answers of one difficulty, and the samples they are read from."""
-    setting = programs.Setting(task, nesting, length, dialect)
+    setting = setting_lib.Setting(task, nesting, length, dialect)
     return drawn(setting, np.full(count, nesting), np.full(count, length), seed)
 
 
 def drawn(setting, nesting, length, seed=0):
-    samples = programs.draw(setting, nesting, length, np.random.default_rng(seed))
+    samples = programs.sample(setting, nesting, length, np.random.default_rng(seed))
     return read(samples.text, samples.lengths), read(samples.answers, samples.answer_lengths)
 
 
 def read(ids, lengths):
-    return [programs.decode(row[:length]) for row, length in zip(ids, lengths, strict=True)]
+    return [writing.decode(row[:length]) for row, length in zip(ids, lengths, strict=True)]
 
 
 class Parser:
@@ -146,10 +147,12 @@ def test_python_prints_the_worked_examples(text, answer):
     assert run(text) == answer
 
 
-@pytest.mark.parametrize('dialect', programs.DIALECTS)
+@pytest.mark.parametrize('dialect', setting_lib.DIALECTS)
 def test_the_worked_examples_can_be_drawn(dialect):
     """Up to their literals: the shapes of the docstring's programs occur."""
-    lines = programs.__doc__.split('Examples of nesting 2')[1 + (dialect == 'zaremba')].split('\n')
+    lines = setting_lib.__doc__.split('Examples of nesting 2')[1 + (dialect == 'zaremba')].split(
+        '\n'
+    )
     shown = [line.strip().split('   ')[0] for line in lines[2:5] if line.startswith('  ')]
     shapes = {re.sub(r'\b[a-j]\b', 'v', re.sub(r'\d+', '0', text)) for text in shown}
     found = {
@@ -189,10 +192,10 @@ def test_answers_are_what_python_prints(task, nesting, length):
     assert seen == OPERATORS['zaremba'][task]
 
 
-@pytest.mark.parametrize('dialect', programs.DIALECTS)
+@pytest.mark.parametrize('dialect', setting_lib.DIALECTS)
 @pytest.mark.parametrize('task', MEMORIZATION)
 def test_memorized_numbers_are_repeated(task, dialect):
-    setting = programs.Setting(task, 1, 40, dialect)
+    setting = setting_lib.Setting(task, 1, 40, dialect)
     length = 1 + np.arange(400) % 40
     texts, answers = drawn(setting, np.ones_like(length), length)
     for text, answer, digits in zip(texts, answers, length, strict=True):
@@ -219,56 +222,36 @@ def test_all_loops_of_one_digit_occur_and_are_right():
     }
 
 
-@pytest.mark.parametrize('dialect', programs.DIALECTS)
-@pytest.mark.parametrize('task', programs.TASKS)
+@pytest.mark.parametrize('dialect', setting_lib.DIALECTS)
+@pytest.mark.parametrize('task', setting_lib.TASKS)
 def test_arrays_have_the_settings_widths_and_padding_only_at_the_ends(task, dialect):
-    setting = programs.Setting(task, 1 if task in MEMORIZATION else 3, 4, dialect)
+    setting = setting_lib.Setting(task, 1 if task in MEMORIZATION else 3, 4, dialect)
     rng = np.random.default_rng(1)
     nesting, length = rng.integers(1, setting.nesting + 1, 500), rng.integers(1, 5, 500)
-    samples = programs.draw(setting, nesting, length, rng)
+    samples = programs.sample(setting, nesting, length, rng)
     assert samples.text.shape == (500, setting.input_steps)
     assert samples.answers.shape == (500, setting.output_steps)
     for ids, lengths in (samples[:2], samples[2:4]):
         assert ids.dtype == np.uint8
         assert (lengths.dtype, lengths.shape) == (np.int32, (500,))
         np.testing.assert_array_equal(
-            ids != programs.PAD, np.arange(ids.shape[1]) < lengths[:, None]
+            ids != setting_lib.PAD, np.arange(ids.shape[1]) < lengths[:, None]
         )
-    assert samples.answers.max() < programs.NUM_ANSWER_CHARACTERS
+    assert samples.answers.max() < setting_lib.NUM_ANSWER_CHARACTERS
 
 
-@pytest.mark.parametrize(
-    ('setting', 'steps'),
-    [
-        (('addition', 1, 5), (11, 6)),
-        (('addition', 2, 5), (19, 6)),
-        (('program', 2, 1), (27, 2)),  # x=(x=1for[1]x+=1)for[1]x+=1
-        (('program', 2, 5), (51, 6)),  # (11111if11111<11111else11111)if11111<11111else11111
-        (('copy', 1, 7), (7, 7)),
-        (('double', 1, 7), (7, 14)),
-        (('double', 1, 7, 'zaremba'), (7, 15)),
-        (('addition', 1, 2, 'zaremba'), (14, 4)),  # print((11+11)), 198.
-        (('control', 3, 1, 'zaremba'), (89, 5)),  # three loops of 4 turns: 1 - 4 * 189 = -755.
-        (('control', 1, 2, 'zaremba'), (37, 5)),  # a=1\nfor x in range(8):a-=99\nprint(a), -791.
-    ],
-)
-def test_widths_are_those_that_a_hand_counts(setting, steps):
-    setting = programs.Setting(*setting)
-    assert (setting.input_steps, setting.output_steps) == steps
-
-
-@pytest.mark.parametrize('dialect', programs.DIALECTS)
+@pytest.mark.parametrize('dialect', setting_lib.DIALECTS)
 @pytest.mark.parametrize('task', EVALUATED)
 def test_the_widths_are_reached(task, dialect):
-    setting = programs.Setting(task, 2, 2, dialect)
+    setting = setting_lib.Setting(task, 2, 2, dialect)
     texts, answers = draw(task, 2, 2, dialect, count=20_000)
     assert max(map(len, texts)) == setting.input_steps
     assert setting.output_steps - 1 <= max(map(len, answers)) <= setting.output_steps
 
 
-@pytest.mark.parametrize('dialect', programs.DIALECTS)
+@pytest.mark.parametrize('dialect', setting_lib.DIALECTS)
 def test_every_row_has_its_own_difficulty(dialect):
-    setting = programs.Setting('addition', 3, 4, dialect)
+    setting = setting_lib.Setting('addition', 3, 4, dialect)
     rng = np.random.default_rng(2)
     nesting, length = rng.integers(1, 4, 600), rng.integers(1, 5, 600)
     for text, levels, digits in zip(
@@ -281,7 +264,7 @@ def test_every_row_has_its_own_difficulty(dialect):
 
 
 def test_the_modulus_follows_a_rows_own_length():
-    setting = programs.Setting('program', 3, 4)
+    setting = setting_lib.Setting('program', 3, 4)
     rng = np.random.default_rng(2)
     nesting, length = rng.integers(1, 4, 600), rng.integers(1, 5, 600)
     texts, answers = drawn(setting, nesting, length)
@@ -368,18 +351,18 @@ def test_the_nested_program_is_any_operand_of_zaremba():
 @pytest.mark.parametrize(
     ('setting', 'count'),
     [
-        (('program', 3, 5), 100_000),
-        (('program', 2, 3, 'zaremba'), 100_000),
-        (('addition', 1, 2), 100_000),
+        (('program', 3, 5), 30_000),
+        (('program', 2, 3, 'zaremba'), 30_000),
+        (('addition', 1, 2), 30_000),
         (('copy', 1, 9), 20_000),
     ],
 )
 def test_no_text_is_of_two_splits_and_shares_are_8_1_1(setting, count):
-    setting = programs.Setting(*setting)
+    setting = setting_lib.Setting(*setting)
     rng = np.random.default_rng(3)
     nesting = rng.integers(1, setting.nesting + 1, count)
     length = rng.integers(1, setting.length + 1, count)
-    samples = programs.draw(setting, nesting, length, rng)
+    samples = programs.sample(setting, nesting, length, rng)
     splits = programs.split_of(samples)
     texts = read(samples.text, samples.lengths)
     known = dict(zip(texts, splits.tolist(), strict=True))
@@ -392,20 +375,18 @@ def test_a_split_depends_on_the_text_and_on_nothing_else():
     texts, _ = draw('addition', 1, 2)
     ids = np.zeros((len(texts), 5), np.uint8)
     for row, text in enumerate(texts):
-        ids[row, : len(text)] = [programs.CHARACTERS.index(character) for character in text]
+        ids[row, : len(text)] = [setting_lib.CHARACTERS.index(character) for character in text]
     nothing = np.zeros(len(texts), np.int32)
-    alone = programs.split_of(programs.Samples(ids, nothing, ids[:, :0], *[nothing] * 6))
+    alone = programs.split_of(programs.Samples(ids, nothing, ids[:, :0], nothing))
     wide = np.pad(ids, ((0, 0), (0, 60)))
-    wider = programs.split_of(
-        programs.Samples(wide, nothing + 5, wide, nothing + 1, *[nothing] * 5)
-    )
+    wider = programs.split_of(programs.Samples(wide, nothing + 5, wide, nothing + 1))
     np.testing.assert_array_equal(alone, wider)
     assert set(alone.tolist()) == {0, 1, 2}
 
 
 def test_even_the_smallest_task_has_all_splits():
-    samples = programs.draw(
-        programs.Setting('copy', 1, 1),
+    samples = programs.sample(
+        setting_lib.Setting('copy', 1, 1),
         np.ones(500, int),
         np.ones(500, int),
         np.random.default_rng(4),
@@ -418,13 +399,13 @@ def test_even_the_smallest_task_has_all_splits():
 
 
 def test_splits_look_alike():
-    setting = programs.Setting('addition', 1, 3)
+    setting = setting_lib.Setting('addition', 1, 3)
     size = np.ones(60_000, int)
-    samples = programs.draw(setting, size, 3 * size, np.random.default_rng(5))
+    samples = programs.sample(setting, size, 3 * size, np.random.default_rng(5))
     splits = programs.split_of(samples)
     for split in range(3):
         for place in (1, 2, 5, 6):
-            digits = samples.text[splits == split, place] - programs.CHARACTERS.index('0')
+            digits = samples.text[splits == split, place] - setting_lib.CHARACTERS.index('0')
             assert abs(chi_square(np.bincount(digits, minlength=10))) < 5
 
 
@@ -434,37 +415,13 @@ def test_a_generator_in_the_same_state_draws_the_same_and_another_does_not():
     assert same[0] != same[2]
 
 
-def test_decoding_shows_padding():
-    assert programs.decode(np.array([1, 11, 12, 0], np.uint8)) == '0-._'
-
-
 def test_characters_are_those_that_programs_have():
-    found = {programs.CHARACTERS[programs.PAD]}
-    for dialect in programs.DIALECTS:
+    found = {setting_lib.CHARACTERS[setting_lib.PAD]}
+    for dialect in setting_lib.DIALECTS:
         for texts in draw('program', 3, 6, dialect):
             found |= set(''.join(texts))
-    assert found == set(programs.CHARACTERS)
-    assert len(found) == len(programs.CHARACTERS)
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (('sum',), r"wanted a task of \('addition'.*got 'sum'"),
-        (('program', 2, 5, 'python'), "wanted a dialect of .*got 'python'"),
-        (('program', 0), 'wanted a nesting of at least 1, got 0'),
-        (('program', 2, 0), 'wanted a length of at least 1, got 0'),
-        (('copy', 2), 'wanted nesting 1 for copy, got 2'),
-        (('double', 3, 5, 'zaremba'), 'wanted nesting 1 for double, got 3'),
-        (('addition', 11, 2, 'zaremba'), 'wanted nesting up to 10, got 11'),
-        (('program', 2, 9), 'within 62 bits, got nesting 2 and length 9'),
-        (('addition', 1, 18), 'within 62 bits, got nesting 1 and length 18'),
-        (('program', 10, 8, 'zaremba'), 'within 62 bits, got nesting 10 and length 8'),
-    ],
-)
-def test_settings_without_programs_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        programs.Setting(*arguments)
+    assert found == set(setting_lib.CHARACTERS)
+    assert len(found) == len(setting_lib.CHARACTERS)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +434,7 @@ def test_settings_without_programs_are_refused(arguments, message):
     ],
 )
 def test_the_largest_values_are_exact(arguments):
-    setting = programs.Setting(*arguments)
+    setting = setting_lib.Setting(*arguments)
     nesting, length = np.full((2, 2000), [[setting.nesting], [setting.length]])
     for text, answer in zip(*drawn(setting, nesting, length), strict=True):
         if setting.dialect == 'sonnet':
@@ -499,67 +456,4 @@ def test_the_largest_values_are_exact(arguments):
 )
 def test_difficulties_out_of_range_are_refused(nesting, length, message):
     with pytest.raises(ValueError, match=message):
-        programs.draw(programs.Setting(), nesting, length, np.random.default_rng(0))
-
-
-_EXPRESSIONS = (  # of the dialect 'sonnet', with one operand nested or not
-    (re.compile(r'(\(.*\)|\d+)if(\d+)([<>])(\d+)else(\d+)'), 'if'),
-    (re.compile(r'x=(\(.*\)|\d+)for\[(\d)\]x\+=(\d+)'), 'for'),
-    (re.compile(r'(\(.*\)|\d+)([-+*])(\d+)'), 'sign'),
-)
-
-
-def _told_by_text(text, modulus):
-    """Returns value and course of a program: (expression, operands, turns, truth, value) each."""
-    if text.isdigit():
-        return int(text), []
-    pattern, kind = next(each for each in _EXPRESSIONS if each[0].fullmatch(text))
-    nested, *others = pattern.fullmatch(text).groups()
-    first, course = _told_by_text(nested.removeprefix('(').removesuffix(')'), modulus)
-    turns = truth = 0
-    if kind == 'if':
-        a, sign, b, c = int(others[0]), others[1], int(others[2]), int(others[3])
-        holds = a < b if sign == '<' else a > b
-        expression, operands = '{0}if{1}{compare}{2}else{3}', [first, a, b, c]
-        truth, value = (1 if holds else -1), first if holds else c
-    elif kind == 'for':
-        expression, turns = 'x={0}for[{turns}]x+={1}', int(others[0])
-        operands = [first, int(others[1])]
-        value = first + turns * operands[1]
-    else:
-        expression, operands = f'{{0}}{others[0]}{{1}}', [first, int(others[1])]
-        value = eval(f'first{others[0]}{operands[1]}')
-    return value % modulus, [*course, (expression, operands, turns, truth, value % modulus)]
-
-
-@pytest.mark.parametrize('task', ['addition', 'control', 'program', 'algebra'])
-def test_the_course_of_a_program_is_what_its_text_says(task):
-    setting = programs.Setting(task, 3, 4)
-    rng = np.random.default_rng(2)
-    nesting, length = rng.integers(1, 4, 400), rng.integers(1, 5, 400)
-    samples = programs.draw(setting, nesting, length, rng)
-    assert samples.operands.shape == (400, 3, setting.num_operands)
-    seen = set()
-    for row in range(400):
-        text = programs.decode(samples.text[row, : samples.lengths[row]])
-        value, course = _told_by_text(text, 10**5)
-        answer = programs.decode(samples.answers[row, : samples.answer_lengths[row]])
-        assert answer == str(value % 10 ** (length[row] + 1))
-        assert len(course) == nesting[row] == (samples.kinds[row] >= 0).sum()
-        for level, (expression, operands, turns, truth, result) in enumerate(course):
-            assert setting.operations[samples.kinds[row, level]] == expression
-            assert samples.operands[row, level, : len(operands)].tolist() == operands
-            found = samples.turns[row, level], samples.truths[row, level]
-            assert found == (turns, truth)
-            assert samples.values[row, level] == result
-            seen.add((expression, truth))
-    assert len(seen) == len(setting.operations) + (task in ('control', 'program'))
-
-
-@pytest.mark.parametrize(('task', 'dialect'), [('copy', 'sonnet'), ('program', 'zaremba')])
-def test_some_programs_have_no_course_that_is_told(task, dialect):
-    setting = programs.Setting(task, 1, 4, dialect)
-    samples = programs.draw(setting, np.ones(5, int), np.full(5, 3), np.random.default_rng(0))
-    assert setting.operations == ()
-    assert setting.num_operands == 0
-    assert all(array.shape[:2] == (5, 0) for array in samples[4:])
+        programs.sample(setting_lib.Setting(), nesting, length, np.random.default_rng(0))

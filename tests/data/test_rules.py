@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import levels
 from tasks.environments.mini_pacman import rules as rules_lib
 from tests.support import mini_pacman_reference as reference
 from tests.support import mini_pacman_scenes as scenes
@@ -32,7 +32,7 @@ PACMAN = 3, 7  # in a corridor from (3, 6) to (3, 12), with junctions at its end
 @functools.cache
 def advance(rules, mode):
     with jax.numpy_rank_promotion('raise'):
-        step = functools.partial(rules_lib.advance, rules, mode)
+        step = functools.partial(rules_lib.step, rules, mode)
         return jax.jit(jax.vmap(step))
 
 

@@ -1,16 +1,15 @@
-import io
 import itertools
 import subprocess
 import sys
-import threading
 
 import chex
 import numpy as np
 import pytest
 
 from tasks import base
-from tasks.text import corpora, progress_bar, vocabulary
+from tasks.text import corpora, vocabulary
 from tasks.text import streams as streams_lib
+from tests.support import recorded_progress
 
 SIZES = [(2, 3, 9), (3, 4, 50), (5, 2, 53), (1, 7, 30)]  # batch_size, num_steps, tokens
 ALL_FILES = ['manifest.json', 'vocabulary.txt', 'train.bin', 'test.bin']
@@ -183,7 +182,8 @@ class TestPrepare:
         assert words.decode(streams.test) == ['c', '<eos>']
 
     def names(self, folder):
-        return sorted(path.name for path in folder.rglob('*'))
+        paths = (path.name for path in folder.rglob('*'))
+        return sorted(name for name in paths if not name.endswith('.lock'))
 
     def test_a_corpus_is_encoded_into_memory_mapped_files(self, tmp_path):
         streams = streams_lib.prepare(CORPUS, tmp_path / 'new' / 'cache')
@@ -195,12 +195,12 @@ class TestPrepare:
     def test_a_second_time_nothing_is_read_or_written(self, tmp_path):
         first = streams_lib.prepare(CORPUS, tmp_path)
         times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
-        shown = io.StringIO()
+        progress = recorded_progress.Recorder()
         unreadable = corpora.Corpus('toy', 'f', lambda split: pytest.fail('was read'))
-        second = streams_lib.prepare(unreadable, tmp_path, progress=shown)
+        second = streams_lib.prepare(unreadable, tmp_path, progress=progress)
         self.check(second)
         assert second.key == first.key
-        assert not shown.getvalue()
+        assert not progress.lines + progress.updates
         assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
 
     def test_other_sources_and_options_have_other_caches(self, tmp_path):
@@ -232,7 +232,7 @@ class TestPrepare:
             *itertools.product(ALL_FILES[:2], ['change']),  # large files are checked by size
         ],
     )
-    def test_a_damaged_cache_is_made_anew_with_a_notice(self, tmp_path, name, harm):
+    def test_a_damaged_cache_is_made_again_with_a_notice(self, tmp_path, name, harm):
         streams_lib.prepare(CORPUS, tmp_path)
         (path,) = tmp_path.rglob(name)
         whole = self.names(tmp_path)
@@ -248,9 +248,9 @@ class TestPrepare:
         )
         if harm == 'delete':
             path.unlink()
-        shown = io.StringIO()
-        self.check(streams_lib.prepare(CORPUS, tmp_path, progress=shown))
-        (line,) = shown.getvalue().splitlines()
+        progress = recorded_progress.Recorder()
+        self.check(streams_lib.prepare(CORPUS, tmp_path, progress=progress))
+        (line,) = progress.lines
         assert 'is damaged (' in line
         assert self.names(tmp_path) == whole
         assert path.read_bytes() == content
@@ -266,44 +266,19 @@ class TestPrepare:
         assert self.names(tmp_path) == []
         self.check(streams_lib.prepare(CORPUS, tmp_path))
 
-    def test_of_two_preparations_at_once_one_waits_and_opens_what_the_other_made(self, tmp_path):
-        shown, others = io.StringIO(), []
-        waiting, unreadable = threading.Event(), corpora.Corpus('toy', 'f', pytest.fail)
-
-        def wait_for_it():
-            others.append(streams_lib.prepare(unreadable, tmp_path, None, shown, waiting.set))
-
-        thread = threading.Thread(target=wait_for_it)
-
-        def blocks(split):
-            if split == 'test':
-                thread.start()
-                assert waiting.wait(60)
-            return CORPUS.blocks(split)
-
-        first = streams_lib.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
-        thread.join()
-        self.check(first)
-        self.check(others[0])
-        assert first.test.filename == others[0].test.filename
-        assert shown.getvalue().startswith('waiting for another process that prepares')
-        assert len(list(tmp_path.iterdir())) == 1
-
     @pytest.mark.parametrize('num_blocks', range(1, 9))  # 4 to count, 4 to encode train
-    def test_what_the_check_raises_stops_at_the_next_block(self, tmp_path, num_blocks):
+    def test_what_is_raised_at_any_block_leaves_nothing(self, tmp_path, num_blocks):
         read = []
 
         def blocks(split):
             for block in CORPUS.blocks(split):
                 read.append(block)
+                if len(read) == num_blocks:
+                    raise InterruptedByUserError
                 yield block
 
-        def check():
-            if len(read) == num_blocks:
-                raise InterruptedByUserError
-
         with pytest.raises(InterruptedByUserError):
-            streams_lib.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path, check=check)
+            streams_lib.prepare(corpora.Corpus('toy', 'f', blocks), tmp_path)
         assert len(read) == num_blocks
         assert self.names(tmp_path) == []
         self.check(streams_lib.prepare(CORPUS, tmp_path))
@@ -311,17 +286,18 @@ class TestPrepare:
     def test_after_a_kill_preparation_begins_cleanly(self, tmp_path):
         code = (
             'import os, signal, sys\n'
-            'from tasks import corpora, language_modeling\n'
+            'from tasks.text import corpora, streams\n'
             'def blocks(split):\n'
             '    yield ["half"]\n'
             '    if split == "valid": os.kill(os.getpid(), signal.SIGKILL)\n'
-            'language_modeling.prepare(corpora.Corpus("toy", "f", blocks), sys.argv[1])\n'
+            'streams.prepare(corpora.Corpus("toy", "f", blocks), sys.argv[1])\n'
         )
         done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=False)
         assert done.returncode == -9
-        assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
+        (left,) = (path for path in tmp_path.iterdir() if path.is_dir())
         self.check(streams_lib.prepare(CORPUS, tmp_path))
-        assert len(list(tmp_path.iterdir())) == 1
+        assert left.suffix == '.building'
+        assert not left.exists()
 
     def test_many_types_are_spilled_and_the_streams_stay_the_same(self, tmp_path, monkeypatch):
         splits = {'train': ' '.join(f'w{i * i % 101}' for i in range(500)), 'valid': 'w1 w2'}
@@ -357,36 +333,30 @@ class TestPrepare:
             streams_lib.prepare(text_corpus(splits), tmp_path)
         assert self.names(tmp_path) == []
 
-    def prepare_shown(self, folder, num_bytes, monkeypatch):
-        monkeypatch.setattr(progress_bar, '_LINE_EVERY', 0.0)
-        corpus, shown = corpora.Corpus('toy', 'f', CORPUS.blocks, num_bytes), io.StringIO()
-        streams_lib.prepare(corpus, folder, progress=shown)
-        return [line.split('  ')[0] for line in shown.getvalue().splitlines()]
+    def updates(self, folder, num_bytes):
+        corpus = corpora.Corpus('toy', 'f', CORPUS.blocks, num_bytes)
+        progress = recorded_progress.Recorder()
+        streams_lib.prepare(corpus, folder, progress=progress)
+        assert progress.lines == []
+        return progress.updates
 
-    def test_progress_counts_words_of_those_that_were_counted(self, tmp_path, monkeypatch):
-        assert self.prepare_shown(tmp_path, {}, monkeypatch) == [
-            *[f'toy train: counted {done} words' for done in (2, 4, 6, 7)],
-            *[f'toy train: encoded {done} of 7 words' for done in (2, 4, 6, 7)],
-            *[f'toy valid: encoded {done} words' for done in (2, 3)],
-            'toy test: encoded 2 words',
+    def test_progress_counts_words_of_those_that_were_counted(self, tmp_path):
+        assert self.updates(tmp_path, {}) == [
+            *[('toy train: counted', done, None, 'words') for done in (2, 4, 6, 7)],
+            *[('toy train: encoded', done, 7, 'words') for done in (2, 4, 6, 7)],
+            *[('toy valid: encoded', done, None, 'words') for done in (2, 3)],
+            ('toy test: encoded', 2, None, 'words'),
         ]
 
-    def test_the_bytes_of_a_split_tell_about_how_many_words_it_has(self, tmp_path, monkeypatch):
-        num_bytes = {'train': 24}  # 'a b a <eos> a c <eos> ' and blanks more
-        lines = self.prepare_shown(tmp_path, num_bytes, monkeypatch)
+    def test_the_bytes_of_a_split_tell_about_how_many_words_it_has(self, tmp_path):
+        updates = self.updates(tmp_path, {'train': 24})  # 'a b a <eos> a c <eos> ' and 2 more
         # After 2 words 4 bytes were read, after 4 words 4 + 8, then 16, then 22.
-        assert lines[:4] == [
-            'toy train: counted 2 of 12 words',
-            'toy train: counted 4 of 8 words',
-            'toy train: counted 6 of 9 words',
-            'toy train: counted 7 of 8 words',
-        ]
-        assert lines[4] == 'toy train: encoded 2 of 7 words'
+        counted = [(2, 12), (4, 8), (6, 9), (7, 8)]
+        assert updates[:4] == [('toy train: counted', *pair, 'words') for pair in counted]
+        assert updates[4] == ('toy train: encoded', 2, 7, 'words')
 
-    def test_a_small_corpus_is_prepared_quietly(self, tmp_path):
-        shown = io.StringIO()
-        streams_lib.prepare(CORPUS, tmp_path, progress=shown)
-        assert shown.getvalue() == ''
+    def test_a_guess_is_never_below_what_is_done(self, tmp_path):
+        assert self.updates(tmp_path, {'train': 1})[3] == ('toy train: counted', 7, 7, 'words')
 
     def test_a_cache_that_cannot_be_written_is_named(self, tmp_path):
         (tmp_path / 'file').write_text('in the way')

@@ -3,23 +3,19 @@ import functools
 import http.server
 import itertools
 import json
-import os
 import pathlib
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import urllib.parse
 
 import pytest
+import tensorflow_datasets as tfds
 
 from tasks import base
 from tasks.text import corpora
 from tasks.text.tfds import builders, preparing
-from tests.support import prepared_corpora
+from tests.support import prepared_corpora, recorded_progress
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOWHERE = 'http://127.0.0.1:9/ggw_data.zip'  # nothing answers at this port
@@ -76,12 +72,9 @@ def test_a_file_of_the_user_is_prepared_without_a_network(tmp_path, manual, capf
     words = ' '.join(words_of('gigaword', tmp_path)).split(' <eos>')
     assert sorted(filter(None, map(str.split, words))) == sorted(wanted)
     assert [path.name for path in (tmp_path / 'gigaword').iterdir() if path.is_dir()] == ['1.2.0']
-    out, err = capfd.readouterr()
-    assert out == ''
-    assert 'preparing gigaword 1.2.0, once' in err
+    assert capfd.readouterr() == ('', '')
     manual.unlink()
     assert words_of('gigaword', tmp_path)
-    assert 'preparing' not in capfd.readouterr()[1]
 
 
 def test_a_source_is_downloaded(tmp_path, archive, monkeypatch):
@@ -201,27 +194,10 @@ class TestMissing:
         (tmp_path / 'gigaword' / '1.2.0').rename(tmp_path / 'gigaword' / '1.1.0')
         check(r'gigaword 1.2.0 is not prepared in .* \(only 1.1.0 is\)', 'gigaword', tmp_path)
 
-    def test_the_data_dir_is_that_of_tfds(self, tmp_path):
-        code = """
-            from tasks import base, tfds_builders, tfds_preparing
-            tfds_builders.Gigaword.url_infos = {'http://127.0.0.1:9/': None}
-            try:
-                tfds_preparing._check_source = lambda builder, folder: print(folder)
-                tfds_preparing._only_process = None
-                tfds_preparing.prepared('gigaword')
-            except TypeError:
-                pass
-        """
-        environment = os.environ | {'TFDS_DATA_DIR': str(tmp_path)}
-        out = subprocess.run(
-            [sys.executable, '-c', textwrap.dedent(code)],
-            env=environment,
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        assert out == f'{tmp_path}/gigaword/1.2.0\n'
+    def test_the_data_dir_is_that_of_tfds(self):
+        folder = pathlib.Path(tfds.core.constants.DATA_DIR).expanduser()  # $TFDS_DATA_DIR
+        found = pathlib.Path(preparing._builder('gigaword', None).data_path)
+        assert found == folder / 'gigaword' / '1.2.0'
 
 
 class TestDamaged:
@@ -288,48 +264,43 @@ class TestDamaged:
         check(f'gigaword cannot be prepared or read: .*{tmp_path}', 'gigaword', tmp_path)
 
 
-CHILD = """
-    import pathlib, sys, time
-    from tasks import corpora, tfds_builders
-    from tests.support import prepared_corpora
-    data_dir, slow = pathlib.Path(sys.argv[1]), float(sys.argv[2])
-    path = data_dir / 'downloads' / 'manual' / 'ggw_data.zip'
-    infos = {'http://127.0.0.1:9/ggw_data.zip': prepared_corpora.info_of(path)}
-    tfds_builders.Gigaword.url_infos = infos
-    generate = tfds_builders.Gigaword._generate_examples
-    def slowly(self, *arguments):
-        for example in generate(self, *arguments):
-            yield example
-        print('generated', file=sys.__stdout__, flush=True)
-        time.sleep(slow)
-    tfds_builders.Gigaword._generate_examples = slowly
-    words = corpora.load('gigaword', data_dir).blocks('train')
-    print(sum(map(len, words)), flush=True)
-"""
-
-
-@contextlib.contextmanager
-def child(data_dir, slow):
-    command = [sys.executable, '-c', textwrap.dedent(CHILD), str(data_dir), str(slow)]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-        process.kill()
-
-
 def test_a_killed_preparation_starts_again_cleanly(tmp_path, manual):
-    with child(tmp_path, 60) as process:
-        assert process.stdout.readline() == 'generated\n'
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert list((tmp_path / 'gigaword' / '.preparing').iterdir())
-    assert not (tmp_path / 'gigaword' / '1.2.0').exists()
+    left = [
+        tmp_path / 'gigaword' / '1.2.0.building' / 'data' / 'gigaword' / '1.2.0.incomplete',
+        tmp_path / 'downloads' / 'gigaword' / 'ggw_data.tmp.1234',
+    ]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / 'half').touch()
     assert len(words_of('gigaword', tmp_path)) == 200 * 9
-    assert not (tmp_path / 'gigaword' / '.preparing').exists()
+    assert not any(folder.exists() for folder in left)
+    folder = tmp_path / 'gigaword'
+    assert sorted(path.name for path in folder.iterdir()) == ['1.2.0', '1.2.0.lock']
 
 
-def test_of_two_processes_one_prepares_and_both_read(tmp_path, manual):
-    with child(tmp_path, 0.3) as first, child(tmp_path, 0.3) as second:
-        outs = [process.communicate(timeout=60)[0].split() for process in (first, second)]
-    assert sorted(outs, key=len) == [['1800'], ['generated', 'generated', 'generated', '1800']]
+def test_what_is_raised_while_preparing_leaves_nothing(tmp_path, manual, monkeypatch):
+    def stop(self, *arguments):
+        yield next(generate(self, *arguments))
+        raise KeyboardInterrupt
+
+    generate = builders.Gigaword._generate_examples
+    monkeypatch.setattr(builders.Gigaword, '_generate_examples', stop)
+    with pytest.raises(KeyboardInterrupt):
+        corpora.load('gigaword', tmp_path)
+    assert [path.name for path in (tmp_path / 'gigaword').iterdir()] == ['1.2.0.lock']
+    monkeypatch.setattr(builders.Gigaword, '_generate_examples', generate)
+    assert len(words_of('gigaword', tmp_path)) == 200 * 9
+
+
+def test_a_preparation_says_so_and_reports_every_thousand_examples(tmp_path, manual, monkeypatch):
+    monkeypatch.setattr(preparing, '_REPORT_EVERY', 70)
+    progress = recorded_progress.Recorder()
+    corpora.load('gigaword', tmp_path, progress=progress)
+    assert progress.lines == ['preparing gigaword 1.2.0, once']
+    assert progress.updates == [
+        ('gigaword train: prepared', 70, None, 'examples'),
+        ('gigaword train: prepared', 140, None, 'examples'),
+    ]
+    again = recorded_progress.Recorder()
+    corpora.load('gigaword', tmp_path, progress=again)
+    assert again.lines + again.updates == []

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.environments import grid
-from tasks.environments.mini_pacman import mazes as levels
-from tasks.environments.mini_pacman import view
+from tasks.environments.mini_pacman import levels, view
 from tests.support import mini_pacman_reference as reference
 from tests.support import mini_pacman_scenes as scenes
 

@@ -130,21 +130,6 @@ class TestSpilling:
         assert peak(16_000) < 1.2 * few
         assert few < 3_000_000
 
-    def test_merging_asks_whether_to_go_on(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(vocabulary, '_CHECK_EVERY', 100)
-        checks = []
-        counts = vocabulary.count(self.blocks(2, 2000), tmp_path, lambda: checks.append(1))
-        types = len(list(counts.items()))
-        assert len(checks) == -(-types // 100) > 1
-
-    def test_what_asking_raises_ends_merging(self, tmp_path):
-        def check():
-            raise InterruptedError
-
-        counts = vocabulary.count(self.blocks(3, 2000), tmp_path, check)
-        with pytest.raises(InterruptedError):
-            vocabulary.from_counts(counts, 5)
-
 
 def test_encoding_and_decoding():
     words = vocabulary.from_counts(COUNTS)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import relational_rnn
+from relational_rnn.baselines import feed_forward
 from relational_rnn.networks import actor_critic
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -18,7 +19,7 @@ CORES = {
     'rmc flat': (lambda: relational_rnn.RelationalMemory(2, 4, 2, gate_style='memory'), 'flat'),
     'lstm': (lambda: hk.LSTM(9), 'flat'),
     'conv_lstm': (lambda: hk.Conv2DLSTM((H, W), 6, 2), 'map'),
-    'feed_forward': (lambda: actor_critic.FeedForward(9), 'flat'),
+    'feed_forward': (lambda: feed_forward.FeedForward(9), 'flat'),
     'transformer': (lambda: relational_rnn.Transformer(2, 2, 4, 3), 'flat'),
 }
 
@@ -95,7 +96,7 @@ def test_a_network_without_memory_is_what_loops_say():
     (observation, *_), (reset, *_) = _observed()
     output, _ = step(observation, reset, state)
     layers = {name: {k: np.float64(v) for k, v in each.items()} for name, each in params.items()}
-    first, second = (layers[f'actor_critic/~/convolution{i}/~/neighbours'] for i in ('', '_1'))
+    first, second = (layers[f'actor_critic/~/convolution{i}'] for i in ('', '_1'))
     assert (first['w'].shape, second['w'].shape) == ((4 * C, 12), (4 * 12, 24))
     hidden, policy, value = (
         layers[name]
@@ -138,16 +139,16 @@ def test_cells_enter_the_memory_as_rows_or_as_one_vector():
         assert _network(name)[0]['relational_memory']['input_w'].shape == (width, 8)
 
 
-def test_neighbours_times_a_matrix_are_haikus_convolution():
+def test_patches_times_a_matrix_are_haikus_convolution():
     pictures = np.random.default_rng(0).normal(size=(B, H, W, C)).astype(np.float32)
     network = hk.without_apply_rng(hk.transform(lambda x: hk.Conv2D(5, 2)(x)))
     params = network.init(jax.random.key(1), pictures)
     kernel = params['conv2_d']['w'].reshape(4 * C, 5)
-    _assert_close(actor_critic.neighbours(pictures) @ kernel, network.apply(params, pictures))
+    _assert_close(actor_critic.patches(pictures) @ kernel, network.apply(params, pictures))
 
 
-def test_places_by_hand():
-    got = actor_critic.add_places(jnp.full((2, 3, 1), 7.0))
+def test_coordinates_by_hand():
+    got = actor_critic.add_coordinates(jnp.full((2, 3, 1), 7.0))
     wanted = [
         [[7, -1, -1], [7, 0, -1], [7, 1, -1]],
         [[7, -1, 1], [7, 0, 1], [7, 1, 1]],

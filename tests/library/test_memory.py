@@ -23,33 +23,6 @@ def _float64_and_strict_ranks():
         yield
 
 
-def memory_params(config, params):
-    """Turns the reference's parameters into `MemoryParams`."""
-
-    def linear(name):
-        return memory.Linear(jnp.asarray(params[f'{name}_w']), jnp.asarray(params[f'{name}_b']))
-
-    def norm(name):
-        return memory.Norm(
-            jnp.asarray(params[f'{name}_scale']), jnp.asarray(params[f'{name}_offset'])
-        )
-
-    blocks = tuple(
-        memory.Block(
-            linear(f'projection_{i}'),
-            *(norm(f'{name}_norm_{i}') for name in ('projection', 'attention', 'mlp')),
-        )
-        for i in range(config.num_blocks)
-    )
-    mlp = tuple(linear(f'mlp_{i}') for i in range(config.attention_mlp_layers))
-    input_gates, memory_gates = (
-        linear(name) if config.gate_style else None for name in ('input_gates', 'memory_gates')
-    )
-    return memory.MemoryParams(
-        linear('input'), input_gates, memory.StepParams(blocks, mlp, memory_gates)
-    )
-
-
 def rows_of(case, seed=1):
     return jnp.asarray(reference.inputs(case, seed).reshape(T, B, case.num_rows, D))
 
@@ -76,7 +49,7 @@ def test_outputs_state_and_attention_equal_a_float64_loop(case):
     wanted = reference.unroll(numbers, case.config, reference.inputs(case))
     state = initial_memory(case.config)
     outputs, state, attention = run(
-        case.config, memory_params(case.config, numbers), rows_of(case), state
+        case.config, reference.memory_params(case.config, numbers), rows_of(case), state
     )
     assert outputs.dtype == jnp.float64
     np.testing.assert_allclose(outputs, wanted.outputs, rtol=0, atol=1e-12)
@@ -92,7 +65,7 @@ def test_outputs_state_and_attention_equal_a_float64_loop(case):
 
 @all_cases
 def test_permuting_slots_permutes_the_output(case):
-    params = memory_params(case.config, reference.parameters(case))
+    params = reference.memory_params(case.config, reference.parameters(case))
     order = np.random.default_rng(5).permutation(case.config.mem_slots)
     state = initial_memory(case.config)
     permuted = jax.tree.map(lambda x: x[:, order], state)
@@ -108,8 +81,8 @@ def test_permuting_the_rows_of_an_input_changes_gates_only(name):
     case = reference.CASES[name]
     numbers = reference.parameters(case)
     for_all_rows = np.tile(numbers['input_gates_w'][: case.config.slot_size], (case.num_rows, 1))
-    params = memory_params(case.config, numbers)
-    symmetric = memory_params(case.config, numbers | {'input_gates_w': for_all_rows})
+    params = reference.memory_params(case.config, numbers)
+    symmetric = reference.memory_params(case.config, numbers | {'input_gates_w': for_all_rows})
     rows, state = rows_of(case)[:1], initial_memory(case.config)
     turned = rows[:, :, ::-1]
     outputs, *_ = run(case.config, symmetric, rows, state)
@@ -122,7 +95,7 @@ def test_permuting_the_rows_of_an_input_changes_gates_only(name):
 
 @all_cases
 def test_rows_of_a_batch_do_not_see_each_other(case):
-    params = memory_params(case.config, reference.parameters(case))
+    params = reference.memory_params(case.config, reference.parameters(case))
     state, other = initial_memory(case.config), 1
     rows = rows_of(case)
     outputs, new_state, _ = run(case.config, params, rows, state)
@@ -139,7 +112,7 @@ def test_rows_of_a_batch_do_not_see_each_other(case):
 
 def test_without_a_batch_the_numbers_are_those_of_one_row():
     case = reference.CASES['two_blocks']
-    params = memory_params(case.config, reference.parameters(case))
+    params = reference.memory_params(case.config, reference.parameters(case))
     outputs, *_ = run(case.config, params, rows_of(case), initial_memory(case.config))
     single, *_ = run(case.config, params, rows_of(case)[:, 1], initial_memory(case.config, None))
     chex.assert_shape(single, (T, 3 * 8))
@@ -148,12 +121,12 @@ def test_without_a_batch_the_numbers_are_those_of_one_row():
 
 def test_one_block_projects_no_queries_and_keeps_no_rows_of_the_input():
     case = reference.CASES['unit_gates']
-    params = memory_params(case.config, reference.parameters(case))
+    params = reference.memory_params(case.config, reference.parameters(case))
     projected = memory.project(params, case.config, rows_of(case))
     assert projected.queries is None
     assert projected.rows is None
     chex.assert_shape([projected.keys, projected.values], (T, B, 1, 2, 5))
-    chex.assert_shape(projected.gates, (T, B, 2 * 10))
+    assert [gate.shape for gate in projected.gates] == [(T, B, 10)] * 2
 
 
 def test_initial_memory_is_the_identity_cut_or_padded():
@@ -218,7 +191,7 @@ def test_one_slot_step_that_can_be_checked_by_hand():
     numbers |= {'input_gates_b': np.log([3.0, 3.0, 1.0, 1.0])}
     state = initial_memory(config, None)
     rows = jnp.full((1, 1, D), 5.0)
-    _, state, attention = run(config, memory_params(config, numbers), rows, state)
+    _, state, attention = run(config, reference.memory_params(config, numbers), rows, state)
     np.testing.assert_allclose(
         state, [0.75 * np.tanh([1, -1]) + 0.75 * np.array([1, 0])], atol=1e-5
     )
@@ -234,7 +207,7 @@ def test_gates_shut_keep_the_memory_and_gates_open_replace_it():
     numbers = reference.parameters(case)
 
     def step_of(config):
-        return run(config, memory_params(config, numbers), rows_of(case)[:1], state)[1]
+        return run(config, reference.memory_params(config, numbers), rows_of(case)[:1], state)[1]
 
     np.testing.assert_allclose(step_of(shut), state, rtol=1e-12)
     np.testing.assert_allclose(step_of(opened), np.tanh(step_of(none)), rtol=1e-12)
@@ -247,8 +220,8 @@ def test_memory_gates_are_unit_gates_that_are_equal_within_a_slot():
     numbers = reference.parameters(case)
     repeated = {k: np.repeat(v, 4, axis=-1) for k, v in numbers.items() if 'gates' in k}
     state = initial_memory(config)
-    outputs, *_ = run(case.config, memory_params(config, numbers), rows_of(case), state)
-    as_unit = memory_params(unit.config, numbers | repeated)
+    outputs, *_ = run(case.config, reference.memory_params(config, numbers), rows_of(case), state)
+    as_unit = reference.memory_params(unit.config, numbers | repeated)
     np.testing.assert_allclose(
         run(unit.config, as_unit, rows_of(case), state)[0], outputs, atol=1e-13
     )

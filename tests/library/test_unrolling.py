@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import relational_rnn
-from relational_rnn import memory
+from relational_rnn import memory, unrolling
 from tests.support import memory_reference as reference
 
 T, B, D = reference.T, reference.B, reference.D
@@ -518,6 +518,24 @@ def test_unroll_stacks_nothing_but_the_states(case):
     states = 2 if case.config.output_gate else 1
     elements = T * B * case.config.mem_slots * case.config.slot_size
     assert sum(variable.aval.size for variable in stacked) == states * elements
+
+
+def test_the_gradient_of_a_long_sequence_does_not_stagnate_in_bfloat16():
+    """A sum in bfloat16 stops growing at 256 times what is added; these are 2,000 equal steps."""
+    config = memory.MemoryConfig(1, 2, forget_bias=-60.0, input_bias=60.0)
+    numbers = reference.parameters(reference.Case(config, 1))
+    params = reference.memory_params(config, numbers)
+    inputs = jnp.ones((2000, 1, 1, D))
+
+    def loss(step_params, dtype):
+        step_params = jax.tree.map(lambda x: x.astype(dtype), step_params)
+        projected = memory.project(params, config, inputs)
+        state = memory.initial_memory(config, 1)
+        flags = unrolling.Flags()
+        return jnp.sum(unrolling.scan_memory(config, step_params, projected, state, flags))
+
+    wide, narrow = (jax.grad(loss)(params.step, dtype) for dtype in (jnp.float32, jnp.bfloat16))
+    np.testing.assert_allclose(narrow.mlp[-1].b, wide.mlp[-1].b, rtol=0.05)
 
 
 def test_training_needs_much_less_memory_than_through_dynamic_unroll():

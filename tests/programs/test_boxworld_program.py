@@ -10,7 +10,7 @@ from launch import boxworld
 from launch.agents import agent_run, boxworld_config
 from launch.runs import errors, metrics, plots
 from launch.runs import flags as flags_lib
-from tasks.environments.boxworld import boxworld as world
+from tasks.environments import boxworld as world
 from tests.support import saved_bytes
 
 pytestmark = pytest.mark.usefixtures('compile_once')

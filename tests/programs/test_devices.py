@@ -10,9 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from launch.language import language_model
+from launch.language import model as model_lib
 from launch.training import devices as devices_lib
 from launch.training import loop
+from launch.training import optimizer as optimizer_lib
+from launch.training import task as task_lib
 from launch.training import update as update_lib
 from tasks import base
 
@@ -30,26 +32,33 @@ def _batch(step):
 
 def write_updates(path):
     """Makes three updates of a language model with dropout on all devices and writes an .npz."""
-    model = language_model.make_model(lambda: hk.LSTM(5), V, 16, 0.5, 0.3, adaptive=False)
-    carry = model.initial_state(B)
-    task = update_lib.Task(
+    model = model_lib.make(lambda: hk.LSTM(5), V, 16, 0.5, 0.3, adaptive=False)
+
+    def loss(params, batch, *rest):
+        value, carry = model.cross_entropy(params, *batch, *rest)
+        return {'loss': value}, carry
+
+    task = task_lib.Task(
         init=model.init,
-        initial_carry=carry,
-        loss=lambda params, batch, *rest: (*model.cross_entropy(params, *batch, *rest), {}),
-        batch=_batch,
+        loss=loss,
         evaluate=lambda params: {},
+        test=lambda params, thorough: {},
         unit='words',
+        consumes=('words', T * B),
+        core_parameters=0,
+        batch=_batch,
+        initial_carry=model.initial_state(B),
     )
-    state = loop.initial_state(CONFIG, model.init, carry)
-    update = devices_lib.compile_update(update_lib.make_update(task, loop.optimizer(CONFIG)))
-    device_state = jax.device_put(state.replicated), devices_lib.split(state.carry, axis=0)
-    means = []
+    state = loop.initial_state(CONFIG, task)
+    update = update_lib.make_update(task, optimizer_lib.make(CONFIG, CONFIG.num_steps), B)
+    compiled = devices_lib.compile_update(update, state)
+    state, means = devices_lib.place(state), []
     for step in range(3):
-        *device_state, outcome = update(*device_state, devices_lib.split(_batch(step), axis=1))
-        outcome = jax.device_get(outcome)
-        assert outcome.fault['finite']
-        means.append(outcome.total / outcome.weight)
-    final = loop._gather(device_state, ())
+        state, report = compiled(state, devices_lib.split(_batch(step), axis=1))
+        report = jax.device_get(report)
+        assert report.finite
+        means.append(report.metrics['loss'].total / report.metrics['loss'].weight)
+    final = devices_lib.gather(state)
     leaves = {
         jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(final)
     }

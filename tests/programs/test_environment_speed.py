@@ -26,15 +26,15 @@ class Levels(tiny_worlds.Corridor):
 
     max_steps: int = 2
 
-    def levels(self, key, count):
+    def sample_levels(self, key, count):
         return jax.random.permutation(key, 5)[:count]
 
-    def begin(self, levels):
-        def begin(key):
+    def reset_from(self, levels):
+        def reset(key):
             state, timestep = self.reset(key)
             return state._replace(place=jax.random.choice(key, levels)), timestep
 
-        return begin
+        return reset
 
 
 POOL = benchmark.Setting(Levels(), 2)
@@ -64,8 +64,8 @@ def by_loop(environment, carry, key, number):
 @pytest.mark.parametrize('setting', [CORRIDOR, POOL])
 def test_a_call_takes_the_steps_of_every_environment(setting):
     levels = benchmark._levels(setting, jax.random.key(1))
-    begin = setting.environment.begin(levels) if setting.num_levels else None
-    environment = grid_lib.AutoReset(setting.environment, begin)
+    reset = setting.environment.reset_from(levels) if setting.num_levels else None
+    environment = grid_lib.AutoReset(setting.environment, reset)
     carry = benchmark._reset(setting, SIZE, levels, jax.random.key(2))
     steps = jax.jit(benchmark._steps, static_argnums=(0, 1))
     for number in (1, 2):

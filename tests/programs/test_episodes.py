@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch.agents import agent_model
+from launch.agents import network as network_lib
 from launch.viewer import episodes
 from relational_rnn.networks import actor_critic
 from tests.support import tiny_worlds
@@ -64,8 +64,8 @@ def test_an_agent_samples_from_its_policy_or_takes_the_likeliest(greedy):
         logits = params * observation + jnp.where(reset, 0.0, jnp.array([-9.0, 0, 0]))[None]
         return actor_critic.Output(logits, jnp.zeros(1)), state + 1
 
-    model = agent_model.Model(None, lambda size: jnp.zeros(size), step, None)
-    policy = episodes.agent(model, jnp.float32(2), greedy)
+    network = network_lib.Network(None, lambda size: jnp.zeros(size), step, None, 0)
+    policy = episodes.agent(network, jnp.float32(2), greedy)
     state, observation = policy.initial_state(), jnp.log(jnp.array([4.0, 2.0, 1.0])) / 2
     assert state.shape == (1,)
     sampled = [policy.act(state, observation, True, jax.random.key(i)) for i in range(200)]
@@ -87,8 +87,8 @@ def test_after_the_warm_up_nothing_is_compiled():
         traced.append(state)
         return actor_critic.Output(params * observation[:, 0, :3, 0], jnp.zeros(1)), state + 1
 
-    model = agent_model.Model(None, lambda size: jnp.zeros(size), step, None)
-    policy = episodes.agent(model, jnp.float32(2), greedy=True)
+    network = network_lib.Network(None, lambda size: jnp.zeros(size), step, None, 0)
+    policy = episodes.agent(network, jnp.float32(2), greedy=True)
     episodes.warm_up(CORRIDOR, policy)
     count = len(traced)
     assert count > 0

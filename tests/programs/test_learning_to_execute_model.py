@@ -9,7 +9,7 @@ import pytest
 
 from launch.training import learning_to_execute_config, learning_to_execute_model
 from tasks.learning_to_execute import batches as batches_lib
-from tasks.learning_to_execute import programs
+from tasks.learning_to_execute import writing
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 B, V = 7, learning_to_execute_model.NUM_CLASSES
@@ -28,7 +28,7 @@ CONFIG = learning_to_execute_config.Config(
 
 @pytest.fixture(scope='module')
 def batch():
-    return batches_lib.batch(CONFIG.setting(), 'mix', 0, 'train', 3, 5, B)
+    return batches_lib.sample(CONFIG.setting(), 'mix', 0, 'train', 3, 5, B)
 
 
 def _make(seed=0, **changes):
@@ -64,9 +64,7 @@ def test_the_loss_is_that_of_a_loop_over_the_true_answers(batch):
 def _fixed(answers):
     """Returns a network whose logits are large where it says these characters [A, B]."""
     said = 20.0 * jax.nn.one_hot(np.array(answers), V)
-    return learning_to_execute_model.Model(
-        None, lambda params, batch, teacher: (params * said, None), 0.0
-    )
+    return learning_to_execute_model.Model(None, lambda params, batch, teacher: params * said)
 
 
 def test_measures_are_those_that_can_be_counted_by_hand():
@@ -140,7 +138,7 @@ def test_as_many_programs_are_drawn_as_are_asked_for_and_the_first_are_the_same(
 
 def _texts(batches):
     return {
-        programs.decode(each.inputs[: each.lengths[0, row], row])
+        writing.decode(each.inputs[: each.lengths[0, row], row])
         for each in batches
         for row in range(each.inputs.shape[1])
     }
@@ -152,39 +150,3 @@ def test_programs_are_of_the_full_difficulty_or_of_a_level():
     assert all(text.startswith('(') for text in full)
     assert all(len(text) == 3 and text[0].isdigit() for text in easy)
     assert not full & _texts(learning_to_execute_model.drawn(CONFIG, 'valid', 256))
-
-
-@pytest.fixture(scope='module')
-def hinted_batch():
-    what = CONFIG.setting(), 'mix', 0, 'train', 3, 5, B
-    return batches_lib.batch(*what, hints=True)
-
-
-@pytest.mark.parametrize('shared_core', [True, False])
-def test_with_hints_the_error_in_what_is_said_is_added_to_the_loss(hinted_batch, shared_core):
-    model, params = _make(hint_weight=3.0, shared_core=shared_core)
-    value, sums = learning_to_execute_model.loss(model, params, hinted_batch)
-    wanted = _loop(model.logits(params, hinted_batch, True), hinted_batch)
-    error = float(sums['hint_loss'])
-    assert error > 1
-    assert float(value.total) == pytest.approx(wanted[0] + 3 * error, rel=1e-5)
-
-
-def test_an_evaluation_hears_no_true_result(hinted_batch):
-    """Where operations end is to be seen in the text, all else in hints is not looked at."""
-    model, params = _make(hint_weight=3.0)
-    hints = hinted_batch.hints
-    names = 'operands', 'taken', 'facts', 'results'
-    wrong = hints._replace(**{name: 1 - getattr(hints, name) for name in names})
-    found = model.logits(params, hinted_batch, False)
-    other = hinted_batch._replace(hints=wrong)
-    np.testing.assert_array_equal(found, model.logits(params, other, False))
-    told = model.logits(params, hinted_batch, True), model.logits(params, other, True)
-    assert np.abs(told[0] - told[1]).max() > 0
-
-
-@pytest.mark.parametrize('changes', [{'task': 'copy', 'nesting': 1}, {'dialect': 'zaremba'}])
-def test_hints_have_no_effect_where_there_are_none(changes):
-    names = [set(_make(hint_weight=weight, **changes)[1]) for weight in (0.0, 3.0)]
-    assert names[0] == names[1]
-    assert not learning_to_execute_config.Config(hint_weight=3.0, **changes).uses_hints()

@@ -9,7 +9,8 @@ import pytest
 from launch.inspection import subjects
 from launch.runs import checkpoint, directory, errors
 from launch.training import learning_to_execute_config, learning_to_execute_model, loop
-from tasks.learning_to_execute import batches, programs
+from tasks.learning_to_execute import batches, programs, writing
+from tasks.learning_to_execute import setting as setting_lib
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 CONFIG = learning_to_execute_config.Config(
@@ -83,7 +84,7 @@ def test_inputs_are_one_hots_and_then_nothing(subject):
     for example in subject.examples:
         text, answering = _told(example)
         ids = example.inputs[: len(text)].argmax(axis=1)
-        assert programs.decode(ids) == text
+        assert writing.decode(ids) == text
         assert (example.inputs[: len(text)].sum(axis=1) == 1).all()
         assert not example.inputs[len(text) :].any()
         assert len(example.inputs) == len(text) + len(answering)
@@ -91,7 +92,7 @@ def test_inputs_are_one_hots_and_then_nothing(subject):
 
 def _logits(run, text, num_steps, decoding='non_autoregressive'):
     """Returns what the network itself answers to a program without padding."""
-    ids = np.array([[programs.CHARACTERS.index(character)] for character in text], np.int32)
+    ids = np.array([[setting_lib.CHARACTERS.index(character)] for character in text], np.int32)
     nothing = np.zeros((num_steps, 1), np.int32)
     batch = batches.Batch(ids, np.array([[len(text)]], np.int32), nothing, nothing)
     return learning_to_execute_model.answer(*run[1:], batch)[:, 0]
@@ -107,7 +108,7 @@ def test_answers_are_the_networks_with_their_probabilities(run, subject):
         found = [answer.probability for answer in step.answers[:5]]
         np.testing.assert_allclose(found, np.sort(wanted)[::-1][:5], rtol=1e-4)
         for answer in step.answers:
-            index = programs.CHARACTERS.index(answer.text)
+            index = setting_lib.CHARACTERS.index(answer.text)
             assert answer.probability == pytest.approx(wanted[index], rel=1e-4)
         wrong = step.answers[0].text != step.truth
         assert (f'but it is {step.truth}' in step.note) == wrong
@@ -135,7 +136,7 @@ def test_a_decoder_that_is_fed_its_answers_is_fed_them_here(tmp_path):
     fed = example.inputs[len(text) :]
     assert not fed[0].any()
     for row, before in zip(fed[1:], answering, strict=False):
-        assert programs.CHARACTERS[row.argmax()] == before.answers[0].text
+        assert setting_lib.CHARACTERS[row.argmax()] == before.answers[0].text
         assert row.sum() == 1
 
 
@@ -155,8 +156,8 @@ def test_the_seed_chooses_programs_of_the_test_split(run, subject):
     assert texts[0] != texts[1]
     for text in texts[0] + texts[1]:
         ids = np.zeros((1, CONFIG.setting().input_steps), np.uint8)
-        ids[0, : len(text)] = [programs.CHARACTERS.index(character) for character in text]
-        samples = programs.Samples(ids, np.array([len(text)]), ids, np.array([1]), *[ids] * 5)
+        ids[0, : len(text)] = [setting_lib.CHARACTERS.index(character) for character in text]
+        samples = programs.Samples(ids, np.array([len(text)]), ids, np.array([1]))
         assert programs.SPLITS[programs.split_of(samples)[0]] == 'test'
 
 
@@ -171,32 +172,3 @@ def test_what_cannot_be_shown_gets_one_line(change, wanted, run):
     with pytest.raises(errors.RunError, match=wanted) as stop:
         subjects.open_run(_request(run[0], **change))
     assert stop.value.code == errors.USAGE
-
-
-def test_with_hints_the_core_is_shown_that_heard_them(tmp_path):
-    """What an answer is read off is the memory that is shown, and the last result beside it."""
-    run = (tmp_path, *_run(tmp_path, dialect='sonnet', task='addition', hint_weight=2.0))
-    subject = subjects.open_run(_request(tmp_path))
-    look, example = subjects.look_inside(subject)[0], subject.examples[0]
-    text, answering = _told(example)
-    places = subject.examples[0].inputs.shape[1] - len(programs.CHARACTERS)
-    assert places == 2 * 2 * 3
-    heard = example.inputs[:, -places:]
-    assert not heard[: text.index('+') + 1].any()
-    assert heard[text.index('+') + 1, :6].any()  # the first number
-    assert (heard[text.index(')') + 1] != heard[text.index(')')]).any()
-    assert not heard[:, 6:].any()  # a sum has nothing in between
-    assert (heard[len(text) :] == heard[-1]).all()
-    assert (heard[-1] != heard[text.index(')') + 1]).any()
-    hidden = look.memory[-len(answering) :].reshape(len(answering), -1)
-    hidden = np.concatenate([hidden, heard[len(text) :]], axis=1)
-    layers = {name.split('/')[-1]: leaf for name, leaf in run[2].items() if 'sequence' in name}
-    for layer in range(4):
-        hidden = np.maximum(
-            hidden @ layers[f'linear_{layer}']['w'] + layers[f'linear_{layer}']['b'], 0
-        )
-    logits = hidden @ layers['logits']['w'] + layers['logits']['b']
-    probabilities = np.asarray(jax.nn.softmax(logits))
-    for step, wanted in zip(answering, probabilities, strict=True):
-        found = [answer.probability for answer in step.answers[:5]]
-        np.testing.assert_allclose(found, np.sort(wanted)[::-1][:5], rtol=1e-3)

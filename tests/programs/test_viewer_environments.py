@@ -8,8 +8,7 @@ import pytest
 
 from launch.viewer import environments
 from tasks import base
-from tasks.environments.boxworld import boxworld
-from tasks.environments.mini_pacman import mini_pacman
+from tasks.environments import boxworld, mini_pacman
 from tests.support import mini_pacman_scenes
 
 SMALL = boxworld.BoxWorld(

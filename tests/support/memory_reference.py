@@ -13,6 +13,7 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from relational_rnn import memory
@@ -91,6 +92,35 @@ def parameters(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
         params[f'{name}_scale'] = 1 + random.normal(size=length) * 0.3
         params[f'{name}_offset'] = random.normal(size=length) * 0.3
     return params
+
+
+def memory_params(
+    config: memory.MemoryConfig, params: dict[str, np.ndarray]
+) -> memory.MemoryParams:
+    """Turns the reference's parameters into those of the pure functions, with the same dtype."""
+
+    def linear(name: str) -> memory.Linear:
+        return memory.Linear(jnp.asarray(params[f'{name}_w']), jnp.asarray(params[f'{name}_b']))
+
+    def norm(name: str) -> memory.Norm:
+        return memory.Norm(
+            jnp.asarray(params[f'{name}_scale']), jnp.asarray(params[f'{name}_offset'])
+        )
+
+    blocks = tuple(
+        memory.Block(
+            linear(f'projection_{i}'),
+            *(norm(f'{name}_norm_{i}') for name in ('projection', 'attention', 'mlp')),
+        )
+        for i in range(config.num_blocks)
+    )
+    mlp = tuple(linear(f'mlp_{i}') for i in range(config.attention_mlp_layers))
+    input_gates, memory_gates = (
+        linear(name) if config.gate_style else None for name in ('input_gates', 'memory_gates')
+    )
+    return memory.MemoryParams(
+        linear('input'), input_gates, memory.StepParams(blocks, mlp, memory_gates)
+    )
 
 
 def inputs(case: Case, seed: int = 1) -> np.ndarray:

@@ -56,7 +56,7 @@ class Game:
 
     @classmethod
     def of(cls, rules, mode, state):
-        """The game of a state of `tasks.mini_pacman`."""
+        """The game of a state of `mini_pacman`."""
         game = cls(rules, mode)
         game.food = {(int(r), int(c)) for r, c in np.argwhere(state.food)}
         game.pills = [square_of(n) for n in state.pills]

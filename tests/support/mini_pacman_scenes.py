@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import levels
 from tasks.environments.mini_pacman import rules as rules_lib
 from tests.support import mini_pacman_reference as reference
 

@@ -16,6 +16,7 @@ import zipfile
 from array_record.python import array_record_module
 from tensorflow_datasets.core.download import checksums
 
+from tasks import base
 from tasks.text.tfds import builders, preparing
 
 SHARDS = 2  # of a train split in tfrecord
@@ -97,7 +98,7 @@ def prepare(name, data_dir, examples):
         for split, rows in examples.items()
     }
     builder._split_generators = lambda dl_manager: generators
-    preparing._generate(builder, pathlib.Path(data_dir, 'downloads'))
+    preparing._generate(builder, pathlib.Path(data_dir, 'downloads'), base.SILENT)
     return data_dir
 
 

@@ -1,6 +1,6 @@
-"""How the ghosts of Mini PacMan move; the rules are told in `tasks.mini_pacman`.
+"""How the ghosts of Mini PacMan move; `environment` states the rules.
 
-Squares, directions and random words are as in `mazes`.
+Squares, directions and random words are as in `levels`.
 
 Glossary of shapes:
   G: ghosts a state has room for; S: squares; D: codes of directions, 6.
@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import levels
 
-CHANCES = 4096  # what chances of the released rules are multiples of, as 12 bits draw them
-STRAYS = 205  # of these, how often a ghost goes anywhere: 5 %
+CHANCES = 4096  # what chances of the released rules are multiples of, as 12 bits sample them
+STRAYS = 205  # of these, how often a ghost goes a random way: 5 %
 # What each direction forbids at a junction, [D].
 _BACK = (levels.LEFT, levels.DOWN, levels.RIGHT, levels.UP, levels.RIGHT, levels.UP)
 
@@ -31,7 +31,7 @@ class Path(NamedTuple):
 
 
 class Ghosts(NamedTuple):
-    """Where ghosts are, and where they look."""
+    """Where ghosts are, and which way they face."""
 
     squares: chex.Array  # [G] int32, NOWHERE where there is none, or none any more
     directions: chex.Array  # [G] int32
@@ -68,7 +68,7 @@ def wander(
       level: [] int32.
       powered: [] bool, whether he has power.
       words: [G] uint32, random: their lowest 12 bits say whether a ghost moves, the next 12 whether
-        it goes anywhere, and the highest 8 where.
+        it goes a random way, and the highest 8 which one.
 
     Returns:
       ghosts: after their move.
@@ -78,7 +78,7 @@ def wander(
     moves = (words % CHANCES).astype(jnp.int32) < speed(level, powered)
     strays = ~powered & ((words >> 12) % CHANCES < STRAYS)
     straightest = _straightest(ghosts, pacman, powered)
-    directions = jnp.where(strays, _anywhere(ghosts, words >> 24), straightest)
+    directions = jnp.where(strays, _random_way(ghosts, words >> 24), straightest)
     after = _ahead(squares, directions)
 
     caught = squares == pacman
@@ -116,8 +116,8 @@ def _straightest(ghosts: Ghosts, pacman: chex.Array, powered: chex.Array) -> che
     return found
 
 
-def _anywhere(ghosts: Ghosts, words: chex.Array) -> chex.Array:
-    """Returns a way that is open, evenly drawn by words [G] of 8 bits: [G] int32."""
+def _random_way(ghosts: Ghosts, words: chex.Array) -> chex.Array:
+    """Returns a way that is open, chosen uniformly by words [G] of 8 bits: [G] int32."""
     ways = jnp.asarray(_ways())[ghosts.squares, ghosts.directions]
     is_open = [ways >> way & 1 for way in range(4)]
     left = words.astype(jnp.int32) * sum(is_open) >> 8
@@ -138,7 +138,7 @@ def _ahead(squares: chex.Array, directions: chex.Array) -> chex.Array:
 def _ways() -> np.ndarray:
     """Returns where a ghost may go on: bits 1, 2, 4, 8 for right, up, left, down.
 
-    Where a square has two ways out, a corridor or a bend, a ghost goes where it looks or, if there
+    Where a square has two ways out, a corridor or a bend, a ghost goes where it faces or, if there
     is a wall, the first way that does not lead back. At a junction it may go anywhere but back.
 
     Returns:

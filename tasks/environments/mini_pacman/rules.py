@@ -1,7 +1,7 @@
-"""What happens in a step of Mini PacMan; the rules are told in `tasks.mini_pacman`.
+"""What happens in a step of Mini PacMan; `environment` states the rules.
 
-Squares, directions and random words are as in `mazes`. All here is a function of
-one game, and of the random words of the step.
+Squares, directions and random words are as in `levels`. All functions are of one episode, and of
+the random words of the step.
 
 Glossary of shapes:
   G: ghosts a state has room for; H, W: rows and columns of the maze.
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.environments.mini_pacman import ghosts as ghosts_lib
-from tasks.environments.mini_pacman import mazes as levels
+from tasks.environments.mini_pacman import levels
 
 POWER = {'paper': 19, 'released': 20}  # that a pill gives
 
@@ -47,7 +47,7 @@ MODES = {'paper': _PAPER, 'released': {**_PAPER, **_CHANGED}}
 
 
 class State(NamedTuple):
-    """Where an episode is."""
+    """The state of an episode."""
 
     food: chex.Array  # [H, W] bool
     num_food: chex.Array  # [] int32, how much of it there is
@@ -76,8 +76,8 @@ def num_words(rules: str) -> int:
     return levels.NUM_WORDS + (levels.MAX_GHOSTS if rules == 'released' else 0)
 
 
-def begin(rules: str, key: chex.PRNGKey, words: chex.Array) -> State:
-    """Returns the begin of an episode.
+def reset(rules: str, key: chex.PRNGKey, words: chex.Array) -> State:
+    """Returns the initial state of an episode.
 
     Args:
       rules: one of `levels.RULES`.
@@ -89,10 +89,10 @@ def begin(rules: str, key: chex.PRNGKey, words: chex.Array) -> State:
     return State(**fresh, steps=zero, score=jnp.float32(0), key=key)
 
 
-def advance(
+def step(
     rules: str, mode: str, state: State, action: chex.Array, words: chex.Array
 ) -> tuple[State, chex.Array, chex.Array]:
-    """Plays a step.
+    """Returns what a step leads to.
 
     Args:
       rules: one of `levels.RULES`.
@@ -107,7 +107,7 @@ def advance(
       dead: [] bool, whether Pacman was eaten.
     """
     goal = MODES[rules][mode]
-    path = walk(rules, state, action)
+    path = move(rules, state, action)
     fed, eaten = eat(rules, state, path)
     powered = fed.power > 0
     if rules == 'paper':
@@ -129,7 +129,7 @@ def advance(
     return _climb(rules, after, cleared & ~dead, words), reward, dead
 
 
-def walk(rules: str, state: State, action: chex.Array) -> ghosts_lib.Path:
+def move(rules: str, state: State, action: chex.Array) -> ghosts_lib.Path:
     """Returns where Pacman goes with an action [] int32."""
     steps = jnp.asarray(levels.steps())
     end = middle = steps[state.pacman, action]
@@ -139,7 +139,7 @@ def walk(rules: str, state: State, action: chex.Array) -> ghosts_lib.Path:
 
 
 def eat(rules: str, state: State, path: ghosts_lib.Path) -> tuple[State, Eaten]:
-    """Moves Pacman, who eats food and pills, and lets time pass.
+    """Moves Pacman, who eats food and pills, and advances the timers.
 
     Returns:
       state: with Pacman at the path's end; the ghosts have not moved.
@@ -200,18 +200,18 @@ def worth(goal: Mode, eaten: Eaten, dead: chex.Array) -> chex.Array:
 
 
 def _climb(rules: str, state: State, cleared: chex.Array, words: chex.Array) -> State:
-    """Returns the begin of the next level if `cleared` [] bool, else the state."""
+    """Returns the initial state of the next level if `cleared` [] bool, else the state."""
     fresh = _fresh(rules, state.level, words)
     chosen = {name: jnp.where(cleared, new, getattr(state, name)) for name, new in fresh.items()}
     return state._replace(**chosen)
 
 
 def _fresh(rules: str, level: chex.Array, words: chex.Array) -> dict[str, chex.Array]:
-    """Returns the fields of a state that the next level after a level sets anew."""
-    drawn = levels.new_level(rules, level + 1, words[: levels.NUM_WORDS])
+    """Returns the fields of a state that the level after this one resets."""
+    start = levels.new_level(rules, level + 1, words[: levels.NUM_WORDS])
     zero = jnp.int32(0)
     return {
-        **drawn._asdict(),
+        **start._asdict(),
         'food': jnp.asarray(~levels.WALLS),
         'num_food': jnp.int32(len(levels.CORRIDORS)),
         'power': zero,

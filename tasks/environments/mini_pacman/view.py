@@ -1,4 +1,4 @@
-"""What is seen of Mini PacMan, as colours or as planes, of the whole maze or of a window.
+"""Observations of Mini PacMan, as colours or as planes, of the whole maze or of a window.
 
 Colours, from what covers to what is covered: Pacman green, ghosts red, pills cyan, food blue; walls
 white, corridors black. Ghosts that may be eaten are yellow, by the released rules the more so the
@@ -22,8 +22,8 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.environments.mini_pacman import mazes as levels
-from tasks.environments.mini_pacman import rules as dynamics
+from tasks.environments.mini_pacman import levels
+from tasks.environments.mini_pacman import rules as rules_lib
 
 OBSERVATIONS = ('rgb', 'planes')
 # Codes of what is on a square, the higher the more it covers; to that of a ghost power is added.
@@ -41,7 +41,7 @@ class View(NamedTuple):
     pills: chex.Array  # [H, W] bool
 
 
-def look(state: dynamics.State, viewport: int | None) -> View:
+def look(state: rules_lib.State, viewport: int | None) -> View:
     """Returns what is in view of a window of V squares, or of the whole if that is None."""
     if viewport is None:
         squares = np.arange(levels.NUM_SQUARES, dtype=np.int32).reshape(levels.WALLS.shape)
@@ -56,27 +56,27 @@ def look(state: dynamics.State, viewport: int | None) -> View:
     return View(walls, *(things & ~walls for things in found))
 
 
-def colors(state: dynamics.State, rules: str, viewport: int | None, power_bar: bool) -> chex.Array:
+def colors(state: rules_lib.State, rules: str, viewport: int | None, power_bar: bool) -> chex.Array:
     """Returns the colours in view, [H, W, 3] float32, one row more with a power bar.
 
     Args:
-      state: of the game.
+      state: of the episode.
       rules: 'paper' or 'released'.
       viewport: V, or None for the whole.
       power_bar: whether there is a bar.
     """
     codes = code(state, rules, viewport)
-    seen = jnp.asarray(_palette(rules))[codes]
+    squares = jnp.asarray(_palette(rules))[codes]
     if not power_bar:
-        return seen
+        return squares
     width = codes.shape[1]
     left = _share(state, rules) * width - np.arange(width, dtype=np.float32)
     bar = jnp.clip(left, 0, 1)[None, :, None] * _PINK[None, None]
-    return jnp.concatenate([seen, bar])
+    return jnp.concatenate([squares, bar])
 
 
-def code(state: dynamics.State, rules: str, viewport: int | None) -> chex.Array:
-    """Returns what is to be seen of each square, codes [H, W] uint8; arguments as in `colors`.
+def code(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Array:
+    """Returns a code of what covers each square, [H, W] uint8; arguments as in `colors`.
 
     All is written into one map of bytes, so that the colours cost no more than to look them up.
     """
@@ -87,14 +87,14 @@ def code(state: dynamics.State, rules: str, viewport: int | None) -> chex.Array:
     codes = jnp.concatenate([jnp.full(where.shape, thing) for where, thing in things])
     ground = jnp.where(state.food, jnp.uint8(_FOOD), jnp.uint8(_BLACK))
     ground = jnp.where(jnp.asarray(levels.WALLS), wall, ground)
-    whole = ground.reshape(-1).at[squares].max(codes, mode='drop')  # what is NOWHERE is not seen
+    whole = ground.reshape(-1).at[squares].max(codes, mode='drop')  # what is NOWHERE is left out
     if viewport is None:
         return whole.reshape(levels.WALLS.shape)
     squares, walls = _window(state.pacman, viewport)
     return jnp.where(walls, wall, whole[squares])
 
 
-def planes(state: dynamics.State, rules: str, viewport: int | None) -> chex.Array:
+def planes(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Array:
     """Returns the planes in view, [H, W, 6] float32; the arguments are as in `colors`."""
     view = look(state, viewport)
     ordered = view.walls, view.food, view.pacman, view.ghosts, view.ghosts, view.pills
@@ -104,24 +104,24 @@ def planes(state: dynamics.State, rules: str, viewport: int | None) -> chex.Arra
     channels = np.arange(len(ordered), dtype=np.int32)
     share = _share(state, rules)
     weights = jnp.where(channels == 3, 1 - share, jnp.where(channels == 4, share, 1))
-    seen = (bits[..., None] >> channels[None, None]) & 1
-    return seen.astype(jnp.float32) * weights[None, None]
+    present = (bits[..., None] >> channels[None, None]) & 1
+    return present.astype(jnp.float32) * weights[None, None]
 
 
-def _share(state: dynamics.State, rules: str) -> chex.Array:
+def _share(state: rules_lib.State, rules: str) -> chex.Array:
     """Returns which share of a pill's power is left, [] float32."""
-    return state.power.astype(jnp.float32) / dynamics.POWER[rules]
+    return state.power.astype(jnp.float32) / rules_lib.POWER[rules]
 
 
 def _wall(rules: str) -> int:
     """Returns the code of a wall; Pacman's is 1 less."""
-    return _GHOST + dynamics.POWER[rules] + 2
+    return _GHOST + rules_lib.POWER[rules] + 2
 
 
 @functools.cache
 def _palette(rules: str) -> np.ndarray:
     """Returns the colours of all codes, [codes, 3] float32."""
-    most = dynamics.POWER[rules]
+    most = rules_lib.POWER[rules]
     # Times the reciprocal, as XLA divides by a constant: so the planes' shares are the same bits.
     share = np.arange(most + 1, dtype=np.float32) * (np.float32(1) / np.float32(most))
     yellow = share if rules == 'released' else np.sign(share)
@@ -131,7 +131,7 @@ def _palette(rules: str) -> np.ndarray:
 
 
 def _window(pacman: chex.Array, size: int) -> tuple[chex.Array, chex.Array]:
-    """Returns the squares round Pacman, [V, V] int32, and where walls are, [V, V] bool.
+    """Returns the squares around Pacman, [V, V] int32, and where walls are, [V, V] bool.
 
     Outside of the maze the squares are numbers of others: there are walls.
     """
@@ -143,7 +143,7 @@ def _window(pacman: chex.Array, size: int) -> tuple[chex.Array, chex.Array]:
 
 @functools.cache
 def _windows(size: int) -> np.ndarray:
-    """Returns the walls round each square of the maze: [squares, V, V] bool."""
+    """Returns the walls around each square of the maze: [squares, V, V] bool."""
     padded = np.pad(levels.WALLS, size // 2, constant_values=True)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
     return windows.reshape(levels.NUM_SQUARES, size, size)

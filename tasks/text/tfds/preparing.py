@@ -1,19 +1,15 @@
 """Opens data sets of TensorFlow Datasets (TFDS), and prepares those that are not there yet.
 
-A prepared data set is the folder `<data_dir>/<name>/<version>` of TFDS. It is made in a folder
-beside it, `.preparing`, and renamed when it is whole; a lock lets one process at a time prepare.
-A preparation that was killed leaves nothing that is ever read, and the next one clears it away.
+A prepared data set is the folder `<data_dir>/<name>/<version>` of TFDS, made by `build_once`.
 Sources lie in `<data_dir>/downloads/manual`, or come over the network.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
-import fcntl
 import io
 import pathlib
 import shutil
 import socket
-import sys
 import tarfile
 import threading
 from typing import Any
@@ -27,15 +23,17 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import download_manager
 
 from tasks import base
+from tasks.text import build_once
 from tasks.text.tfds import builders, records, shuffling
 
 _DESCRIPTIONS = ('dataset_info.json', 'features.json')  # TFDS writes them when all else is there
 _REACH_SECONDS = 0.5
+_REPORT_EVERY = 1000  # examples
 _BAD_SOURCE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, KeyError, ValueError)
 
 
 def prepared(
-    name: str, data_dir: pathlib.Path | None = None
+    name: str, data_dir: pathlib.Path | None = None, progress: base.Progress = base.SILENT
 ) -> tuple[object, dict[str, records.Split]]:
     """Opens a data set; prepares it if it is not there and its source is.
 
@@ -43,6 +41,7 @@ def prepared(
       name: one of `tfds_builders.BUILDERS`.
       data_dir: the folder of all data sets, None for that of TFDS: `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets`.
+      progress: is told how far it is, and what it waits for.
 
     Returns:
       What tells its content from others, for JSON, and its splits 'train', 'valid' and 'test'.
@@ -55,9 +54,9 @@ def prepared(
         folder = pathlib.Path(builder.data_path)
         if not _is_whole(folder):
             _check_source(builder, folder)
-            with _only_process(folder):
-                if not _is_whole(folder):
-                    _prepare(builder, folder)
+            build_once.build_once(
+                folder, lambda whole: _prepare(builder, whole, progress), progress=progress
+            )
             builder = _builder(name, data_dir)
         return _identity(builder, folder), _splits(builder)
     except OSError as error:
@@ -126,32 +125,15 @@ def _cut(whole: records.Split, count: int) -> tuple[records.Split, records.Split
     return first, whole._replace(start=whole.stop - count, num_bytes=num_bytes)
 
 
-@contextlib.contextmanager
-def _only_process(folder: pathlib.Path) -> Iterator[None]:
-    """Waits until no other process prepares this data set; the system frees a dead one's lock."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / '.lock', 'a', encoding='utf-8') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f'waiting for another process that prepares {folder}', file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _prepare(builder: Any, folder: pathlib.Path) -> None:
-    """Makes the data set beside where it belongs, and moves it there."""
-    root = folder.parent.parent
-    scratch = folder.parent / '.preparing'
-    shutil.rmtree(scratch, ignore_errors=True)
-    for left in (root / 'downloads' / builder.name).glob('**/*.tmp.*'):
+def _prepare(builder: Any, whole: pathlib.Path, progress: base.Progress) -> None:
+    """Makes the data set elsewhere, and moves it to an empty folder."""
+    downloads = pathlib.Path(builder.data_path).parent.parent / 'downloads'
+    for left in (downloads / builder.name).glob('**/*.tmp.*'):  # of a process that was killed
         shutil.rmtree(left, ignore_errors=True)
-    try:
-        making = _builder(builder.name, scratch)
-        _generate(making, root / 'downloads')
-        pathlib.Path(making.data_path).rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    making = _builder(builder.name, whole.parent / 'data')
+    _generate(making, downloads, progress)
+    whole.rmdir()
+    pathlib.Path(making.data_path).rename(whole)
 
 
 def _check_source(builder: Any, folder: pathlib.Path) -> None:
@@ -208,10 +190,16 @@ def _is_reachable(address: str) -> bool:
     return reached.is_set()
 
 
-def _generate(builder: Any, downloads: pathlib.Path) -> None:
-    """Runs the builder, and says in one line why it cannot."""
+def _generate(builder: Any, downloads: pathlib.Path, progress: base.Progress) -> None:
+    """Runs the builder; raises a DataError of one line where it cannot."""
     config = tfds.download.DownloadConfig(manual_dir=downloads / 'manual', try_download_gcs=False)
-    print(f'preparing {builder.name} {builder.version}, once', file=sys.stderr)
+    progress.say(f'preparing {builder.name} {builder.version}, once')
+    split_generators = builder._split_generators
+    builder._split_generators = lambda dl_manager: {
+        split: _reported(examples, f'{builder.name} {split}: prepared', progress)
+        for split, examples in split_generators(dl_manager).items()
+    }
+    tfds.disable_progress_bar()
     try:
         with shuffling.without_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(
@@ -229,3 +217,12 @@ def _generate(builder: Any, downloads: pathlib.Path) -> None:
         raise base.DataError(
             f'cannot prepare {builder.name} from {builder.manual_files[0]}: {error!r}'
         ) from error
+
+
+def _reported(
+    examples: Iterable[tuple[Any, Any]], title: str, progress: base.Progress
+) -> Iterator[tuple[Any, Any]]:
+    for done, example in enumerate(examples, 1):
+        yield example
+        if done % _REPORT_EVERY == 0:
+            progress.update(title, done, None, 'examples')

@@ -1,0 +1,62 @@
+"""The network of an agent as pure functions, for whatever core its flags name.
+
+Glossary of shapes:
+  T: time; B: batch; H, W, C: height, width and channels of an observation; A: actions.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from launch.agents import setting
+from launch.training import cores
+from relational_rnn.networks import actor_critic
+from tasks import base
+
+
+class Network(NamedTuple):
+    """The functions of the network; `params` are Haiku's, `state` is the core's [B, ...]."""
+
+    init: Callable[[chex.PRNGKey], chex.ArrayTree]
+    initial_state: Callable[[int], Any]  # B -> state
+    # params, observation [B, H, W, C], reset [B], state -> `actor_critic.Output` [B, ...], state
+    step: Callable[..., tuple[actor_critic.Output, Any]]
+    # params, observations [T, B, H, W, C], resets [T, B], state -> output [T, B, ...], state
+    unroll: Callable[..., tuple[actor_critic.Output, Any]]
+    core_parameters: int
+
+
+def make(config: setting.Config, environment: base.Environment) -> Network:
+    """Returns the network of a configuration for an environment's observations and actions."""
+    height, width, _ = environment.observation_spec.shape
+    channels = actor_critic.CHANNELS[-1] + 2
+    cells = {'rmc': config.cells, 'conv_lstm': 'map'}.get(config.core, 'flat')
+    shape = {
+        'rows': (height * width, channels),
+        'flat': (height * width * channels,),
+        'map': (height, width, channels),
+    }[cells]
+
+    def functions() -> tuple:
+        core = cores.make(config, shape)
+        network = actor_critic.ActorCritic(core, environment.num_actions, cells)
+        return network.unroll, (network.initial_state, network.step, network.unroll)
+
+    network = hk.multi_transform(functions)
+    initial_state, step, unroll = network.apply
+
+    def init(key: chex.PRNGKey) -> chex.ArrayTree:
+        observations = jnp.zeros((1, 1, *environment.observation_spec.shape))
+        return network.init(key, observations, jnp.zeros((1, 1), bool), initial_state({}, None, 1))
+
+    return Network(
+        jax.jit(init),
+        lambda batch_size: initial_state({}, None, batch_size),
+        lambda params, *inputs: step(params, None, *inputs),
+        lambda params, *inputs: unroll(params, None, *inputs),
+        cores.num_parameters(config, shape),
+    )

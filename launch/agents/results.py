@@ -1,0 +1,89 @@
+"""What an experiment with an agent measures, prints and draws, the same for every environment."""
+
+from collections.abc import Callable, Mapping, Sequence
+import os
+from typing import Any
+
+import chex
+
+from launch.agents import evaluation as evaluation_lib
+from launch.agents import learning, network, rollout, setting
+from launch.runs import display, metrics, plots
+from launch.training import experiment, task
+
+_LABELS = {'return': 'episode return', 'success': 'share of episodes with success'}
+
+
+def build(config: setting.Config, source: rollout.Source, measure: str) -> task.Task:
+    """Returns the task of an agent.
+
+    Args:
+      config: the flags.
+      source: where the episodes come from.
+      measure: the metric by which runs are compared, 'return' or 'success'.
+    """
+    functions = network.make(config, source.environment)
+    evaluate = evaluation_lib.make(source, functions)
+
+    def test(params: chex.ArrayTree, thorough: bool) -> dict[str, Any]:
+        del thorough  # nothing more can be measured
+        size = config.final_evaluation_size
+        results = evaluate(params, size)
+        results |= {f'random_{name}': value for name, value in evaluate(None, size).items()}
+        return {'episodes': size, 'test': results[measure], **results}
+
+    in_training = lambda params: evaluate(params, config.evaluation_size)  # noqa: E731
+    return learning.make_task(config, source, functions, in_training, test)
+
+
+def describe(config: setting.Config, evaluation: experiment.Evaluation) -> str:
+    """Returns means and standard errors of the agent and of the uniformly random policy."""
+    steps = evaluation['step'] * config.frames
+    lines = [f'{steps:,} environment steps; {evaluation["episodes"]:,} held-out episodes']
+    for who, prefix in (('the agent', ''), ('uniformly random policy', 'random_')):
+        parts = []
+        for name in ('return', 'length', 'success'):
+            if f'{prefix}{name}' in evaluation:
+                value, error = evaluation[f'{prefix}{name}'], evaluation[f'{prefix}{name}_error']
+                parts.append(f'{name} {display.number(value)} ± {error:.2g}')
+        lines.append(f'  {who:23}  {", ".join(parts)}')
+    return '\n'.join(lines)
+
+
+def drawer(
+    measure: str,
+    title: Callable[[Any], str],
+    levels: Callable[[Any], Mapping[str, float]],
+) -> Callable[..., Sequence[str]]:
+    """Returns what draws the curves of a run over environment steps, for an `Experiment`.
+
+    Args:
+      measure: as in `build`.
+      title: the environment of a configuration.
+      levels: heights of the measure that others published for it, by name.
+    """
+
+    def draw(
+        config: Any, run_dir: str, rows: experiment.Rows, evaluation: experiment.Evaluation
+    ) -> Sequence[str]:
+        picture = os.path.join(run_dir, f'{measure}.png')
+        columns = {'training': f'training_{measure}', 'evaluation': measure}
+        plots.plot_curves(
+            {
+                name: [(step * config.frames, x) for step, x in metrics.points(rows, column)]
+                for name, column in columns.items()
+            },
+            picture,
+            title=f'{config.core}, {title(config)}',
+            x_label='environment steps',
+            y_label=_LABELS[measure],
+            baselines={
+                'uniformly random policy': evaluation[f'random_{measure}'],
+                **levels(config),
+            },
+            log_scale=False,
+            background=['training'],
+        )
+        return [picture]
+
+    return draw

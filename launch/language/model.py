@@ -1,0 +1,187 @@
+"""The word-level language model as pure functions, and what is read off them: nll and samples.
+
+Glossary of shapes:
+  T: words of a window; B: streams; V: vocabulary size; N: words of a text.
+"""
+
+from collections.abc import Callable, Sequence
+import re
+from typing import Any, NamedTuple, Protocol
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from relational_rnn import losses
+from relational_rnn.networks import language_model, sampling, softmax
+from tasks import base
+from tasks.text import streams as streams_lib
+from tasks.text import vocabulary as vocabulary_lib
+
+
+class Model(NamedTuple):
+    """The network as pure functions."""
+
+    init: Callable[[chex.PRNGKey], chex.ArrayTree]  # key -> parameters
+    initial_state: Callable[[int], chex.ArrayTree]  # B -> state [B, ...]
+    # (params, inputs, targets, weights, resets, state, keys) -> weighted sum, state
+    cross_entropy: Callable[..., tuple[losses.WeightedSum, chex.ArrayTree]]
+    # (params, inputs, targets, resets, state) -> log-probabilities of the targets [T, B], state
+    log_probs: Callable[..., tuple[chex.Array, chex.ArrayTree]]
+    next_word: Callable[..., tuple[chex.Array, chex.ArrayTree]]  # params, ids [B], state
+
+
+class Score(Protocol):
+    """Returns the nll of every word of a text, in nats; see `make_score`."""
+
+    def __call__(
+        self,
+        params: chex.ArrayTree,
+        tokens: np.ndarray,
+        batch_size: int,
+        unroll_length: int,
+        count: Callable[[int], None] | None = None,
+        reset_every: int | None = None,
+    ) -> np.ndarray:
+        """Returns the nll [N]."""
+
+
+def make(
+    make_core: Callable[[], hk.RNNCore],
+    vocab_size: int,
+    embedding_size: int,
+    dropout: float,
+    output_dropout: float,
+    adaptive: bool,
+    dtype: str = 'float32',
+) -> Model:
+    """Returns a language model.
+
+    Args:
+      make_core: makes the core, inside `hk.transform`.
+      vocab_size: V.
+      embedding_size: the width of the tied embeddings.
+      dropout: of the embeddings.
+      output_dropout: of the softmax's input.
+      adaptive: whether the softmax is adaptive instead of full.
+      dtype: of the matrix products, 'float32' or 'bfloat16'.
+    """
+
+    def build() -> tuple[Callable, Any]:
+        output_layer = softmax.AdaptiveSoftmax() if adaptive else softmax.FullSoftmax()
+        model = language_model.LanguageModel(
+            make_core(), vocab_size, embedding_size, dropout, output_dropout, output_layer, dtype
+        )
+
+        def init() -> None:
+            words = jnp.zeros((1, 1), jnp.int32)
+            model.cross_entropy(words, words, jnp.ones((1, 1)), words > 0, model.initial_state(1))
+
+        functions = model.initial_state, model.cross_entropy, model.log_probs, model.next_word
+        return init, functions
+
+    transformed = hk.multi_transform(build)
+    initial_state, cross_entropy, log_probs, next_word = transformed.apply
+    return Model(
+        init=jax.jit(transformed.init),
+        initial_state=lambda batch_size: initial_state({}, None, batch_size),
+        cross_entropy=lambda params, *args: cross_entropy(params, None, *args),
+        log_probs=lambda params, *args: log_probs(params, None, *args),
+        next_word=lambda params, *args: next_word(params, None, *args),
+    )
+
+
+def make_score(model: Model, vocabulary: vocabulary_lib.Vocabulary) -> Score:
+    """Returns what measures the nll of each word of a text.
+
+    Its arguments are the parameters, the ids [N], B, T, and a function that is called before every
+    window with the number of its words. It reads the text as B streams in windows of T words, the
+    state carried along each stream, and returns the nll of every word in nats, [N] float32, in the
+    order of the text. With `reset_every` the state is reset after so many words, counted from the
+    beginning of the text whatever B is; the word before is the input all the same.
+
+    Args:
+      model: the model.
+      vocabulary: of V words.
+    """
+
+    @jax.jit
+    def read(params: chex.ArrayTree, batch: base.Batch, state: chex.ArrayTree) -> tuple:
+        values, state = model.log_probs(params, batch.inputs, batch.targets, batch.resets, state)
+        return -values, state
+
+    def score(
+        params: chex.ArrayTree,
+        tokens: np.ndarray,
+        batch_size: int,
+        unroll_length: int,
+        count: Callable[[int], None] | None = None,
+        reset_every: int | None = None,
+    ) -> np.ndarray:
+        params = jax.device_put(params)  # once, not for every window
+        streams = min(batch_size, len(tokens))
+        state = model.initial_state(streams)
+        nll: list[Any] = []
+        present = []
+        for batch in streams_lib.evaluation_windows(
+            tokens, vocabulary.eos, streams, unroll_length, len(vocabulary), reset_every
+        ):
+            if count is not None:
+                count(int(np.count_nonzero(batch.weights)))
+            values, state = read(params, batch, state)
+            nll.append(values)
+            present.append(batch.weights != 0)
+            nll[-2:-1] = [np.asarray(values) for values in nll[-2:-1]]  # one window is under way
+        return np.concatenate(nll).T[np.concatenate(present).T]
+
+    return score
+
+
+def generate(
+    model: Model,
+    params: chex.ArrayTree,
+    vocabulary: vocabulary_lib.Vocabulary,
+    prompt: Sequence[str],
+    num_words: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+) -> str:
+    """Samples a text that continues a prompt; `<unk>` is never sampled.
+
+    Args:
+      model: the model.
+      params: its parameters.
+      vocabulary: of V words.
+      prompt: words to begin with, after an `<eos>`; none for the beginning of a text.
+      num_words: how many to sample.
+      temperature: see `sampling.sample`.
+      top_p: see `sampling.sample`.
+      seed: of the sampling.
+
+    Returns:
+      The prompt and the sampled words, with a new line for each `<eos>`.
+    """
+    ids = np.concatenate([[vocabulary.eos], vocabulary.encode(prompt)]).astype(np.int32)
+
+    def read(state: chex.ArrayTree, word: chex.Array) -> tuple[chex.ArrayTree, chex.Array]:
+        log_probs, state = model.next_word(params, word[None], state)
+        return state, log_probs[0]
+
+    def write(carry: tuple, key: chex.PRNGKey) -> tuple[tuple, chex.Array]:
+        state, log_probs = carry
+        allowed = jnp.where(jnp.arange(len(vocabulary)) == vocabulary.unk, -jnp.inf, log_probs)
+        word = sampling.sample(key, allowed, temperature, top_p).astype(jnp.int32)
+        return read(state, word), word
+
+    @jax.jit
+    def run(ids: chex.Array, key: chex.PRNGKey) -> chex.Array:
+        state, all_log_probs = jax.lax.scan(read, model.initial_state(1), ids)
+        keys = jax.random.split(key, num_words)
+        return jax.lax.scan(write, (state, all_log_probs[-1]), keys)[1]
+
+    sampled = vocabulary.decode(run(ids, jax.random.key(seed)).tolist())
+    text = ['\n' if word == vocabulary_lib.EOS else word for word in (*prompt, *sampled)]
+    return re.sub(' ?\n ?', '\n', ' '.join(text))

@@ -1,0 +1,71 @@
+import os
+import subprocess
+import sys
+import textwrap
+
+import filelock
+import pytest
+
+from tasks import storage
+
+
+def test_a_file_is_replaced_and_nothing_else_stays(tmp_path):
+    storage.write_text(tmp_path / 'file', 'old, and longer')
+    storage.write_text(tmp_path / 'file', 'new\r\né\u2028')
+    assert (tmp_path / 'file').read_bytes() == 'new\r\né\u2028'.encode()
+    assert os.listdir(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize('name', ['fsync', 'replace'])
+def test_a_reader_finds_the_old_text_until_the_new_one_is_on_the_disk(tmp_path, monkeypatch, name):
+    def stop(*arguments):
+        raise OSError(28, 'No space left on device')
+
+    storage.write_text(tmp_path / 'file', 'old')
+    monkeypatch.setattr(os, name, stop)
+    with pytest.raises(OSError, match='No space left'):
+        storage.write_text(tmp_path / 'file', 'new')
+    monkeypatch.undo()
+    assert (tmp_path / 'file').read_text() == 'old'
+    storage.write_text(tmp_path / 'file', 'new')  # over what the attempt has left
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_file_and_folder_reach_the_disk_in_this_order(tmp_path, monkeypatch):
+    events, fsync, replace = [], os.fsync, os.replace
+
+    def record_fsync(descriptor):
+        events.append(os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}')))
+        fsync(descriptor)
+
+    def record_replace(*arguments):
+        events.append('replaced')
+        replace(*arguments)
+
+    monkeypatch.setattr(os, 'fsync', record_fsync)
+    monkeypatch.setattr(os, 'replace', record_replace)
+    storage.write_text(tmp_path / 'file', 'text')
+    assert events == ['file.tmp', 'replaced', tmp_path.name]
+
+
+def test_one_holds_a_lock_at_a_time(tmp_path):
+    with storage.lock(tmp_path / 'lock'):
+        with pytest.raises(filelock.Timeout):
+            storage.lock(tmp_path / 'lock').acquire(timeout=0)
+        with storage.lock(tmp_path / 'other').acquire(timeout=0):
+            pass
+    with storage.lock(tmp_path / 'lock').acquire(timeout=0):
+        pass
+
+
+def test_a_lock_is_free_when_its_process_is_killed(tmp_path):
+    code = """
+        import os, signal, sys
+        import filelock
+        filelock.FileLock(sys.argv[1]).acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, '-c', textwrap.dedent(code), str(tmp_path / 'lock')]
+    assert subprocess.run(command, check=False).returncode == -9
+    with storage.lock(tmp_path / 'lock').acquire(timeout=0):
+        pass

@@ -1,0 +1,155 @@
+"""The code and the commands of README and docs work, and what they name exists."""
+
+import importlib
+import importlib.util
+import pathlib
+import re
+import shlex
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from launch.runs import flags
+from launch.sweeps import grid
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text('utf-8')
+    for path in [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/**/*.md'))]
+}
+README = PAGES['README.md']
+
+
+def _blocks(page):
+    """Returns the language and the text of a page's code blocks."""
+    return re.findall(r'^```(\w*)\n(.*?)^```$', PAGES[page], re.DOTALL | re.MULTILINE)
+
+
+def _commands(page):
+    """Returns the commands of a page that start a program, of its blocks and its tables."""
+    shell = [text for language, text in _blocks(page) if language != 'python']
+    lines = '\n'.join(shell).split('\n')
+    lines += re.findall(r'`(python -m launch\.[^`]+)`', PAGES[page])
+    parts = [part for line in lines for part in line.split(' #')[0].split('&&')]
+    return [part[part.index('launch.') :].strip() for part in parts if 'python -m launch.' in part]
+
+
+def _run(page):
+    """Runs the Python of a page in one namespace and returns it."""
+    names = {}
+    for language, text in _blocks(page):
+        if language == 'python':
+            exec(text, names)
+    return names
+
+
+@pytest.mark.usefixtures('compile_quickly')
+def test_the_code_of_the_readme_runs():
+    logits = _run('README.md')['logits']
+    assert logits.shape == (20, 8, 10)
+    assert bool(jnp.all(jnp.isfinite(logits)))
+
+
+@pytest.mark.usefixtures('compile_quickly')
+def test_the_code_about_the_core_runs_and_has_the_shapes_that_its_comments_name():
+    names = _run('docs/core.md')
+    assert names['outputs'].shape == (6, 5, 24)
+    assert names['state'].shape == (5, 3, 8)
+    assert names['attention'].shape == (6, 5, 2, 3, 4)
+    assert names['half_outputs'].dtype == jnp.float32
+    assert 0 < jnp.max(jnp.abs(names['half_outputs'] - names['outputs'])) < 0.1
+    assert 'linear/w' in names['variables']
+    assert 'mlp/linear_0/w' in names['variables']
+    assert jax.tree.structure(names['converted']) == jax.tree.structure(names['params'])
+
+    hk = names['hk']
+
+    def act(observation, should_reset):
+        core = names['relational_rnn'].RelationalMemory(4, 32, num_heads=4, gate_style='memory')
+        return names['agent'](observation, should_reset, (core.initial_state(3),))
+
+    network = hk.without_apply_rng(hk.transform(act))
+    inputs = jax.random.normal(jax.random.key(2), (3, 7)), jnp.array([True, False, True])
+    policy, value, _ = network.apply(network.init(jax.random.key(3), *inputs), *inputs)
+    assert policy.shape == (3, 5)
+    assert value.shape == (3,)
+
+
+@pytest.mark.usefixtures('compile_quickly')
+def test_the_agent_of_ones_own_learns_from_what_it_does():
+    names = _run('docs/environments_and_agents.md')
+    first = jax.jit(names['network'].init)(jax.random.key(3), *names['carry'][1:])
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), first, names['params'])
+    assert all(jax.tree.leaves(moved))
+    assert bool(jnp.isfinite(names['reward']))
+
+
+def test_the_code_of_every_page_is_run_here():
+    with_code = {page for page in PAGES if 'python' in dict(_blocks(page))}
+    assert with_code == {'README.md', 'docs/core.md', 'docs/environments_and_agents.md'}
+
+
+@pytest.mark.parametrize(
+    ('page', 'command'), [(page, command) for page in PAGES for command in _commands(page)]
+)
+def test_commands_are_ones_that_the_programs_take(page, command):
+    del page  # for the test's name
+    program, *words = shlex.split(command.removeprefix('launch.'))
+    module = importlib.import_module(f'launch.{program}')
+    config = flags.parse(module.Config, words, program, getattr(module, 'PRESETS', {}))
+    if program == 'sweep' and config.mode == 'run':
+        settings = grid.parse(config.words)
+        grid.check(settings, grid.load_program(settings.program))
+
+
+def test_the_readme_and_the_pages_name_every_program():
+    programs = {f'launch.{path.stem}' for path in (ROOT / 'launch').glob('[!_]*.py')}
+    assert programs <= set(re.findall(r'launch\.\w+', README))
+    pages = ' '.join(text for page, text in PAGES.items() if page.startswith('docs/'))
+    assert programs <= set(re.findall(r'python -m (launch\.\w+)', pages))
+
+
+@pytest.mark.parametrize('marker', ['main job', 'tests'])
+def test_the_readme_has_one_command_for(marker):
+    block = re.search(rf'<!-- {marker} -->\n```\n(.*?)```', README, re.DOTALL)
+    assert block
+    assert len(block[1].splitlines()) == 1
+    assert block[1].startswith('python3 -m venv ')
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 190
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_links_and_pictures_exist(page):
+    targets = re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', PAGES[page])
+    local = [target for target in targets if not target.startswith('https://')]
+    missing = [target for target in local if not (ROOT / page).parent.joinpath(target).exists()]
+    assert not missing
+
+
+def test_every_picture_is_shown_on_a_page():
+    pictures = {path.name for path in ROOT.glob('docs/**/*') if path.suffix in ('.png', '.gif')}
+    shown = re.findall(r'!\[[^\]]+\]\([^)]*?([^/)]+)\)', ' '.join(PAGES.values()))
+    assert pictures == set(shown)
+
+
+@pytest.mark.parametrize('package', ['relational_rnn', 'tasks'])
+def test_the_api_reference_lists_every_module(package):
+    paths = (path.relative_to(ROOT).with_suffix('') for path in (ROOT / package).rglob('*.py'))
+    modules = {'.'.join(path.parts) for path in paths if path.name != '__init__'}
+    listed = re.findall(r'^::: (\S+)$', PAGES[f'docs/api/{package}.md'], re.MULTILINE)
+    assert set(listed) == modules
+    assert len(listed) == len(modules)
+
+
+def test_indented_lines_of_docstrings_become_code_but_sections_and_lists_stay():
+    pytest.importorskip('griffe')
+    spec = importlib.util.spec_from_file_location('literal_blocks', ROOT / 'docs/literal_blocks.py')
+    literal_blocks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(literal_blocks)
+    text = 'The rule, in short:\n  a = b\n    c\n\n- item\n  more of it\n\nArgs:\n  x: [T].\n\n  y'
+    wanted = text.replace('\n  a = b\n    c', '\n\n    a = b\n      c')
+    assert literal_blocks.indent_literals(text) == wanted
