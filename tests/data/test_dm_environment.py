@@ -63,34 +63,29 @@ def test_its_episodes_are_those_of_auto_reset(environment):
     env = dm_environment.DmEnvironment(environment, seed=7)
     auto = grid.AutoReset(environment)
     step = jax.jit(auto.step)
-    where, timestep = jax.jit(auto.reset)(jax.random.key(7))
-    observation, last, discounts = np.asarray(timestep.observation), True, []
-    actions = np.random.default_rng(8)
+    state, wanted = jax.jit(auto.reset)(jax.random.key(7))
+    last, discounts, actions = True, [], np.random.default_rng(8)
     for _ in range(100):
-        action = actions.integers(environment.num_actions)
-        timestep = env.step(np.int32(action))
+        action = np.int32(actions.integers(environment.num_actions))
+        timestep, first = env.step(action), np.asarray(wanted.observation)
         if last:
             assert timestep.first()
             assert timestep.reward is timestep.discount is None
-            assert timestep.observation.tobytes() == observation.tobytes()
+            assert timestep.observation.tobytes() == first.tobytes()
             assert timestep.observation.flags.writeable
             last = False
             continue
-        shown = grid.step(environment, where.state, np.int32(action))[1].observation
-        where, timestep = step(where, np.int32(action))
-        last = bool(timestep.last)
+        final = grid.step(environment, state.state, action)[1].observation
+        state, wanted = step(state, action)
+        last = bool(wanted.last)
         assert timestep.last() is last
-        assert timestep.observation.tobytes() == np.asarray(shown).tobytes()
-        for found, wanted in (
-            (timestep.reward, timestep.reward),
-            (timestep.discount, timestep.discount),
-        ):
-            assert found.dtype == np.float32
-            assert found.tobytes() == np.asarray(wanted).tobytes()
-        observation = np.asarray(timestep.observation)
+        assert timestep.observation.tobytes() == np.asarray(final).tobytes()
+        for name in ('reward', 'discount'):
+            assert getattr(timestep, name).dtype == np.float32
+            assert getattr(timestep, name) == getattr(wanted, name)
         if last:
             discounts.append(float(timestep.discount))
-    assert int(where.episodes) > 5
+    assert int(state.episodes) > 5
     assert set(discounts) == {0, 1} or not isinstance(environment, tiny_worlds.Corridor)
 
 
