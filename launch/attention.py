@@ -67,7 +67,7 @@ def run(config: Config) -> dict[str, str]:
         message = f'--output={page}: wanted an existing folder, got {page.parent}'
         raise errors.RunError(errors.CANNOT_SAVE, message)
     choice = config.num_examples, config.max_steps, config.seed, config.prompt
-    with directory.RunDirectory(config.run_dir):
+    with directory.owned(config.run_dir):
         subject = inspect(subjects.Request(config.run_dir, *choice))
     traces = subjects.trace(subject)
     picture = page.with_suffix('.png')

@@ -30,7 +30,7 @@ from launch.language import tables
 from launch.runs import display, flags, metrics, plots, processes, progress
 from launch.training import cores, cost, devices, experiment, task
 from tasks import base
-from tasks.text import corpora, streams
+from tasks.text import corpora, streams, windows
 from tasks.text import vocabulary as vocabulary_lib
 
 VOCABULARY = 'vocabulary.txt'  # in a run's directory
@@ -190,7 +190,7 @@ def build(config: Config) -> task.Task:
 
     def batch(step: int) -> base.Batch:
         sizes = config.batch_size, config.unroll_length
-        return streams.window(corpus.train, step, *sizes, share, size)
+        return windows.training_window(corpus.train, step, *sizes, share, size)
 
     def evaluate(params: chex.ArrayTree) -> dict[str, float]:
         sizes = config.evaluation_batch, config.unroll_length

@@ -19,7 +19,7 @@ import pytest
 
 from launch import lm
 from launch.language import lm_model
-from launch.runs import checkpoint, directory, errors, metrics
+from launch.runs import directory, errors, manifest, metrics
 from launch.runs import flags as flags_lib
 from launch.training import devices
 from tests.support import saved_bytes
@@ -136,18 +136,17 @@ def test_a_finished_run_goes_on_from_its_end(trained, tmp_path):
 
 _KILLED_IN_A_SAVE = """
     import os, sys
-    from launch.runs import checkpoint
-    from launch.runs import flags
+    from launch.runs import flags, manifest
     from launch import lm
-    seal = checkpoint._seal
+    seal = manifest.seal
 
     def die(folder, step):
         if step == 20:
             os.kill(os.getpid(), 9)
         seal(folder, step)
 
-    checkpoint._seal = die
-    sys.exit(flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS))
+    manifest.seal = die
+    sys.exit(flags.main(lm.Config, lm.run, 'lm', lm.PRESETS))
 """
 
 
@@ -384,7 +383,7 @@ def test_a_checkpoint_older_than_a_flag_has_its_default(trained, tmp_path, capsy
     record = json.loads((folder / 'metadata.json').read_text())
     del record['metadata']['config']['dtype'], record['metadata']['devices']
     (folder / 'metadata.json').write_text(json.dumps(record))
-    checkpoint._seal(folder, NUM_STEPS)
+    manifest.seal(folder, NUM_STEPS)
     assert _run(*_elsewhere(trained, run_dir))[0] == trained.results
     line = _fails(capsys, errors.MISMATCH, *_elsewhere(trained, run_dir), '--dtype=bfloat16')
     assert 'dtype: float32 -> bfloat16' in line
@@ -423,7 +422,7 @@ def test_a_changed_schedule_is_told_and_training_goes_on(trained, tmp_path):
 
 @pytest.mark.parametrize('mode', ['train', 'evaluate', 'generate'])
 def test_a_directory_in_use_is_refused(mode, trained, capsys):
-    with directory.RunDirectory(trained.run_dir):
+    with directory.owned(trained.run_dir):
         line = _fails(capsys, errors.IN_USE, *trained.flags, f'--mode={mode}')
     assert f'in use by process {os.getpid()}' in line
 
