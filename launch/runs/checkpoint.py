@@ -4,7 +4,7 @@ A checkpoint is the folder `run_dir/checkpoints/<step>/`:
 
   state/         every array of the training state, see `arrays`
   metadata.json  what the caller adds (the configuration), and dtype and shape of every array
-  manifest.json  seals the other files, see `manifest`
+  integrity.json  seals the other files, see `integrity`
 
 It is written as `<step>.partial` and renamed once it is complete, so a folder without that suffix
 was whole at some time. One that no longer agrees with its manifest is damaged: it is kept as
@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from launch.runs import arrays as arrays_lib
-from launch.runs import errors, manifest, signals
+from launch.runs import errors, integrity, signals
 from tasks import storage
 
 _ARRAYS = 'state'
@@ -156,7 +156,7 @@ class Checkpointer:
         partial.mkdir(parents=True)
         arrays_lib.save(partial / _ARRAYS, arrays)
         storage.write_text(partial / _METADATA, text)
-        manifest.seal(partial, step)
+        integrity.seal(partial, step)
         os.replace(partial, self._folder / str(step))
         storage.sync(self._folder)
 
@@ -195,7 +195,7 @@ class Checkpointer:
         interrupted = self._remove_partial()
         damaged: dict[int, str] = {}
         for step in self._steps():
-            reason = manifest.damage(self._folder / str(step), step)
+            reason = integrity.damage(self._folder / str(step), step)
             if reason is None:
                 for bad_step, bad_reason in damaged.items():
                     self._move_aside(bad_step, bad_reason, step)

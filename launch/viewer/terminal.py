@@ -170,8 +170,9 @@ class Terminal:
         with contextlib.suppress(curses.error):  # outside of the window, or in its last corner
             self._window.addnstr(line, column, text, max(0, self.size.columns - column), attribute)
 
-    def _color(self, *color: int) -> int:
+    def _color(self, red: int, green: int, blue: int) -> int:
         """Returns the number of a colour of the terminal, of its own if there are enough."""
+        color = red, green, blue
         if color not in self._colors:
             number = pictures.nearest(color, self._colors.values())
             if curses.can_change_color():

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 import pytest
 
-from launch.runs import arrays, checkpoint, errors, manifest, signals
+from launch.runs import arrays, checkpoint, errors, integrity, signals
 from tasks import storage
 
 
@@ -289,7 +289,7 @@ def test_an_interrupted_first_save_is_a_clean_start(tmp_path):
 def test_arrays_that_differ_from_a_forged_description_are_refused(run_dir):
     path = run_dir / 'checkpoints' / '20' / 'metadata.json'
     path.write_text(path.read_text().replace('bool[3]', 'bool[4]'))
-    manifest.seal(path.parent, 20)
+    integrity.seal(path.parent, 20)
     template = {**_state(0), 'mask': np.zeros(4, bool)}
     with pytest.raises(errors.RunError, match=r'wanted bool\[4\], got bool\[3\]') as caught:
         _checkpointer(run_dir)[0].restore(template)
@@ -300,7 +300,7 @@ def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
     for path in (run_dir / 'checkpoints' / '20' / 'state').rglob('*'):
         if path.is_file():
             path.write_bytes(b'\x80\x04.')
-    manifest.seal(run_dir / 'checkpoints' / '20', 20)
+    integrity.seal(run_dir / 'checkpoints' / '20', 20)
     with pytest.raises(errors.RunError, match='cannot be read') as caught:
         _checkpointer(run_dir)[0].restore(_state(0))
     assert caught.value.code == errors.BAD_DATA
@@ -422,7 +422,7 @@ class _Killed(BaseException):
     """Stands for kill -9: nothing in the program handles it."""
 
 
-_CALLS = [(arrays, 'save'), (storage, 'write_text'), (manifest, 'seal'), (os, 'replace')]
+_CALLS = [(arrays, 'save'), (storage, 'write_text'), (integrity, 'seal'), (os, 'replace')]
 _CALLS += [(storage, 'sync'), (os, 'fsync'), (shutil, 'rmtree')]
 
 

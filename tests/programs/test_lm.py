@@ -19,7 +19,7 @@ import pytest
 
 from launch import lm
 from launch.language import lm_model
-from launch.runs import directory, errors, manifest, metrics
+from launch.runs import directory, errors, integrity, metrics
 from launch.runs import flags as flags_lib
 from launch.training import devices
 from tests.support import saved_bytes
@@ -138,14 +138,14 @@ _KILLED_IN_A_SAVE = """
     import os, sys
     from launch.runs import flags, manifest
     from launch import lm
-    seal = manifest.seal
+    seal = integrity.seal
 
     def die(folder, step):
         if step == 20:
             os.kill(os.getpid(), 9)
         seal(folder, step)
 
-    manifest.seal = die
+    integrity.seal = die
     sys.exit(flags.main(lm.Config, lm.run, 'lm', lm.PRESETS))
 """
 
@@ -383,7 +383,7 @@ def test_a_checkpoint_older_than_a_flag_has_its_default(trained, tmp_path, capsy
     record = json.loads((folder / 'metadata.json').read_text())
     del record['metadata']['config']['dtype'], record['metadata']['devices']
     (folder / 'metadata.json').write_text(json.dumps(record))
-    manifest.seal(folder, NUM_STEPS)
+    integrity.seal(folder, NUM_STEPS)
     assert _run(*_elsewhere(trained, run_dir))[0] == trained.results
     line = _fails(capsys, errors.MISMATCH, *_elsewhere(trained, run_dir), '--dtype=bfloat16')
     assert 'dtype: float32 -> bfloat16' in line
