@@ -113,7 +113,7 @@ class TestErrors:
     def test_missing_folder(self, tmp_path):
         self.check('none is not a folder', corpora.load, 'text', tmp_path / 'none')
 
-    def test_a_missing_split_names_what_was_looked_for(self, tmp_path):
+    def test_a_missing_split_names_the_files_that_were_expected(self, tmp_path):
         write(tmp_path, {'wiki.valid.tokens': 'v', 'wiki.test.tokens': 't', 'train.txt': 'x'})
         wanted = 'no train split: looked for wiki.train.tokens, train.txt, train/'
         self.check(wanted, corpora.load, 'text', tmp_path)

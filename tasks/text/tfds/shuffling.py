@@ -19,7 +19,7 @@ _KEY_BYTES = 16
 
 
 class Bucket:
-    """Examples whose keys begin alike, written in any order and read once."""
+    """Examples whose keys have a prefix in common, written in any order and read once."""
 
     def __init__(self, path: pathlib.Path):
         """Names the file, which is there only between writing and `del_file`.
