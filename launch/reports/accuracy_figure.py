@@ -88,7 +88,7 @@ def _draw_runs(
     colors: Mapping[str, str],
 ) -> None:
     """Draws the runs of one task."""
-    plots.set_manner(panel)
+    plots.set_style(panel)
     counts = dict.fromkeys(colors, 0)
     for name, known in runs.items():
         model = accuracies.label(known)

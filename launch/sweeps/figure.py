@@ -86,7 +86,7 @@ def _draw_panel(
     level: float | None,
 ) -> None:
     """Draws the curves of one panel."""
-    plots.set_manner(panel)
+    plots.set_style(panel)
     if level is not None:
         panel.axhline(level, color='0.6', linewidth=0.8)
     for index, each in enumerate(results):

@@ -146,7 +146,7 @@ def test_what_falls_has_a_logarithmic_scale(higher, scale, tmp_path, drawn):
 
 def test_panels_have_the_manner_of_all_pictures(tmp_path, drawn, monkeypatch):
     seen = []
-    manner = plots.set_manner
-    monkeypatch.setattr(plots, 'set_manner', lambda axes: (seen.append(axes), manner(axes)))
+    style = plots.set_style
+    monkeypatch.setattr(plots, 'set_style', lambda axes: (seen.append(axes), style(axes)))
     _draw(tmp_path, 'slots=1,2 heads=3,4')
     assert seen == _visible(drawn[0])
