@@ -48,8 +48,9 @@ def plot_curves(
             shade(axes, [x for x, _ in curves[name]], (bands or {}).get(name, ()), color)
     for name, y in (baselines or {}).items():
         _draw_line(axes, y)
-        text, where = f'{name}\n{display.number(y)}', {'xycoords': ('axes fraction', 'data')}
-        _annotate(axes, text, (1, y), (6, 0), verticalalignment='center', **where)
+        text = f'{name}\n{display.number(y)}'
+        style: Any = {'verticalalignment': 'center', 'xycoords': ('axes fraction', 'data')}
+        _annotate(axes, text, (1, y), (6, 0), **style)
     if log_scale:
         set_log_scale(axes)
     axes.xaxis.set_major_formatter('{x:,.10g}')
