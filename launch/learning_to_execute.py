@@ -357,8 +357,7 @@ def draw(
     """Draws the accuracy over the updates."""
     picture = os.path.join(run_dir, 'accuracy.png')
     columns = {'training': 'training_accuracy', 'validation': 'character_accuracy'}
-    difficulty = accuracies.difficulty(dataclasses.asdict(config))
-    level = accuracies.level(difficulty, config.task)
+    level = accuracies.published_accuracy(dataclasses.asdict(config))
     plots.plot_curves(
         {name: metrics.points(rows, column) for name, column in columns.items()},
         picture,

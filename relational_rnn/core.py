@@ -222,10 +222,12 @@ class RelationalMemory(hk.RNNCore):
         config, (num_rows, input_size) = self.config, rows.shape[-2:]
         size, joint, gates_size = config.slot_size, config.projection_size, config.gates_size
         dtype = jnp.promote_types(rows.dtype, jnp.float32)
-        linear, norm = (functools.partial(f, dtype=dtype) for f in (_linear, _norm))
-        shown, input_gates, memory_gates = linear('input', input_size, size), None, None
-        if gates_size:
+        linear = functools.partial(_linear, dtype=dtype)
+        norm = functools.partial(_norm, dtype=dtype)
+        input_gates, memory_gates = None, None
+        if gates_size:  # first, for the order of the calls decides who gets which random numbers
             input_gates = linear('input_gates', num_rows * size, gates_size)
+        shown = linear('input', input_size, size)
         blocks = tuple(
             memory.Block(
                 linear(f'projection_{i}', size, joint),

@@ -13,6 +13,7 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -163,27 +164,28 @@ def scan_memory(
       remat: keep only the states for the backward pass.
       scan_unroll: steps in one iteration of the loop.
     """
+    policy = jax.checkpoint_policies.save_only_these_names(*() if remat else (memory.LINEAR,))
+    remember = functools.partial(jax.checkpoint, policy=policy, prevent_cse=False)
     # The gradient is a sum over T: in float32 at least, for in bfloat16 it would stop growing.
     wide = jax.tree.map(lambda x: x.astype(memory.at_least_float32(x)), params)
 
-    def body(state: memory.State, now: tuple) -> tuple:
-        projected, flags = now
+    @remember  # here too, so that `cond` recomputes and differentiates in one branch
+    def advance(state: memory.State, projected: memory.Projected, flags: Flags) -> memory.State:
         # Parameters that depend on the state: else JAX moves their broadcasts out of the loop.
         state, in_step = jax.lax.optimization_barrier((state, wide))
+        narrow = jax.tree.map(lambda x, like: x.astype(like.dtype), in_step, params)
+        step = lambda state: memory.step(narrow, config, projected, state)  # noqa: E731
+        return guard(step, lambda size: memory.initial_memory(config, size), state, flags)[0]
 
-        def advance(state: memory.State) -> memory.State:
-            narrow = jax.tree.map(lambda x, like: x.astype(like.dtype), in_step, params)
-            step = lambda state: memory.step(narrow, config, projected, state)  # noqa: E731
-            return guard(step, lambda size: memory.initial_memory(config, size), state, flags)[0]
-
-        if flags.active is not None:  # the same where no element is active, sooner
-            state = jax.lax.cond(jnp.any(flags.active), advance, lambda state: state, state)
-        else:
-            state = advance(state)
+    @remember
+    def body(state: memory.State, now: tuple) -> tuple:
+        active = now[1].active
+        if active is None:
+            state = advance(state, *now)
+        else:  # the same where no element is active, sooner
+            state = jax.lax.cond(jnp.any(active), advance, lambda state, *_: state, state, *now)
         return state, state
 
-    policy = jax.checkpoint_policies.save_only_these_names(*() if remat else (memory.LINEAR,))
-    body = jax.checkpoint(body, prevent_cse=False, policy=policy)
     return jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)[1]
 
 

@@ -23,9 +23,9 @@ AnyConfig = TypeVar('AnyConfig', bound='Config')
 class Config(cores.Config, experiment.Config):
     """The flags of an agent."""
 
-    core: Literal[  # type: ignore[assignment]  # more than other programs have
+    core: Literal[  # more than other programs have
         'rmc', 'lstm', 'transformer', 'dnc', 'entnet', 'conv_lstm', 'feed_forward'
-    ] = flags.flag('rmc', 'the recurrent core', 'fixed')
+    ] = flags.flag('rmc', 'the recurrent core', 'fixed')  # type: ignore[assignment]
     mem_slots: int = flags.flag(4, 'rmc: slots of the memory', 'fixed', 1)
     total_units: int = flags.flag(1024, 'rmc: units of all slots together', 'fixed', 1)
     attention_mlp_layers: int = flags.flag(2, 'rmc: layers of the MLP', 'fixed', 1)

@@ -1,16 +1,15 @@
-"""How many steps a second the worlds make with a policy that rolls dice.
+"""How many steps a second the environments make with the uniformly random policy.
 
 The steps of a call are one `jax.lax.scan` over a `jax.vmap` of `grid.AutoReset`. Every
-observation is made whole before the next dice roll, as for a policy that looks at it; none is kept.
-XLA for CPUs runs such a loop on one core, so there is a thread for every core, with environments of
-its own; for other devices there is one for each. Threads begin together, and a call is over when
-the last one is.
+observation is made whole before the next action is sampled, as for a policy that reads it; none is
+kept. XLA for CPUs runs such a loop on one core, so there is a thread for every core, with
+environments of its own; for other devices there is one for each. Threads begin together, and a call
+is over when the last one is.
 
 Glossary of shapes:
   B: environments of a thread; T: steps of a call; N: levels of a pool.
 """
 
-from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import functools
@@ -26,15 +25,15 @@ import jax.numpy as jnp
 from tasks.environments import boxworld, grid, mini_pacman
 
 
-class World(NamedTuple):
-    """What to play."""
+class Setting(NamedTuple):
+    """What to run."""
 
     environment: Any
-    num_levels: int = 0  # N, drawn ahead, of which an episode takes one; 0 to begin with `reset`
+    num_levels: int = 0  # N, made ahead, of which a reset takes one; 0 for `environment.reset`
 
 
 class Size(NamedTuple):
-    """How much to play."""
+    """How much to run."""
 
     batch_size: int = 2048  # B; on a CPU 1,024 and 4,096 are about as fast
     num_steps: int = 64  # T
@@ -42,15 +41,15 @@ class Size(NamedTuple):
 
 _RELEASED = mini_pacman.MiniPacman(rules='released', power_bar=False)
 _RELEASED_FULL = dataclasses.replace(_RELEASED, viewport=None)
-WORLDS = {
-    'mini_pacman': World(mini_pacman.MiniPacman()),
-    'mini_pacman_full': World(mini_pacman.MiniPacman(viewport=None)),
-    'mini_pacman_released': World(_RELEASED),
-    'mini_pacman_released_full': World(_RELEASED_FULL),
-    'boxworld': World(boxworld.BoxWorld(), 20_000),
-    'boxworld_full': World(boxworld.BoxWorld(viewport=None), 20_000),
-    'boxworld_fresh': World(boxworld.BoxWorld()),
-    'boxworld_fresh_full': World(boxworld.BoxWorld(viewport=None)),
+SETTINGS = {
+    'mini_pacman': Setting(mini_pacman.MiniPacman()),
+    'mini_pacman_full': Setting(mini_pacman.MiniPacman(viewport=None)),
+    'mini_pacman_released': Setting(_RELEASED),
+    'mini_pacman_released_full': Setting(_RELEASED_FULL),
+    'boxworld': Setting(boxworld.BoxWorld(), 20_000),
+    'boxworld_full': Setting(boxworld.BoxWorld(viewport=None), 20_000),
+    'boxworld_fresh': Setting(boxworld.BoxWorld()),
+    'boxworld_fresh_full': Setting(boxworld.BoxWorld(viewport=None)),
 }
 HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps":>33}'
 
@@ -58,19 +57,19 @@ HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps
 class Carry(NamedTuple):
     """Where the environments of a thread are."""
 
-    chains: grid.AutoResetState  # with a first axis [B]
+    states: grid.AutoResetState  # with a first axis [B]
     observation: chex.ArrayTree  # [B, ...]
     rewards: chex.Array  # [B] float32, sums over all steps so far
 
 
-def measure(world: World, size: Size, repeats: int, seed: int) -> dict[str, Any]:
+def measure(setting: Setting, size: Size, repeats: int, seed: int) -> dict[str, Any]:
     """Times calls on all cores or devices at once.
 
     Args:
-      world: what to play.
-      size: how much of it a thread plays in a call.
+      setting: what to run.
+      size: how much of it a thread runs in a call.
       repeats: timed calls of each thread, after two that are not.
-      seed: of levels, games and dice.
+      seed: of levels, episodes and actions.
 
     Returns:
       `threads`, `environments` (B) and `steps` (T) of each; `median_steps_per_second` and
@@ -78,14 +77,14 @@ def measure(world: World, size: Size, repeats: int, seed: int) -> dict[str, Any]
     """
     places = _places()
     for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(places))
-    levels = jax.jit(functools.partial(_draw, world))(for_levels)
-    play = jax.jit(functools.partial(_play, world, size), donate_argnums=1)
-    begin = jax.jit(functools.partial(_begin, world, size))
+    levels = jax.jit(functools.partial(_levels, setting))(for_levels)
+    run = jax.jit(functools.partial(_steps, setting, size), donate_argnums=1)
+    reset = jax.jit(functools.partial(_reset, setting, size))
     shares = [jax.device_put((levels, key), place) for key, place in zip(keys, places, strict=True)]
-    carries = [begin(*share) for share in shares]
+    carries = [reset(*share) for share in shares]
 
     def turn(share: tuple, carry: Carry, number: int) -> Carry:
-        return jax.block_until_ready(play(share[0], carry, share[1], number))
+        return jax.block_until_ready(run(share[0], carry, share[1], number))
 
     carries = [turn(*one, 0) for one in zip(shares, carries, strict=True)]  # compiles
     seconds = []
@@ -106,15 +105,12 @@ def measure(world: World, size: Size, repeats: int, seed: int) -> dict[str, Any]
     }
 
 
-def table(results: dict[str, dict[str, Any]]) -> Sequence[str]:
-    """Returns one line a world, under `HEADER`, of what `measure` returned of each."""
-    lines = []
-    for name, result in results.items():
-        rates = [result[f'{kind}_steps_per_second'] for kind in ('median', 'best')]
-        counts = [f'{result[kind]:,}' for kind in ('threads', 'environments', 'steps')]
-        cells = ''.join(f'{rate:12,.0f}' for rate in rates)
-        lines.append(f'{name:28}{cells}{" x ".join(counts):>33}')
-    return lines
+def line(name: str, result: dict[str, Any]) -> str:
+    """Returns a line of a table, under `HEADER`, of what `measure` returns."""
+    rates = [result[f'{kind}_steps_per_second'] for kind in ('median', 'best')]
+    counts = [f'{result[kind]:,}' for kind in ('threads', 'environments', 'steps')]
+    cells = ''.join(f'{rate:12,.0f}' for rate in rates)
+    return f'{name:28}{cells}{" x ".join(counts):>33}'
 
 
 def _places() -> list[jax.Device]:
@@ -124,35 +120,34 @@ def _places() -> list[jax.Device]:
     return [devices[number % len(devices)] for number in range(max(cores, len(devices)))]
 
 
-def _draw(world: World, key: chex.PRNGKey) -> Any:
+def _levels(setting: Setting, key: chex.PRNGKey) -> Any:
     """Returns the pool, nothing if there is none."""
-    return world.environment.sample_levels(key, world.num_levels) if world.num_levels else ()
+    return setting.environment.sample_levels(key, setting.num_levels) if setting.num_levels else ()
 
 
-def _endless(world: World, levels: Any) -> grid.AutoReset:
-    begin = world.environment.reset_from(levels) if world.num_levels else None
-    return grid.AutoReset(world.environment, begin)
+def _auto_reset(setting: Setting, levels: Any) -> grid.AutoReset:
+    reset = setting.environment.reset_from(levels) if setting.num_levels else None
+    return grid.AutoReset(setting.environment, reset)
 
 
-def _begin(world: World, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:
-    """Returns environments at their begin."""
+def _reset(setting: Setting, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:
+    """Returns the initial states of the environments of a thread."""
     keys = jax.random.split(key, size.batch_size)
-    chains, seen = jax.vmap(_endless(world, levels).reset)(keys)
-    return Carry(chains, seen.observation, seen.reward)
+    states, timesteps = jax.vmap(_auto_reset(setting, levels).reset)(keys)
+    return Carry(states, timesteps.observation, timesteps.reward)
 
 
-def _play(
-    world: World, size: Size, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
+def _steps(
+    setting: Setting, size: Size, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
 ) -> Carry:
-    """Plays T steps, with dice of a key [] and of a call's number [] int32."""
-    endless = _endless(world, levels)
-    num_actions = world.environment.num_actions
+    """Takes T steps; actions are sampled with a key [] and a call's number [] int32."""
+    environment = _auto_reset(setting, levels)
 
     def step(carry: Carry, key: chex.PRNGKey) -> tuple[Carry, None]:
         _, key = jax.lax.optimization_barrier((carry.observation, key))
-        actions = jax.random.randint(key, (size.batch_size,), 0, num_actions)
-        chains, seen = jax.vmap(endless.step)(carry.chains, actions)
-        return Carry(chains, seen.observation, carry.rewards + seen.reward), None
+        actions = jax.random.randint(key, (size.batch_size,), 0, environment.num_actions)
+        states, timesteps = jax.vmap(environment.step)(carry.states, actions)
+        return Carry(states, timesteps.observation, carry.rewards + timesteps.reward), None
 
     keys = jax.random.split(jax.random.fold_in(key, number), size.num_steps)
     return jax.lax.scan(step, carry, keys)[0]

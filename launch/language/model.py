@@ -17,8 +17,8 @@ import numpy as np
 from relational_rnn import losses
 from relational_rnn.networks import language_model, sampling, softmax
 from tasks import base
-from tasks.text import streams as streams_lib
 from tasks.text import vocabulary as vocabulary_lib
+from tasks.text import windows
 
 
 class Model(NamedTuple):
@@ -125,7 +125,7 @@ def make_score(model: Model, vocabulary: vocabulary_lib.Vocabulary) -> Score:
         state = model.initial_state(streams)
         nll: list[Any] = []
         present = []
-        for batch in streams_lib.evaluation_windows(
+        for batch in windows.evaluation_windows(
             tokens, vocabulary.eos, streams, unroll_length, len(vocabulary), reset_every
         ):
             if count is not None:

@@ -1,5 +1,6 @@
 """BoxWorld on drawn levels, against plain Python over long games, and played to the gem."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -12,7 +13,6 @@ import pytest
 from tasks.environments import boxworld
 from tasks.environments import grid as grid_lib
 from tasks.environments.boxworld import environment as environment_lib
-from tasks.environments.boxworld import levels as levels_lib
 from tests.support import boxworld_reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -43,13 +43,9 @@ def _no_rank_promotion():
 
 
 @functools.cache
-def jitted(world):
-    return jax.jit(world.step)
-
-
-@functools.cache
-def draw(world, count, seed):
-    levels = jax.jit(world.sample_levels, static_argnums=1)(jax.random.key(seed), count)
+def pool_of(world):
+    """A pool of 12 levels."""
+    levels = jax.jit(lambda key: world.sample_levels(key, 12))(jax.random.key(1))
     return jax.tree.map(np.asarray, levels)
 
 
@@ -68,7 +64,7 @@ def play(world, state, actions):
     """The states and time steps after each of some moves, as lists."""
     after = []
     for action in actions:
-        after.append(jitted(world)(state, jnp.int32(action)))
+        after.append(grid_lib.step(world, state, np.int32(action)))
         state = after[-1][0]
     return after
 
@@ -236,7 +232,7 @@ def test_games_at_random_are_those_of_the_reference(world):
 @pytest.mark.parametrize('world', [PAPER, SMALL, LONG], ids=['paper', 'small', 'long'])
 def test_the_shortest_solution_earns_ten_and_one_a_box(world):
     start = jax.jit(world.reset_to)
-    for level in zip(*draw(world, 12, seed=1), strict=True):
+    for level in zip(*pool_of(world), strict=True):
         state, _ = start(boxworld.Level(*level))
         game = boxworld_reference.Game(state.grid, state.position, world.num_colors)
         names = boxworld_reference.shortest_solution(game)
@@ -249,28 +245,33 @@ def test_the_shortest_solution_earns_ten_and_one_a_box(world):
 
 
 def test_the_window_is_a_crop_of_the_whole():
-    whole_world = boxworld.BoxWorld(9, 7, (1, 2), (0, 1), viewport=None, max_steps=400)
-    whole = random_games(whole_world, 60, 350)[1].observation
+    states = jax.tree.map(lambda x: x[::50, ::7], random_games(SMALL, 60, 350)[0])
+
+    def observe(viewport):
+        environment = dataclasses.replace(SMALL, viewport=viewport)
+        one = functools.partial(environment_lib.observe, environment)
+        return np.asarray(jax.jit(jax.vmap(jax.vmap(one)))(states))
+
+    whole = observe(None)
     for side in (3, 5):
-        world = boxworld.BoxWorld(9, 7, (1, 2), (0, 1), viewport=side, max_steps=400)
-        states, steps, _ = random_games(world, 60, 350)
-        for time, row in itertools.product(range(0, 351, 50), range(0, 60, 7)):
+        window = observe(side)
+        for time, row in np.ndindex(8, 9):
             inside = whole[time, row].copy()
-            inside[0, 0] = 0  # a wall, without the key in hand
+            inside[0, 0] = 0  # a wall, without the held key
             padded = np.pad(inside, [(4, 4), (4, 4), (0, 0)])
             top, left = states.position[time, row] + 4 - side // 2
             crop = padded[top : top + side, left : left + side]
-            seen = steps.observation[time, row]
+            seen = window[time, row]
             np.testing.assert_array_equal(seen[..., :3], crop)
             hand = np.broadcast_to(whole[time, row, 0, 0], crop.shape)
             np.testing.assert_array_equal(seen[..., 3:], hand)
 
 
 def test_observations_are_as_specified():
-    for world, shape in ((PAPER, (5, 5, 6)), (boxworld.BoxWorld(viewport=None), (16, 16, 3))):
+    for world, shape in ((SMALL, (5, 5, 6)), (LONG, (11, 11, 3))):
         assert world.observation_spec == jax.ShapeDtypeStruct(shape, jnp.float32)
-        state, step = jax.jit(world.reset)(jax.random.key(3))
-        _, after = jitted(world)(state, jnp.int32(UP))
+        state, step = grid_lib.reset(world, jax.random.key(3))
+        _, after = grid_lib.step(world, state, np.int32(UP))
         for each in (step, after):
             chex.assert_shape(each.observation, shape)
             chex.assert_type(each, [jnp.float32, jnp.float32, jnp.float32, bool])
@@ -302,33 +303,34 @@ def test_colors_can_be_told_apart(num_colors):
 
 
 def test_a_picture_shows_the_whole_enlarged():
-    state, _ = jax.jit(PAPER.reset)(jax.random.key(5))
+    state, _ = grid_lib.reset(SMALL, jax.random.key(5))
     state = state._replace(held=jnp.uint8(boxworld.FIRST_KEY + 3))
-    picture = PAPER.render(state, scale=3)
+    picture = SMALL.render(state, scale=3)
     assert picture.dtype == np.uint8
-    assert picture.shape == (48, 48, 3)
-    whole = np.asarray(environment_lib.observe(boxworld.BoxWorld(viewport=None), state))
-    for row, column in itertools.product(range(48), range(48)):
+    assert picture.shape == (33, 33, 3)
+    environment = dataclasses.replace(SMALL, viewport=None)
+    whole = np.asarray(environment_lib.observe(environment, state))
+    for row, column in np.ndindex(33, 33):
         expected = np.round(255 * whole[row // 3, column // 3])
         np.testing.assert_array_equal(picture[row, column], expected)
 
 
 def test_the_same_level_and_moves_give_the_same_bytes_with_and_without_jit():
-    level = next(zip(*draw(PAPER, 12, seed=1), strict=True))
-    level = boxworld.Level(*map(jnp.asarray, level))
-    state, first = PAPER.reset_to(level)
-    chex.assert_trees_all_equal((state, first), jax.jit(PAPER.reset_to)(level))
+    level = boxworld.Level(*(jnp.asarray(x[0]) for x in pool_of(SMALL)))
+    state, first = SMALL.reset_to(level)
+    chex.assert_trees_all_equal((state, first), jax.jit(SMALL.reset_to)(level))
     for action in (UP, LEFT, DOWN, RIGHT, RIGHT):
-        plain = PAPER.step(state, jnp.int32(action))
-        chex.assert_trees_all_equal(plain, jitted(PAPER)(state, jnp.int32(action)))
+        plain = SMALL.step(state, np.int32(action))
+        chex.assert_trees_all_equal(plain, grid_lib.step(SMALL, state, np.int32(action)))
         state = plain[0]
 
 
 def test_a_pool_has_the_levels_of_its_key_and_begin_takes_them_evenly():
-    pool = draw(SMALL, 5, seed=6)
-    generate = jax.jit(functools.partial(levels_lib.sample, SMALL))
-    for key, *level in zip(jax.random.split(jax.random.key(6), 5), *pool, strict=True):
-        chex.assert_trees_all_equal(tuple(generate(key)), tuple(level))
+    pool = pool_of(SMALL)
+    for key, *level in zip(jax.random.split(jax.random.key(1), 12), *pool, strict=True):
+        state, _ = grid_lib.reset(SMALL, key)
+        chex.assert_trees_all_equal((state.grid, state.position), tuple(level))
+    pool = jax.tree.map(lambda x: x[:5], pool)
     keys = jax.random.split(jax.random.key(7), 2000)
     states, steps = jax.jit(lambda pool, keys: jax.vmap(SMALL.reset_from(pool))(keys))(pool, keys)
     assert not np.any(steps.last)
@@ -338,8 +340,7 @@ def test_a_pool_has_the_levels_of_its_key_and_begin_takes_them_evenly():
 
 
 def test_episodes_follow_each_other_on_levels_of_a_pool():
-    world = boxworld.BoxWorld(9, 7, (1, 2), (0, 1), max_steps=9)
-    pool = draw(world, 6, seed=8)
+    world, pool = dataclasses.replace(SMALL, max_steps=9), pool_of(SMALL)
 
     def roll(pool, keys, actions):
         chain = grid_lib.AutoReset(world, world.reset_from(pool))

@@ -1,4 +1,4 @@
-"""Windows and chains of episodes, on a world that can be followed by hand."""
+"""Windows, and episodes that follow each other, in an environment that can be followed by hand."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Count(NamedTuple):
 
 
 class Counting:
-    """Counts from a number drawn with the key; an episode is 3 steps, or ends by action 1."""
+    """Counts from a random number; an episode is 3 steps, or ends by action 1."""
 
     num_actions = 2
     action_names = ('go', 'end')

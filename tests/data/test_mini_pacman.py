@@ -26,11 +26,6 @@ def _no_rank_promotion():
 
 
 @functools.cache
-def jitted(function):
-    return jax.jit(function)
-
-
-@functools.cache
 def roller(world):
     """A jitted function: key -> states and time steps [T, B] of chains of games at random."""
     chain = grid.AutoReset(world)
@@ -63,27 +58,26 @@ def as_bytes(tree):
 
 @pytest.mark.parametrize('rules', ['paper', 'released'])
 def test_an_episode_begins_with_a_level_of_its_key(rules):
-    world = MiniPacman(rules=rules)
-    reset = jitted(world.reset)
-    state, seen = reset(jax.random.key(4))
-    game = reference.Game(rules, 'regular')
+    world = MiniPacman('hunt', rules)
+    state, seen = grid.reset(world, jax.random.key(4))
+    game = reference.Game(rules, 'hunt')
     game.begin_level(1, np.asarray(world.sample_words(jax.random.key(4), 0)))
-    assert reference.Game.of(rules, 'regular', state).facts() == game.facts()
+    assert reference.Game.of(rules, 'hunt', state).facts() == game.facts()
     assert (seen.reward, seen.discount, seen.last) == (0, 1, False)
-    assert len({int(reset(jax.random.key(i))[0].pacman) for i in range(5)}) > 2
+    assert len({int(grid.reset(world, jax.random.key(i))[0].pacman) for i in range(5)}) > 2
 
 
 @pytest.mark.parametrize('rules', ['paper', 'released'])
 def test_an_episode_is_that_of_plain_python(rules):
     world = MiniPacman('hunt', rules)
-    step, draw, key = jitted(world.step), jitted(world.sample_words), jax.random.key(7)
-    state, _ = jitted(world.reset)(key)
+    sample_words, key = jax.jit(world.sample_words), jax.random.key(7)
+    state, _ = grid.reset(world, key)
+    actions = np.random.default_rng(8).integers(0, 5, 40, np.int32)
     game = reference.Game.of(rules, 'hunt', state)
     total = np.float32(0)
     for time in range(1, 40):
-        action = int(jax.random.randint(jax.random.key(time), (), 0, 5))
-        state, seen = step(state, jnp.int32(action))
-        reward, dead = game.step(action, np.asarray(draw(key, time)))
+        state, seen = grid.step(world, state, actions[time])
+        reward, dead = game.step(actions[time], np.asarray(sample_words(key, time)))
         total += np.float32(reward)
         assert reference.Game.of(rules, 'hunt', state).facts() == game.facts()
         assert (seen.reward, seen.discount, seen.last) == (reward, not dead, dead)
@@ -94,7 +88,7 @@ def test_an_episode_is_that_of_plain_python(rules):
 
 @pytest.mark.parametrize('rules', ['paper', 'released'])
 def test_no_game_leaves_the_corridors_and_books_are_kept(rules):
-    states, steps, _ = play(MiniPacman(rules=rules, max_steps=50))
+    states, steps, _ = play(MiniPacman(rules=rules, max_steps=25))
     corridors = set(levels.CORRIDORS.tolist())
     assert set(states.pacman.ravel()) <= corridors
     assert set(states.pills.ravel()) <= corridors | {levels.NOWHERE}
@@ -116,40 +110,40 @@ def test_no_game_leaves_the_corridors_and_books_are_kept(rules):
 
 
 def test_death_ends_an_episode_and_the_cut_leaves_its_discount():
-    states, steps, episodes = play(MiniPacman(max_steps=9))
+    states, steps, episodes = play(MiniPacman(max_steps=25))
     assert np.all(steps.last[steps.discount == 0])
     cut = steps.last & (steps.discount == 1)
     assert cut.sum() > 20
     assert (steps.discount == 0).sum() > 20
     lengths = np.concatenate([np.zeros((1, SIZE), int), states.steps])[:-1] + 1
-    assert np.all(lengths[cut] == 9)
-    assert np.all(lengths <= 9)
+    assert np.all(lengths[cut] == 25)
+    assert np.all(lengths <= 25)
     np.testing.assert_array_equal(episodes, np.cumsum(steps.last, axis=0))
 
 
 @pytest.mark.parametrize(('rules', 'most'), [('paper', 10_000), ('released', 3_000)])
 def test_the_cut_is_that_of_the_rules(rules, most):
-    world = MiniPacman(rules=rules)
-    step = jitted(world.step)
+    world = MiniPacman('hunt', rules)
     for steps, last in ((most - 2, False), (most - 1, True)):
         state = scenes.place((3, 7), [((13, 9), 'left')], steps=steps)
         state = jax.tree.map(jnp.asarray, state._replace(key=jax.random.key(0)))
-        seen = step(state, jnp.int32(0))[1]
+        seen = grid.step(world, state, np.int32(0))[1]
         assert (seen.last, seen.discount) == (last, 1)
 
 
 def test_the_same_key_gives_the_same_bytes_and_another_does_not():
-    world = MiniPacman(max_steps=50)
+    world = MiniPacman(max_steps=25)
     assert as_bytes(play(world)) == as_bytes(play(world))
     assert as_bytes(play(world)) != as_bytes(play(world, 1))
 
 
+@pytest.mark.slow
 def test_to_compile_changes_nothing():
-    world = MiniPacman('avoid')
-    state, _ = jitted(world.reset)(jax.random.key(2))
-    compiled = jitted(world.step)(state, jnp.int32(1))
+    world = MiniPacman('hunt')
+    state, _ = grid.reset(world, jax.random.key(2))
+    compiled = grid.step(world, state, np.int32(1))
     with jax.disable_jit():
-        plain = world.step(state, jnp.int32(1))
+        plain = world.step(state, np.int32(1))
     compiled, plain = ((hide(state), *seen) for state, seen in (compiled, plain))
     assert as_bytes(compiled) == as_bytes(plain)
 
@@ -180,7 +174,7 @@ def test_what_is_seen_has_the_shape_of_its_spec(choices, shape):
 
 def test_a_picture_is_the_whole_maze_enlarged():
     world = MiniPacman(viewport=5, observation='planes')
-    state, _ = jitted(world.reset)(jax.random.key(1))
+    state, _ = grid.reset(MiniPacman('hunt'), jax.random.key(1))
     picture = world.render(state, scale=3)
     assert (picture.shape, picture.dtype) == ((3 * 16, 3 * 19, 3), np.uint8)
     row, column = divmod(int(state.pacman), 19)

@@ -29,11 +29,15 @@ REWARDS = {
 PACMAN = 3, 7  # in a corridor from (3, 6) to (3, 12), with junctions at its ends
 
 
+@pytest.fixture(autouse=True)
+def _no_rank_promotion():
+    with jax.numpy_rank_promotion('raise'):
+        yield
+
+
 @functools.cache
 def advance(rules, mode):
-    with jax.numpy_rank_promotion('raise'):
-        step = functools.partial(rules_lib.step, rules, mode)
-        return jax.jit(jax.vmap(step))
+    return jax.jit(jax.vmap(functools.partial(rules_lib.step, rules, mode)))
 
 
 def play(state, action, rules='paper', mode='regular', words=None):
@@ -42,8 +46,7 @@ def play(state, action, rules='paper', mode='regular', words=None):
         words = np.full(rules_lib.num_words(rules), scenes.STEADY)
         words[: levels.NUM_WORDS] = np.arange(1000, 1000 + levels.NUM_WORDS)
     rows = jax.tree.map(lambda x: np.stack(ROWS * [x]), (state, np.int32(action), words))
-    with jax.numpy_rank_promotion('raise'):
-        found = advance(rules, mode)(*rows)
+    found = advance(rules, mode)(*rows)
     state, reward, dead = jax.tree.map(lambda x: np.asarray(x)[-1], found)
     return state, float(reward), bool(dead)
 

@@ -50,6 +50,10 @@ def serve(handler):
         thread.join()
 
 
+class StoppedError(Exception):
+    pass
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
@@ -292,14 +296,24 @@ def test_what_is_raised_while_preparing_leaves_nothing(tmp_path, manual, monkeyp
     assert len(words_of('gigaword', tmp_path)) == 200 * 9
 
 
+def test_what_a_signal_raises_keeps_its_message(tmp_path, manual, monkeypatch):
+    def stop(self, example):
+        raise StoppedError('stopped by SIGINT')
+
+    monkeypatch.setattr(tfds.features.FeaturesDict, 'encode_example', stop)
+    with pytest.raises(StoppedError, match=r'^stopped by SIGINT$'):
+        corpora.load('gigaword', tmp_path)
+
+
 def test_a_preparation_says_so_and_reports_every_thousand_examples(tmp_path, manual, monkeypatch):
     monkeypatch.setattr(preparing, '_REPORT_EVERY', 70)
     progress = recorded_progress.Recorder()
     corpora.load('gigaword', tmp_path, progress=progress)
     assert progress.lines == ['preparing gigaword 1.2.0, once']
     assert progress.updates == [
-        ('gigaword train: prepared', 70, None, 'examples'),
-        ('gigaword train: prepared', 140, None, 'examples'),
+        *[('gigaword train: prepared', done, None, 'examples') for done in (0, 70, 140)],
+        ('gigaword validation: prepared', 0, None, 'examples'),
+        ('gigaword test: prepared', 0, None, 'examples'),
     ]
     again = recorded_progress.Recorder()
     corpora.load('gigaword', tmp_path, progress=again)
