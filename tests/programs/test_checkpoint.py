@@ -157,24 +157,24 @@ def test_a_part_comes_back_without_a_template_of_the_rest(run_dir):
             "['key']": lambda state: state['key'],
             "['optimizer'][1]": lambda state: state['optimizer'][1],
         }[path]
-        restored = loader.restore_part(part(_state(0)), path)
+        restored = loader.restore(part(_state(0)), path)
         assert (restored.step, restored.metadata, lines) == (20, {'config': {'step': 20}}, [])
         _assert_equal(restored.state, part(_state(20)))
 
 
 def test_a_template_may_be_of_shapes_alone(run_dir):
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _state(0)['params'])
-    restored = _checkpointer(run_dir)[0].restore_part(template, "['params']")
+    restored = _checkpointer(run_dir)[0].restore(template, "['params']")
     _assert_equal(restored.state, _state(20)['params'])
 
 
 def test_a_part_of_a_damaged_checkpoint_is_not_used(run_dir):
     _flip(max(_files(run_dir, 20), key=lambda path: path.stat().st_size))
     loader, lines = _checkpointer(run_dir)
-    restored = loader.restore_part(_state(0)['key'], "['key']")
+    restored = loader.restore(_state(0)['key'], "['key']")
     assert (restored.step, len(lines)) == (10, 1)
     _assert_equal(restored.state, _state(10)['key'])
-    assert _checkpointer(run_dir / 'absent')[0].restore_part({}, '.params') is None
+    assert _checkpointer(run_dir / 'absent')[0].restore({}, '.params') is None
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_part_of_a_damaged_checkpoint_is_not_used(run_dir):
 )
 def test_a_part_that_does_not_fit_is_refused(two_steps, path, template, words):
     with pytest.raises(errors.RunError) as caught:
-        _checkpointer(two_steps)[0].restore_part(template, path)
+        _checkpointer(two_steps)[0].restore(template, path)
     assert caught.value.code == errors.MISMATCH
     assert words in str(caught.value)
 
