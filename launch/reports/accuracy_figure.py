@@ -67,45 +67,14 @@ def _tasks(group: accuracies.Runs) -> list[str]:
 def _draw_panel(
     panel: Any,
     runs: accuracies.Runs,
-<<<<<<< HEAD
-    curves: Mapping[str, Curve],
-    colors: Mapping[str, str],
-) -> None:
-    """Draws the runs of one task."""
-    plots.set_style(panel)
-    counts = dict.fromkeys(colors, 0)
-    for name, known in runs.items():
-        model = accuracies.label(known)
-        places, heights = zip(*curves[name].points, strict=True)
-        few = len(places) == 1
-        panel.plot(
-            places,
-            heights,
-            color=colors[model],
-            linestyle=_DASHES[counts[model] % len(_DASHES)],
-            linewidth=1.5,
-            marker='o' if few else None,
-            markersize=4,
-        )
-        plots.shade(panel, places, curves[name].ranges, colors[model])
-        counts[model] += 1
-    panel.set_xlim(left=0)
-    panel.xaxis.set_major_formatter('{x:,.10g}')
-    panel.xaxis.set_major_locator(_locator())
-
-
-def _locator() -> Any:
-    """Returns what sets few marks, for panels are narrow and updates are long numbers."""
-=======
     curves: Mapping[str, plots.Points],
     styles: Mapping[str, dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """Draws the runs of one task and returns what else the legend has to explain."""
->>>>>>> main
     from matplotlib import ticker
 
     legend: dict[str, dict[str, Any]] = {}
-    plots.set_manner(panel)
+    plots.set_style(panel)
     counts = dict.fromkeys(styles, 0)
     for label, known in runs.items():
         model = accuracies.name_model(known)

@@ -96,17 +96,10 @@ def _make_style(grid: grid_lib.Grid) -> _Style:
 def _plot_panel(
     panel: Any, style: _Style, results: Sequence[results_lib.Result], x: str, target: float | None
 ) -> None:
-<<<<<<< HEAD
-    """Draws the curves of one panel."""
-    plots.set_style(panel)
-    if level is not None:
-        panel.axhline(level, color='0.6', linewidth=0.8)
-=======
     """Plots the curves of one panel."""
-    plots.set_manner(panel)
+    plots.set_style(panel)
     if target is not None:
         panel.axhline(target, color='0.6', linewidth=0.8)
->>>>>>> main
     for index, each in enumerate(results):
         xs = each.steps if x == 'steps' else [s / _SECONDS[x] for s in each.seconds]
         gap = max(1, len(xs) // _NUM_MARKS)

@@ -40,6 +40,7 @@ def test_sequences_are_described_in_the_terms_of_the_task(run_dir):
         assert [step.truth for step in example.steps] == ['', '', f'vector {answer + 1}']
         assert [bool(step.mark) for step in example.steps] == [i == at for i in range(3)]
         assert f'n = {n}, m = {m + 1}' in example.steps[0].note
+        assert len({step.answers for step in example.steps}) == 3  # queried after every step
         for step in example.steps:
             assert sum(each.probability for each in step.answers) == pytest.approx(1, abs=1e-5)
 
