@@ -11,7 +11,6 @@ from typing import Any
 from launch.runs import display
 
 Points = Sequence[tuple[float, float]]
-Ranges = Sequence[tuple[float, float]]  # lowest and highest, at every point of a curve
 PALETTE = ('#c8501e', '#2f6db3', '#2a7f62', '#7b4fa3', '#b08a1e', '#444444', '#c2628f', '#4fa3a3')
 BACKGROUND = '#9db8d9'  # the colour of a series in the background
 _FEW = 40  # up to so many points of a curve have markers
@@ -26,7 +25,6 @@ def plot_curves(
     baselines: Mapping[str, float] | None = None,
     log_scale: bool = True,
     background: Sequence[str] = (),
-    bands: Mapping[str, Ranges] | None = None,
 ) -> None:
     """Draws curves.
 
@@ -39,13 +37,11 @@ def plot_curves(
       baselines: heights of horizontal lines by name.
       log_scale: whether the vertical axis is logarithmic.
       background: names of the curves in the background.
-      bands: lowest and highest of what a curve is the mean of, by the curve's name.
     """
     picture, axes = _blank(title, x_label, y_label)
     for name, color in _colors(curves, background).items():
         if curves[name]:
             _draw_curve(axes, curves[name], name, color)
-            shade(axes, [x for x, _ in curves[name]], (bands or {}).get(name, ()), color)
     for name, y in (baselines or {}).items():
         _draw_line(axes, y)
         text = f'{name}\n{display.number(y)}'
@@ -124,13 +120,6 @@ def plot_points(
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.margins(x=0.08, y=0.12)
     _save(picture, axes, output)
-
-
-def shade(axes: Any, xs: Sequence[float], ranges: Ranges, color: Any) -> None:
-    """Fills the band between lowest and highest at every x value, if there are any."""
-    if ranges:
-        lowest, highest = zip(*ranges, strict=True)
-        axes.fill_between(xs, lowest, highest, color=color, alpha=0.2, linewidth=0, zorder=1)
 
 
 def set_style(axes: Any) -> None:

@@ -64,20 +64,6 @@ def test_a_curve_is_named_with_its_last_height_and_one_without_points_is_not(tmp
     assert drawn[0].get_title(loc='left') == 'A title'
 
 
-def test_a_curve_that_is_a_mean_has_a_band_behind_it(tmp_path, drawn):
-    curves = {'a': [(1, 0.5), (2, 0.75)], 'b': [(1, 0.25)]}
-    bands = {'a': [(0.25, 0.625), (0.5, 0.875)], 'b': []}
-    plots.plot_curves(curves, tmp_path / 'a.png', 'A title', bands=bands, log_scale=False)
-    (band,) = drawn[0].collections
-    assert {(1, 0.25), (1, 0.625), (2, 0.5), (2, 0.875)} <= set(
-        map(tuple, band.get_paths()[0].vertices)
-    )
-    assert band.get_alpha() == 0.2
-    assert band.get_zorder() < min(line.get_zorder() for line in drawn[0].lines)
-    first = np.array([int(plots.PALETTE[0][i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    np.testing.assert_allclose(band.get_facecolor()[0][:3], first)
-
-
 def test_points_are_marked_where_they_are_few(tmp_path, drawn):
     curves = {'few': [(i, 1.0) for i in range(40)], 'many': [(i, 2.0) for i in range(41)]}
     plots.plot_curves(curves, tmp_path / 'a.png', 'A', background=['few'])
