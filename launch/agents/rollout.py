@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from launch.agents import configuration
 from launch.agents import network as network_lib
-from launch.agents import setting
 from tasks import base
 
 
@@ -59,7 +59,7 @@ class Rollout(NamedTuple):
 
 
 def initial_state(
-    config: setting.Config, source: Source, network: network_lib.Network
+    config: configuration.Config, source: Source, network: network_lib.Network
 ) -> ActorState:
     """Returns where all batch elements start, host arrays [B, ...]."""
     size = config.batch_size

@@ -215,7 +215,7 @@ def load_params(run_dir: str, init: Callable[[chex.PRNGKey], chex.ArrayTree]) ->
       RunError: there is no whole checkpoint, or its parameters do not fit.
     """
     template = jax.eval_shape(init, jax.random.key(0))
-    restored = checkpoint.Checkpointer(run_dir).restore_part(template, '.params')
+    restored = checkpoint.Checkpointer(run_dir).restore(template, '.params')
     if restored is None:
         raise errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: has no checkpoint')
     return jax.device_put(restored.state)

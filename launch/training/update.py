@@ -16,6 +16,9 @@ from launch.training import devices
 from launch.training import task as task_lib
 from relational_rnn import losses
 
+# Of an update, in the order of the computation, which a dict loses on its way through JAX.
+_PARTS = 'the loss', 'the gradient of ', 'the carried state', 'the parameter '
+
 
 class TrainState(NamedTuple):
     """All that a checkpoint holds. All but `carry` is equal on all devices."""
@@ -140,12 +143,9 @@ def make_diagnosis(
             batch, carry = _sample(task, batch_size, state)
         attempt = _attempt(task, optimizer, batch_size, accumulate, state, batch, carry)
         all_finite = lambda tree: jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)  # noqa: E731
-        return {
-            'the loss': jnp.isfinite(attempt.metrics['loss'].total),
-            'the gradient of ': all_finite(attempt.grads),
-            'the carried state': attempt.bad_carry == 0,
-            'the parameter ': all_finite(attempt.state.params),
-        }
+        loss = jnp.isfinite(attempt.metrics['loss'].total)
+        grads, params = all_finite(attempt.grads), all_finite(attempt.state.params)
+        return dict(zip(_PARTS, (loss, grads, attempt.bad_carry == 0, params), strict=True))
 
     return diagnose
 
@@ -156,8 +156,8 @@ def first_nonfinite(found: dict[str, Any]) -> str:
     Args:
       found: by a function of `make_diagnosis`, on the host.
     """
-    for name, tree in found.items():
-        for path, finite in jax.tree_util.tree_leaves_with_path(tree):
+    for name in _PARTS:
+        for path, finite in jax.tree_util.tree_leaves_with_path(found[name]):
             if not finite:
                 return f'{name}{jax.tree_util.keystr(path)}'
     return 'an update'  # on another device kind the repetition may differ in the last bits

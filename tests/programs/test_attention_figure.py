@@ -4,7 +4,7 @@ from matplotlib import figure, image
 import numpy as np
 import pytest
 
-from launch.inspection import figure as figure_lib
+from launch.inspection import attention_figure as figure_lib
 from tests.support import inspected
 
 

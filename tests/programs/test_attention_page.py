@@ -29,7 +29,7 @@ def shown():
 @pytest.fixture(scope='module')
 def file(shown, tmp_path_factory):
     """Returns the page's address as a file."""
-    path = tmp_path_factory.mktemp('page') / 'attention.html'
+    path = tmp_path_factory.mktemp('page') / 'page.html'
     path.write_text(shown[2], 'utf-8')
     return path.as_uri()
 
