@@ -308,7 +308,7 @@ def describe(config: Config, evaluation: experiment.Evaluation) -> str:
 def levels(config: Config) -> dict[str, float]:
     """Returns accuracies by which a curve is read.
 
-    Whoever knows m but compares no distances is right where the question is for m itself, and by
+    A network that knows m but compares no distances is right where the answer is m itself, and by
     chance elsewhere: 1 / N + (1 - 1 / N) / (N - 1) = 2 / N.
     """
     plateau = {'m itself, or any other': 2 / config.num_objects}

@@ -1,4 +1,4 @@
-"""Plays whole episodes and says how they went, of a network or of a uniformly random policy.
+"""Plays whole episodes and measures them, of a network or of a uniformly random policy.
 
 Every episode is the first of an environment of its own, so that short ones, of which more end in a
 given time, do not count more often. Actions are sampled from the policy, as in training.
@@ -55,7 +55,7 @@ def make(source: rollout.Source, network: network_lib.Network, chunk: int = _CHU
     Returns:
       Parameters and N to 'return' and 'length', means of an episode, where there is success
       'success', its share, and of each the standard error, such as 'return_error'. The episodes
-      start alike in all runs, and no run trains on their keys.
+      start from the same states in all runs, and no run trains on their keys.
     """
     reset = jax.jit(functools.partial(_reset, source.environment, network))
     play = jax.jit(functools.partial(_play, source.environment, network, chunk))

@@ -31,10 +31,10 @@ class Config:
     """The flags of a program that may run as several processes."""
 
     coordinator_address: str | None = flags.flag(
-        None, 'HOST:PORT of process 0; default: what the cluster says', 'free'
+        None, 'HOST:PORT of process 0; default: as the cluster sets it', 'free'
     )
     num_processes: int | None = flags.flag(
-        None, 'processes of the run; default: what the cluster says, else 1', 'free', minimum=1
+        None, 'processes of the run; default: as the cluster sets it, else 1', 'free', minimum=1
     )
     process_id: int | None = flags.flag(None, 'which of them this is, from 0', 'free', minimum=0)
 

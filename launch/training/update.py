@@ -79,7 +79,7 @@ def make_sampled_updates(
     batch_size: int,
     accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, Report]]:
-    """Returns updates on batches sampled on the device, as many as a call asks for.
+    """Returns updates on batches sampled on the device, as many as a call is given.
 
     They end after the first one that is not finite. However many are made in a call, the results
     are the same bits.
@@ -241,7 +241,7 @@ def _gradients(
 
 
 def _cut(tree: chex.ArrayTree, axis: int, parts: int) -> chex.ArrayTree:
-    """Cuts a batch on its axis B into parts: [..., B / n, ...] -> [A, ..., B / n / A, ...]."""
+    """Splits a batch on its axis B into parts: [..., B / n, ...] -> [A, ..., B / n / A, ...]."""
 
     def cut(x: chex.Array) -> chex.Array:
         shape = *x.shape[:axis], parts, -1, *x.shape[axis + 1 :]
