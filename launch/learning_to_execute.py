@@ -41,7 +41,7 @@ from tasks.learning_to_execute import batches, setting, writing
 LEVEL_SIZE = 512  # programs by which a level of a curriculum is judged
 CHUNK = 256  # programs of an evaluation at a time
 _NUM_SHOWN = 5  # programs that are printed with their answers
-_HELD_OUT = 2018  # the seed of the programs of evaluations, whatever the run's
+_HELD_OUT = 2018  # the seed of the programs of evaluations, for runs of any seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +98,10 @@ class Config(cores.Config, experiment.Config):
             raise ValueError(f'--task={self.task}: {error}') from error
 
 
-# What the paper states. It tried several sizes and names 4 slots and 4 heads as good ones of the RMC;
-# which of 1024 and 2048 units (also of the LSTM and the EntNet) gave its table is not stated, nor the
-# depth of the MLP, where 2 is the default of the authors' module. Of the DNC's controllers it tried
-# 128, 256 and 512.
+# What the paper states. It tried several sizes and names 4 slots and 4 heads as good for the RMC;
+# which of 1024 and 2048 units (also of the LSTM and the EntNet) gave its table is not stated, nor
+# the depth of the MLP, where 2 is the default of the authors' module. Of the DNC's controllers it
+# tried 128, 256 and 512.
 _PAPER = Config(
     preset='paper',
     mem_slots=4,

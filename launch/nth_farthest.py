@@ -37,7 +37,7 @@ from relational_rnn import losses
 from relational_rnn.networks import distance_classifier, sequence_classifier
 from tasks import nth_farthest
 
-_HELD_OUT = 2018  # the seed of the sequences of evaluations, whatever the run's
+_HELD_OUT = 2018  # the seed of the sequences of evaluations, for runs of any seed
 _CHUNK = 400  # sequences of an evaluation at a time
 # Auxiliary targets have mean 0 and variance 1. Of x and of (x - y)^2, both uniform in [-1, 1):
 _VECTOR_VARIANCE = 1 / 3
