@@ -3,8 +3,8 @@
 Every process runs the same command. `join` connects them by `jax.distributed`: with the flags
 `--coordinator_address`, `--num_processes` and `--process_id`, or, without flags, where Slurm, Open
 MPI, Kubernetes or a TPU pod started them. Process 0 prints, owns the run's directory and sends the
-others what it reads there, so they need not see its disk; their directory is a folder that is deleted at
-the end. If a process dies the others end too, and the same commands resume the run.
+others what it reads there, so they need not see its disk; their directory is a folder that is
+deleted at the end. If a process dies the others end too, and the same commands resume the run.
 """
 
 from collections.abc import Iterator

@@ -172,7 +172,7 @@ def _attempt(
     batch: chex.ArrayTree,
     carry: chex.ArrayTree,
 ) -> _Attempt:
-    """Returns what an update of a state comes to, whether it is finite or not."""
+    """Returns the result of an update of a state, whether it is finite or not."""
     keys = _element_keys(state, batch_size)
     shares = batch, carry, keys
     grads, metrics, new_carry = _gradients(task.loss, state.params, shares, accumulate)
