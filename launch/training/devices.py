@@ -95,9 +95,17 @@ def merge(tree: chex.ArrayTree) -> chex.ArrayTree:
 
 
 def place(state: Any) -> Any:
-    """Returns a host state with this process's share of its carry, split over its devices."""
+    """Puts a host state on this process's devices, its carry split over them.
+
+    It lies there as updates return it: of other arrays the first update would compile a second
+    time.
+    """
+    devices = [device for device in _devices() if device.process_index == jax.process_index()]
+    mesh, specs = jax.sharding.Mesh(np.array(devices), (AXIS,)), jax.sharding.PartitionSpec
+    whole, parts = (jax.sharding.NamedSharding(mesh, spec) for spec in (specs(), specs(AXIS)))
     carry = jax.tree.map(lambda x: np.asarray(x)[process_slice(len(x))], state.carry)
-    return state._replace(carry=split(carry, axis=0))
+    carry = jax.device_put(split(carry, axis=0), parts)
+    return jax.device_put(state._replace(carry=()), whole)._replace(carry=carry)
 
 
 def gather(state: Any) -> Any:

@@ -140,6 +140,25 @@ def test_merging_undoes_splitting(devices, monkeypatch):
     assert merged['b'][0].dtype == np.int32
 
 
+def test_an_update_of_a_placed_state_is_compiled_once(caplog):
+    def update(state, work):
+        return state._replace(params=state.params + work, carry=state.carry + 1), work
+
+    counts = np.zeros(2, np.uint32), np.zeros((), np.int32)
+    state = update_lib.TrainState(np.ones(3), (), *counts, np.ones((4, 2), np.float32))
+    compiled = devices_lib.compile_update(update, state)
+    placed = devices_lib.place(state)
+    with jax.log_compiles():
+        for _ in range(3):
+            placed, _ = compiled(placed, np.ones(1, np.float32))
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith('Finished XLA compilation') for line in lines) == 1
+    final = devices_lib.gather(placed)
+    np.testing.assert_array_equal(final.params, np.full(3, 4.0))
+    np.testing.assert_array_equal(final.carry, np.full((4, 2), 4.0))
+    np.testing.assert_array_equal(state.params, np.ones(3))  # not donated
+
+
 def test_copies_on_the_host_do_not_share_memory():
     x = np.arange(5.0)
     copy = devices_lib.to_host({'x': x, 'y': jax.device_put(x)})
