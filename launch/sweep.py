@@ -45,7 +45,7 @@ class Config:
         'minutes', 'the horizontal axis of the picture', 'free'
     )
     target: float | None = flags.flag(
-        None, 'of the measure: the table tells when it was reached', 'free'
+        None, 'of the measure: the table shows when it was reached', 'free'
     )
 
     def __post_init__(self) -> None:
@@ -77,13 +77,12 @@ def run(config: Config) -> list[results_lib.Result]:
     with signals.handled(), directory.owned(folder, 'sweep_dir'):
         grid = _plan(config.arguments, folder, module)  # another sweep may have added to it
         grid_lib.write(folder, grid)
-        failures = execution.run(folder, grid, config.processes)
+        failures = execution.execute(grid.program, grid.runs(folder), config.processes)
     results = _show(config, folder, grid)
     if failures:
-        first, count = failures[0], len(grid.configurations)
-        message = f'{len(failures)} of {count} configurations failed, the first {first.name}'
-        log = folder / first.name / execution.LOG
-        raise errors.RunError(first.code, f'{message}: {first.reason}; see {log}')
+        run, code, reason = failures[0]
+        message = f'{len(failures)} of {len(results)} configurations failed, the first {run.name}'
+        raise errors.RunError(code, f'{message}: {reason}; see {run.folder / execution.LOG}')
     return results
 
 
@@ -99,7 +98,7 @@ def _plan(arguments: Sequence[str], folder: pathlib.Path, module: Any) -> grid_l
 
 def _show(config: Config, folder: pathlib.Path, grid: grid_lib.Grid) -> list[results_lib.Result]:
     """Prints and writes the table, and plots the picture if something was measured."""
-    results = [results_lib.read(folder, grid, each) for each in grid.configurations]
+    results = [results_lib.read(run) for run in grid.runs(folder)]
     table = results_lib.table(results, config.target)
     title = ' '.join([grid.program, *(f'{flag}={value}' for flag, value in grid.fixed.items())])
     print(f'\n{title}\n\n{table}\n')

@@ -107,10 +107,14 @@ def _recurrent(
         weights = jnp.linspace(1, 2, outputs.shape[-1])
         return jnp.mean(jnp.square(outputs) * weights[None, None])
 
-    model = hk.without_apply_rng(hk.transform(loss_fn))
+    model = hk.transform(loss_fn)
     params = jax.jit(model.init)(key, inputs)
-    train = jax.value_and_grad(model.apply)
-    return Method(model.apply, train, (params, inputs), hk.data_structures.tree_size(params))
+
+    def forward(params: hk.Params, inputs: chex.Array) -> chex.Array:
+        return model.apply(params, None, inputs)
+
+    train = jax.value_and_grad(forward)
+    return Method(forward, train, (params, inputs), hk.data_structures.tree_size(params))
 
 
 def _lower_bound(shape: Shape, inputs: chex.Array, key: chex.PRNGKey) -> Method:

@@ -42,11 +42,11 @@ def plot(
     x: str = 'minutes',
     target: float | None = None,
 ) -> None:
-    """Plots the measure of every configuration that has one.
+    """Plots the measure of every run that has one.
 
     Args:
       grid: what was run.
-      results: what the configurations have reached; one of them has a curve.
+      results: what the runs have reached; one of them has a curve.
       output: the picture's path.
       x: what the horizontal axis shows: steps, minutes or hours.
       target: the height of a horizontal line.
@@ -63,7 +63,7 @@ def plot(
     shown = results
     for panel, value in zip(panels, values, strict=False):
         if style.panels is not None:
-            shown = [each for each in results if each.configuration[style.panels] == value]
+            shown = [each for each in results if each.run.configuration[style.panels] == value]
             panel.set_title(f'{style.panels} = {value}', loc='left', fontsize=10)
         _plot_panel(panel, style, shown, x, target)
     for panel in panels[len(values) :]:
@@ -97,7 +97,7 @@ def _plot_panel(
     panel: Any, style: _Style, results: Sequence[results_lib.Result], x: str, target: float | None
 ) -> None:
     """Plots the curves of one panel."""
-    plots.set_manner(panel)
+    plots.set_style(panel)
     if target is not None:
         panel.axhline(target, color='0.6', linewidth=0.8)
     for index, each in enumerate(results):
@@ -107,10 +107,10 @@ def _plot_panel(
             xs,
             each.values,
             linewidth=1.4,
-            linestyle=style.of_dash[each.configuration.get(style.dashes or '')],
+            linestyle=style.of_dash[each.run.configuration.get(style.dashes or '')],
             markersize=4.5,
             markevery=(index * gap // len(results), gap),  # not on those of the next curve
-            **style.of_color[each.configuration[style.colors]],
+            **style.of_color[each.run.configuration[style.colors]],
         )
     panel.xaxis.set_major_formatter('{x:,.10g}')
 

@@ -4,7 +4,7 @@ r"""The grid of a sweep: which configurations of which program, and what its dir
 
 are the arguments of a grid of six configurations. Flags with several values are its axes, the
 others are fixed; `\,` is a comma inside a value. `sweep.json` keeps the grid; another one with the
-same axes and fixed flags is added to it configuration by configuration.
+same axes and fixed flags is added to it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +23,26 @@ from tasks import base
 FILE = 'sweep.json'
 PACKAGE = 'launch'  # where the programs are
 _LONGEST_NAME = 200  # characters; file systems take 255 bytes
-_SEVERAL = 'several'  # stands for the values of an axis where fixed flags are compared
+_SEVERAL = 'several'  # stands for the values of an axis where flags are compared
 
 Configuration = dict[str, str]  # a value for each axis
+
+
+class Run(NamedTuple):
+    """A configuration of a sweep, which is a run of its own."""
+
+    name: str
+    configuration: Configuration
+    flags: dict[str, str]  # those of the configuration and the fixed ones
+    folder: pathlib.Path  # the run's directory
+
+    @property
+    def words(self) -> list[str]:
+        """The flags as words of the program's command line."""
+        return [
+            *(f'--{flag}={value}' for flag, value in self.flags.items()),
+            f'--run_dir={self.folder}',
+        ]
 
 
 class Grid(NamedTuple):
@@ -40,9 +57,11 @@ class Grid(NamedTuple):
         """The flags that differ."""
         return list(self.configurations[0])
 
-    def flags(self, configuration: Configuration) -> dict[str, str]:
-        """Returns all flags of a configuration, by name."""
-        return {**self.fixed, **configuration}
+    def runs(self, folder: pathlib.Path) -> list[Run]:
+        """Returns the runs of a sweep in a directory."""
+        names = map(_name, self.configurations)
+        pairs = zip(names, self.configurations, strict=True)
+        return [Run(name, each, {**self.fixed, **each}, folder / name) for name, each in pairs]
 
     def values(self, axis: str) -> list[str]:
         """Returns the values of an axis in the order to show them: by size if all are numbers."""
@@ -50,12 +69,6 @@ class Grid(NamedTuple):
         with contextlib.suppress(ValueError):
             values.sort(key=float)
         return values
-
-
-def name(configuration: Configuration) -> str:
-    """Returns what a configuration is called, which is a folder's name too."""
-    values = {axis: re.sub('[^A-Za-z0-9._+-]', '_', value) for axis, value in configuration.items()}
-    return ','.join(f'{axis}={value}' for axis, value in values.items())
 
 
 def parse(arguments: Sequence[str], known: Grid | None = None) -> Grid:
@@ -78,39 +91,32 @@ def parse(arguments: Sequence[str], known: Grid | None = None) -> Grid:
     if len(flags) < len(pairs):
         raise _usage('wanted every flag of the program once, got one of them again')
     axes = known.axes if known and set(known.axes) <= flags.keys() else []
-    axes += [each for each, values in flags.items() if len(values) > 1 and each not in axes]
+    axes += [flag for flag, values in flags.items() if len(values) > 1 and flag not in axes]
     if not axes:
         raise _usage('wanted a flag with several values, for example seed=0,1,2; got none')
-    fixed = {each: values[0] for each, values in flags.items() if each not in axes}
+    fixed = {flag: values[0] for flag, values in flags.items() if flag not in axes}
     points = itertools.product(*(flags[axis] for axis in axes))
-    return _make(program, fixed, (dict(zip(axes, point, strict=True)) for point in points))
+    return _make(program, fixed, axes, points)
 
 
-def load_program(program: str) -> Any:
+def load_program(name: str) -> Any:
     """Returns the module of a program that a sweep can run.
 
     Raises:
       RunError: there is none, or it does not train.
     """
     package = importlib.import_module(PACKAGE)
-    modules = pkgutil.iter_modules(package.__path__)
-    known = [module.name for module in modules if not module.ispkg]
-    if program not in known:
-        raise _usage(f'no program {program!r}; wanted one that trains, out of {", ".join(known)}')
-    module = importlib.import_module(f'{PACKAGE}.{program}')
+    known = [each.name for each in pkgutil.iter_modules(package.__path__) if not each.ispkg]
+    if name not in known:
+        raise _usage(f'no program {name!r}; wanted one that trains, out of {", ".join(known)}')
+    module = importlib.import_module(f'{PACKAGE}.{name}')
     if not {'run_dir', 'num_steps'} <= flags_lib.on_resume(module.Config).keys():
-        wanted = 'wanted a program that trains, with --run_dir and --num_steps'
-        raise _usage(f'{wanted}; got {program}')
+        raise _usage(f'wanted a program that trains, with --run_dir and --num_steps; got {name}')
     return module
 
 
-def command(grid: Grid, configuration: Configuration) -> list[str]:
-    """Returns the flags of a configuration as arguments of the program's command line."""
-    return [f'--{flag}={value}' for flag, value in grid.flags(configuration).items()]
-
-
 def check(grid: Grid, module: Any) -> None:
-    """Has the program itself check the flags of every configuration; nothing is started.
+    """Has the program itself check every configuration; nothing is started.
 
     Args:
       grid: what to run.
@@ -120,11 +126,11 @@ def check(grid: Grid, module: Any) -> None:
       RunError: the program would refuse a configuration; names it.
     """
     presets = getattr(module, 'PRESETS', {})
-    for each in grid.configurations:
+    for run in grid.runs(pathlib.Path()):
         try:
-            flags_lib.parse(module.Config, command(grid, each), grid.program, presets)
+            flags_lib.parse(module.Config, run.words, grid.program, presets)
         except errors.RunError as error:
-            message = f'{grid.program} {name(each)}: {error}'
+            message = f'{grid.program} {run.name}: {error}'
             raise errors.RunError(error.code, message) from error
 
 
@@ -143,17 +149,20 @@ def add(known: Grid, new: Grid, on_resume: Mapping[str, str]) -> Grid:
         {'program': grid.program, **grid.fixed, **dict.fromkeys(grid.axes, _SEVERAL)}
         for grid in (known, new)
     )
-    differences = [
-        f'{flag}: {old.get(flag, "absent")} -> {now.get(flag, "absent")}'
-        for flag in {**old, **now}
-        if old.get(flag) != now.get(flag) and not _may_change(flag, old, now, on_resume)
-    ]
+    may_differ = {flag for flag, value in on_resume.items() if value == 'free'} - {'preset'}
+    may_differ |= {'num_steps'} & old.keys() & now.keys()
+    differences = []
+    for flag in {**old, **now}:
+        before, after = old.get(flag, 'absent'), now.get(flag, 'absent')
+        if before != after and (flag not in may_differ or _SEVERAL in (before, after)):
+            differences.append(f'{flag}: {before} -> {after}')
     if differences:
         message = f'the directory holds another sweep ({"; ".join(differences)})'
         remedy = 'use the same fixed flags and axes, or another --sweep_dir'
         raise errors.RunError(errors.MISMATCH, f'{message}; {remedy}')
     added = [each for each in new.configurations if each not in known.configurations]
-    return _make(new.program, new.fixed, known.configurations + added)
+    points = [each.values() for each in known.configurations + added]
+    return _make(new.program, new.fixed, known.axes, points)
 
 
 def read(folder: pathlib.Path) -> Grid | None:
@@ -166,9 +175,8 @@ def read(folder: pathlib.Path) -> Grid | None:
     if not values:
         return None
     try:
-        points = [dict(zip(values['axes'], point, strict=True)) for point in values['points']]
-        return _make(values['program'], dict(values['fixed']), points)
-    except (errors.RunError, AttributeError, KeyError, TypeError, ValueError) as error:
+        return _make(values['program'], dict(values['fixed']), values['axes'], values['points'])
+    except (errors.RunError, KeyError, TypeError, ValueError) as error:
         reason = 'is not the grid of a sweep'
         raise base.DataError(f'{folder / FILE} {reason}; delete it or restore it') from error
 
@@ -194,19 +202,12 @@ def _flag(pair: str) -> tuple[str, list[str]]:
     return flag, values
 
 
-def _may_change(
-    flag: str, old: Mapping[str, str], now: Mapping[str, str], on_resume: Mapping[str, str]
-) -> bool:
-    """Returns whether a flag may differ from the one that earlier configurations were run with."""
-    if _SEVERAL in (old.get(flag), now.get(flag)) or flag in ('program', 'preset'):
-        return False
-    return on_resume.get(flag) == 'free' or (flag == 'num_steps' and flag in old and flag in now)
-
-
-def _make(program: str, fixed: dict[str, str], configurations: Iterable[Configuration]) -> Grid:
+def _make(
+    program: str, fixed: dict[str, str], axes: Sequence[str], points: Iterable[Iterable[str]]
+) -> Grid:
     """Returns a grid in order, whose configurations have short names that differ."""
-    grid = Grid(program, fixed, list(configurations))
-    names = [name(each) for each in grid.configurations]
+    grid = Grid(program, fixed, [dict(zip(axes, point, strict=True)) for point in points])
+    names = list(map(_name, grid.configurations))
     twice = next((each for each in names if names.count(each) > 1), None)
     if twice:
         raise _usage(f'wanted configurations with names that differ, got {twice} twice')
@@ -214,9 +215,15 @@ def _make(program: str, fixed: dict[str, str], configurations: Iterable[Configur
     if len(longest) > _LONGEST_NAME:
         wanted = f'wanted configurations with names up to {_LONGEST_NAME} characters'
         raise _usage(f'{wanted}, got {longest}')
-    ranks = {axis: grid.values(axis).index for axis in grid.axes}
+    ranks = {axis: grid.values(axis).index for axis in axes}
     grid.configurations.sort(key=lambda each: [ranks[axis](value) for axis, value in each.items()])
     return grid
+
+
+def _name(configuration: Configuration) -> str:
+    """Returns what a configuration is called, which is a folder's name too."""
+    values = {axis: re.sub('[^A-Za-z0-9._+-]', '_', value) for axis, value in configuration.items()}
+    return ','.join(f'{axis}={value}' for axis, value in values.items())
 
 
 def _usage(message: str) -> errors.RunError:

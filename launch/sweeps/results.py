@@ -5,7 +5,6 @@ what any run writes, `metrics.jsonl` and `run.json`. It may be read while the ru
 """
 
 from collections.abc import Sequence
-import pathlib
 from typing import NamedTuple
 
 from launch.runs import directory, display, metrics
@@ -17,7 +16,7 @@ FILE = 'done.json'
 class Result(NamedTuple):
     """What a run has reached. A curve has K values of the measure."""
 
-    configuration: grid_lib.Configuration
+    run: grid_lib.Run
     state: str  # 'done', 'begun' or 'waiting'
     measure: str  # its name; '' before the run has described itself
     higher_is_better: bool
@@ -39,54 +38,32 @@ class Result(NamedTuple):
         return next(good, None)
 
 
-def read(
-    folder: pathlib.Path, grid: grid_lib.Grid, configuration: grid_lib.Configuration
-) -> Result:
-    """Returns what a configuration has reached.
-
-    Args:
-      folder: the sweep's directory.
-      grid: what it runs.
-      configuration: one of the grid.
+def read(run: grid_lib.Run) -> Result:
+    """Returns what a run has reached.
 
     Raises:
       DataError: a file of the run is damaged.
     """
-    run_dir = folder / grid_lib.name(configuration)
-    rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
-    about = directory.read_description(run_dir)
+    rows = metrics.read_metrics(run.folder / 'metrics.jsonl')
+    about = directory.read_description(run.folder)
     measure = about.get('measure', '')
     curve = metrics.points(rows, measure)
     steps = [int(step) for step, _ in curve]
-    begun = 'begun' if rows else 'waiting'
     last = max((row['step'] for row in rows), default=0)
-    return Result(
-        configuration,
-        'done' if is_done(folder, grid, configuration) else begun,
-        measure,
-        about.get('higher_is_better', False),
-        steps,
-        metrics.training_seconds(rows, steps),
-        [value for _, value in curve],
-        last,
-        metrics.training_seconds(rows, [last])[0],
-    )
+    *seconds, all_seconds = metrics.training_seconds(rows, [*steps, last])
+    state = 'done' if is_done(run) else 'begun' if rows else 'waiting'
+    higher, values = about.get('higher_is_better', False), [value for _, value in curve]
+    return Result(run, state, measure, higher, steps, seconds, values, last, all_seconds)
 
 
-def is_done(
-    folder: pathlib.Path, grid: grid_lib.Grid, configuration: grid_lib.Configuration
-) -> bool:
-    """Returns whether a run with the very flags of a configuration has ended well."""
-    done = directory.read_json(folder / grid_lib.name(configuration) / FILE)
-    return done.get('flags') == grid.flags(configuration)
+def is_done(run: grid_lib.Run) -> bool:
+    """Returns whether a run with these very flags has ended well."""
+    return directory.read_json(run.folder / FILE).get('flags') == run.flags
 
 
-def mark_done(
-    folder: pathlib.Path, grid: grid_lib.Grid, configuration: grid_lib.Configuration
-) -> None:
-    """Notes that a run with the flags of a configuration has ended well."""
-    path = folder / grid_lib.name(configuration) / FILE
-    directory.write_json(path, {'flags': grid.flags(configuration)})
+def mark_done(run: grid_lib.Run) -> None:
+    """Notes that a run has ended well."""
+    directory.write_json(run.folder / FILE, {'flags': run.flags})
 
 
 def describe(result: Result) -> str:
@@ -98,10 +75,10 @@ def describe(result: Result) -> str:
 
 
 def table(results: Sequence[Result], target: float | None = None) -> str:
-    """Returns a table with a line for each configuration.
+    """Returns a table with a line for each run.
 
     Args:
-      results: what the configurations have reached.
+      results: what the runs have reached.
       target: of the measure; the table tells when it was reached.
     """
     measure = next((result.measure for result in results if result.measure), 'measure')
@@ -114,8 +91,7 @@ def table(results: Sequence[Result], target: float | None = None) -> str:
 
 def _cells(result: Result, target: float | None) -> list[str]:
     last = result.values[-1] if result.values else None
-    cells = [grid_lib.name(result.configuration), result.state]
-    cells += [display.number(result.best), display.number(last)]
+    cells = [result.run.name, result.state, display.number(result.best), display.number(last)]
     if target is not None:
         k = result.reached(target)
         at = ('never', '') if k is None else (f'{result.steps[k]:,}', _minutes(result.seconds[k]))

@@ -76,7 +76,7 @@ def compile_update(update: Callable[..., Any], state: Any, donate: bool = True) 
 
 
 def _devices() -> list[jax.Device]:
-    """Returns all devices, those of a process together, whatever order their ids have."""
+    """Returns all devices, ordered by process, then by id."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
@@ -95,17 +95,24 @@ def merge(tree: chex.ArrayTree) -> chex.ArrayTree:
 
 
 def place(state: Any) -> Any:
-    """Puts a host state on this process's devices, its carry split over them.
+    """Puts a host state where updates return it, or the next one would be compiled again."""
+    carry = jax.device_put(split_carry(state.carry), _sharding(AXIS))
+    return replicate(state._replace(carry=()))._replace(carry=carry)
 
-    It lies there as updates return it: of other arrays the first update would compile a second
-    time.
-    """
-    devices = [device for device in _devices() if device.process_index == jax.process_index()]
-    mesh, specs = jax.sharding.Mesh(np.array(devices), (AXIS,)), jax.sharding.PartitionSpec
-    whole, parts = (jax.sharding.NamedSharding(mesh, spec) for spec in (specs(), specs(AXIS)))
-    carry = jax.tree.map(lambda x: np.asarray(x)[process_slice(len(x))], state.carry)
-    carry = jax.device_put(split(carry, axis=0), parts)
-    return jax.device_put(state._replace(carry=()), whole)._replace(carry=carry)
+
+def replicate(tree: chex.ArrayTree) -> chex.ArrayTree:
+    """Puts host arrays on all devices of this process, whole on each."""
+    return jax.device_put(tree, _sharding())
+
+
+def _sharding(*axes: str) -> jax.sharding.Sharding:
+    mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
+def split_carry(carry: chex.ArrayTree) -> chex.ArrayTree:
+    """Splits this process's share of a carry over its devices: [B, ...] -> [n, B / P / n, ...]."""
+    return split(jax.tree.map(lambda x: np.asarray(x)[process_slice(len(x))], carry), axis=0)
 
 
 def gather(state: Any) -> Any:

@@ -7,7 +7,7 @@ Glossary of shapes:
   H, W: rows and columns of a picture, a pixel a square unless it is enlarged.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 import itertools
 
 import numpy as np
@@ -40,8 +40,8 @@ def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def nearest(color: tuple[int, int, int], taken: Collection[int] = ()) -> int:
+def nearest(color: Sequence[int], taken: Collection[int] = ()) -> int:
     """Returns the number of the terminal colour nearest to a colour, out of those not taken."""
-    distances = np.sum((PALETTE - color) ** 2, axis=1)
+    distances = np.sum((PALETTE - np.asarray(color)) ** 2, axis=1)
     numbers = (_FIRST + np.argsort(distances, kind='stable')).tolist()
     return next((number for number in numbers if number not in taken), numbers[0])

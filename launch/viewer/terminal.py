@@ -24,19 +24,11 @@ from launch.runs import errors
 from launch.viewer import pictures
 
 QUIT, RESET = 'quit', 'reset'
-_KEYS = {
-    **dict.fromkeys(map(ord, 'wW'), 'up'),
-    **dict.fromkeys(map(ord, 'aA'), 'left'),
-    **dict.fromkeys(map(ord, 'sS'), 'down'),
-    **dict.fromkeys(map(ord, 'dD'), 'right'),
-    **dict.fromkeys(map(ord, ' .'), 'stay'),
-    **dict.fromkeys(map(ord, 'rR'), RESET),
-    **dict.fromkeys(map(ord, 'qQ\x04'), QUIT),  # control-D is the end of the input
-    curses.KEY_UP: 'up',
-    curses.KEY_LEFT: 'left',
-    curses.KEY_DOWN: 'down',
-    curses.KEY_RIGHT: 'right',
-}
+_LETTERS = {'w': 'up', 'a': 'left', 's': 'down', 'd': 'right', ' ': 'stay', '.': 'stay'}
+_LETTERS |= {'r': RESET, 'q': QUIT, '\x04': QUIT}  # control-D is the end of the input
+_KEYS = {ord(case): name for letter, name in _LETTERS.items() for case in letter + letter.upper()}
+_KEYS |= {curses.KEY_UP: 'up', curses.KEY_LEFT: 'left'}
+_KEYS |= {curses.KEY_DOWN: 'down', curses.KEY_RIGHT: 'right'}
 _BLOCK = '▀'
 _NUM_COLORS = 256
 _MOST_PAIRS = 255  # that an attribute of curses can name
@@ -62,20 +54,15 @@ def size() -> os.terminal_size:
 
 def check() -> None:
     """Raises a RunError if pictures cannot be shown where the program runs."""
-    advice = '; --gif=FILE.gif writes a file'
+    reason = ''
     for file, name in ((sys.stdin, 'input'), (sys.stdout, 'output')):
         if not file.isatty():
-            message = f'wanted a terminal, the {name} is none{advice}'
-            raise errors.RunError(errors.USAGE, message)
-    try:
-        curses.setupterm()
-        number = curses.tigetnum('colors')
-    except curses.error:  # a terminal that is not known
-        number = 0
-    if number < _NUM_COLORS:
-        wanted = f'wanted a terminal with {_NUM_COLORS} colours, as TERM=xterm-256color'
-        message = f'{wanted}, got TERM={os.environ.get("TERM", "")}{advice}'
-        raise errors.RunError(errors.USAGE, message)
+            reason = reason or f'wanted a terminal, the {name} is none'
+    if not reason and _count_colors() < _NUM_COLORS:
+        name = os.environ.get('TERM', '')
+        reason = f'wanted a terminal with {_NUM_COLORS} colours, as TERM=xterm-256color, got {name}'
+    if reason:
+        raise errors.RunError(errors.USAGE, f'{reason}; --gif=FILE.gif writes a file')
 
 
 def run(function: Callable[['Terminal'], _Result]) -> _Result:
@@ -108,7 +95,7 @@ class Terminal:
     def __init__(self, window: curses.window) -> None:
         """Takes the window of curses."""
         self._window = window
-        self._colors: dict[tuple[int, int, int], int] = {}
+        self._colors: dict[tuple[int, ...], int] = {}
         self._pairs: dict[tuple[int, int], int] = {}
         curses.use_default_colors()
         with contextlib.suppress(curses.error):  # some cannot hide it
@@ -126,17 +113,17 @@ class Terminal:
             self._pairs.clear()
         self._window.erase()
         self._write(0, 0, view.title)
-        numbers = [[self._color(*color) for color in row] for row in view.picture.tolist()]
+        numbers = [[self._color(color) for color in row] for row in view.picture.tolist()]
+        if len(numbers) % 2:
+            numbers.append([_DEFAULT] * len(numbers[0]))
         line = 1
-        for line, upper in enumerate(numbers[::2], 1):
-            lower = numbers[2 * line - 1] if 2 * line <= len(numbers) else [_DEFAULT] * len(upper)
-            for column, pair in enumerate(zip(upper, lower, strict=True)):
+        for line, rows in enumerate(zip(numbers[::2], numbers[1::2], strict=True), 1):
+            for column, pair in enumerate(zip(*rows, strict=True)):
                 self._write(line, column, _BLOCK, pair)
         column = 0
         if view.swatch is not None:
-            number = self._color(*view.swatch.tolist())
+            column, number = 3, self._color(view.swatch.tolist())
             self._write(line + 1, 0, 2 * _BLOCK, (number, number))
-            column = 3
         self._write(line + 1, column, view.status)
         self._write(line + 2, 0, view.help)
         self._window.refresh()
@@ -149,7 +136,7 @@ class Terminal:
 
         Returns:
           'up', 'down', 'left', 'right', 'stay', RESET or QUIT, which it is also when the terminal
-          is gone; '' after the time, and after a change of size, for the picture to be drawn anew.
+          is gone; '' after the time, and after a change of size, for the picture to be drawn again.
         """
         end = math.inf if seconds is None else time.monotonic() + seconds
         while True:
@@ -170,14 +157,15 @@ class Terminal:
         with contextlib.suppress(curses.error):  # outside of the window, or in its last corner
             self._window.addnstr(line, column, text, max(0, self.size.columns - column), attribute)
 
-    def _color(self, *color: int) -> int:
+    def _color(self, color: list[int]) -> int:
         """Returns the number of a colour of the terminal, of its own if there are enough."""
-        if color not in self._colors:
+        key = tuple(color)
+        if key not in self._colors:
             number = pictures.nearest(color, self._colors.values())
             if curses.can_change_color():
                 curses.init_color(number, *(math.ceil(1000 * level / 255) for level in color))
-            self._colors[color] = number
-        return self._colors[color]
+            self._colors[key] = number
+        return self._colors[key]
 
     def _pair(self, pair: tuple[int, int]) -> int:
         """Returns the number of an ink and a paper."""
@@ -185,6 +173,14 @@ class Terminal:
             self._pairs[pair] = len(self._pairs) % _MOST_PAIRS + 1
             curses.init_pair(self._pairs[pair], *pair)
         return self._pairs[pair]
+
+
+def _count_colors() -> int:
+    try:
+        curses.setupterm()
+        return curses.tigetnum('colors')
+    except curses.error:  # a terminal that is not known
+        return 0
 
 
 def _is_gone() -> bool:

@@ -105,7 +105,7 @@ def test_all_around_a_box_and_a_loose_key_is_free(name):
 
 
 @pytest.mark.parametrize('name', ['paper', 'most colours taken', 'long branches'])
-def test_boxes_form_a_chain_and_branches(name):
+def test_boxes_form_a_solution_and_branches(name):
     """Read from the order of `Boxes`, with colours as numbers."""
     setting = SETTINGS[name]
     colors, most = setting.num_colors, setting.solution_length[1]
@@ -133,7 +133,7 @@ def test_boxes_form_a_chain_and_branches(name):
         assert len({*solution, *elsewhere}) == length + len(elsewhere)
 
 
-def test_lengths_branches_roots_and_colors_are_even():
+def test_lengths_branches_roots_and_colors_are_uniform():
     contents, locks, present = sample_boxes('paper')
     lengths, branches = present[:, 1:6].sum(axis=1), present[:, 6:].sum(axis=1)
     assert_even(np.bincount(lengths, minlength=6)[1:])
@@ -165,7 +165,7 @@ def test_the_loose_key_and_the_agent_are_anywhere():
     assert_even(np.histogram(ranks, bins=40, range=(0, 1))[0])
 
 
-def test_places_are_even_among_those_left():
+def test_places_are_uniform_among_those_left():
     """All orders of 2 rows of 4 places: the second box is evenly on what the first leaves free."""
     orders = np.array(list(itertools.permutations(range(1, 9))), np.uint32)
     pack = jax.jit(jax.vmap(lambda order: levels_lib.pack(order, 4, jnp.full(2, True))))
@@ -246,6 +246,6 @@ def test_shapes_are_those_of_the_setting():
         ({'size': -9}, 'at most 0 .* size -9, got 11'),
     ],
 )
-def test_levels_that_cannot_be_are_refused(changes, message):
+def test_impossible_levels_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         levels_lib.Setting(**changes)

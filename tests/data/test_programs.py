@@ -250,7 +250,7 @@ def test_the_widths_are_reached(task, dialect):
 
 
 @pytest.mark.parametrize('dialect', setting_lib.DIALECTS)
-def test_every_row_has_its_own_difficulty(dialect):
+def test_every_sample_has_its_own_difficulty(dialect):
     setting = setting_lib.Setting('addition', 3, 4, dialect)
     rng = np.random.default_rng(2)
     nesting, length = rng.integers(1, 4, 600), rng.integers(1, 5, 600)
@@ -263,7 +263,7 @@ def test_every_row_has_its_own_difficulty(dialect):
         assert dialect == 'zaremba' or min(sizes) == digits
 
 
-def test_the_modulus_follows_a_rows_own_length():
+def test_the_modulus_follows_the_length_of_each_sample():
     setting = setting_lib.Setting('program', 3, 4)
     rng = np.random.default_rng(2)
     nesting, length = rng.integers(1, 4, 600), rng.integers(1, 5, 600)
@@ -398,7 +398,7 @@ def test_even_the_smallest_task_has_all_splits():
     assert sorted(split for _, split in pairs) == [0] * 7 + [1, 2]
 
 
-def test_splits_look_alike():
+def test_splits_have_the_same_distribution_of_digits():
     setting = setting_lib.Setting('addition', 1, 3)
     size = np.ones(60_000, int)
     samples = programs.sample(setting, size, 3 * size, np.random.default_rng(5))
@@ -409,7 +409,7 @@ def test_splits_look_alike():
             assert abs(chi_square(np.bincount(digits, minlength=10))) < 5
 
 
-def test_a_generator_in_the_same_state_draws_the_same_and_another_does_not():
+def test_a_generator_in_the_same_state_samples_the_same_and_another_does_not():
     same = [sample.__wrapped__('program', 2, 5, seed=seed) for seed in (7, 7, 8)]
     assert same[0] == same[1]
     assert same[0] != same[2]

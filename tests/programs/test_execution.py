@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
-    """Lets runs be of the toy program, and looks at them more often."""
+    """Lets runs be of the toy program, and polls them more often."""
     monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
@@ -29,7 +29,8 @@ def _grid(line):
 
 def _run(folder, grid, num_processes=1):
     with signals.handled():
-        return execution.run(folder, grid, num_processes)
+        failures = execution.execute(grid.program, grid.runs(folder), num_processes)
+    return [(run.name, code, reason) for run, code, reason in failures]
 
 
 def _starts(folder, name):
@@ -64,14 +65,14 @@ def test_what_is_done_is_not_repeated_and_more_steps_resume_it(tmp_path, capsys)
     _run(tmp_path, grid._replace(fixed={'num_steps': '5'}))
     log = (tmp_path / 'size=2' / 'output.log').read_text()
     assert log == 'resumes from update 0\nresumes from update 2\n'
-    assert results.read(tmp_path, grid, {'size': '2'}).num_updates == 5
+    assert results.read(grid.runs(tmp_path)[1]).num_updates == 5
 
 
 def test_several_run_at_a_time_and_share_the_memory_of_a_gpu(tmp_path, monkeypatch):
     counts = []
-    collect = execution._Runs.collect
+    collect = execution._State.collect
     monkeypatch.setattr(
-        execution._Runs,
+        execution._State,
         'collect',
         lambda runs: (counts.append(len(runs.children)), collect(runs)),
     )

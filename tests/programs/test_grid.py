@@ -1,6 +1,7 @@
 """Grids: how they are read, named, checked by their program, kept, and joined."""
 
 import json
+import pathlib
 import re
 
 import pytest
@@ -35,10 +36,10 @@ def test_flags_with_several_values_make_every_combination_and_others_are_fixed()
     assert grid.fixed == {'preset': 'paper', 'data_dir': 'a/b'}
     assert _points(grid) == [(size, heads) for size in '18' for heads in '124']
     flags = {'preset': 'paper', 'data_dir': 'a/b', 'size': '8', 'heads': '4'}
-    last = grid.configurations[-1]
-    assert grid.flags(last) == flags
-    assert grid_lib.command(grid, last) == [f'--{k}={v}' for k, v in flags.items()]
-    assert grid_lib.name(last) == 'size=8,heads=4'
+    run = grid.runs(pathlib.Path('sweep'))[-1]
+    assert (run.name, run.folder) == ('size=8,heads=4', pathlib.Path('sweep/size=8,heads=4'))
+    assert run.flags == flags
+    assert run.words == [*(f'--{k}={v}' for k, v in flags.items()), f'--run_dir={run.folder}']
 
 
 def test_values_are_ordered_by_size_where_all_are_numbers_and_as_given_elsewhere():
@@ -53,7 +54,7 @@ def test_a_comma_after_a_backslash_belongs_to_the_value():
     grid = grid_lib.parse(['lm', r'prompt=yes\, sir,no', r'text=a\,b'])
     assert _points(grid) == [('yes, sir',), ('no',)]
     assert grid.fixed == {'text': 'a,b'}
-    assert grid_lib.name(grid.configurations[0]) == 'prompt=yes__sir'
+    assert grid.runs(pathlib.Path())[0].name == 'prompt=yes__sir'
 
 
 def test_a_value_may_hold_an_equals_sign_and_be_empty():
@@ -103,7 +104,7 @@ def test_a_program_that_does_not_train_is_refused(monkeypatch):
     assert grid_lib.load_program('toy_program').PRESETS == toy_program.PRESETS
     monkeypatch.setattr(grid_lib, 'PACKAGE', 'launch')
     assert grid_lib.load_program('lm') is lm
-    for name in ('report', 'attention', 'sweep'):
+    for name in ('benchmark', 'play', 'sweep'):
         with pytest.raises(errors.RunError, match=f'with --run_dir and --num_steps; got {name}'):
             grid_lib.load_program(name)
     with pytest.raises(errors.RunError, match=r'no program .gremlin.; .* out of attention, '):

@@ -9,46 +9,47 @@ from launch.sweeps import grid
 from launch.sweeps import results as results_lib
 
 GRID = grid.parse(['lm', 'core=rmc,lstm', 'seed=2,10,1', 'num_steps=8'])
-FIRST, SECOND = {'core': 'rmc', 'seed': '1'}, {'core': 'rmc', 'seed': '2'}
-PLAIN = {'core': 'lstm', 'seed': '10'}
 
 
-def _write_run(folder, configuration=SECOND, values=(0.25, 0.5, 0.375), higher=True, describe=True):
+@pytest.fixture
+def runs(tmp_path):
+    return GRID.runs(tmp_path)
+
+
+def _write(run, values=(0.25, 0.5, 0.375), higher=True, describe=True):
     """Writes a run of 8 updates, 30 s each, that measures at 2, 4 and 6; with values None, none."""
-    run_dir = folder / grid.name(configuration)
-    run_dir.mkdir(parents=True)
+    run.folder.mkdir()
     rows = [{'step': step, 'loss': 1.0, 'seconds': 60.0} for step in (2, 4, 6, 8)]
     rows += [{'step': 2 * k + 2, 'score': value} for k, value in enumerate(values)]
     rows.sort(key=lambda row: row['step'])
-    (run_dir / 'metrics.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    (run.folder / 'metrics.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     if describe:
-        directory.describe(run_dir, 'lm', {}, 3, 'words', 5, 'score', higher)
-    return run_dir
+        directory.describe(run.folder, 'lm', {}, 3, 'words', 5, 'score', higher)
 
 
-def test_a_run_is_read_with_the_time_it_has_trained_until_each_value(tmp_path):
-    _write_run(tmp_path)
-    result = results_lib.read(tmp_path, GRID, SECOND)
-    assert (result.configuration, result.state, result.measure) == (SECOND, 'begun', 'score')
+def test_a_run_is_read_with_the_time_it_has_trained_until_each_value(runs):
+    _write(runs[1])
+    result = results_lib.read(runs[1])
+    assert (result.run, result.state, result.measure) == (runs[1], 'begun', 'score')
     assert result.steps == [2, 4, 6]
     assert result.seconds == [60.0, 120.0, 180.0]
     assert result.values == [0.25, 0.5, 0.375]
     assert (result.num_updates, result.all_seconds) == (8, 240.0)
 
 
-def test_a_value_between_two_lines_of_the_clock_stands_between_their_times(tmp_path):
-    run_dir = _write_run(tmp_path)
-    with (run_dir / 'metrics.jsonl').open('a') as file:
+def test_a_value_between_two_lines_of_the_clock_stands_between_their_times(runs):
+    _write(runs[1])
+    with (runs[1].folder / 'metrics.jsonl').open('a') as file:
         file.write('{"step": 9, "score": 0.4}\n{"step": 12, "seconds": 40}\n')
-    assert results_lib.read(tmp_path, GRID, SECOND).seconds[-1] == pytest.approx(250)
+    assert results_lib.read(runs[1]).seconds[-1] == pytest.approx(250)
 
 
-def test_a_run_that_has_not_begun_or_not_described_itself_has_nothing(tmp_path):
-    waiting = results_lib.read(tmp_path, GRID, SECOND)
+def test_a_run_that_has_not_begun_or_not_described_itself_has_nothing(runs):
+    waiting = results_lib.read(runs[1])
     assert (waiting.state, waiting.values, waiting.best) == ('waiting', [], None)
     assert (waiting.num_updates, waiting.all_seconds, waiting.reached(0)) == (0, 0.0, None)
-    _write_run(tmp_path, describe=False)
-    begun = results_lib.read(tmp_path, GRID, SECOND)
+    _write(runs[1], describe=False)
+    begun = results_lib.read(runs[1])
     assert (begun.state, begun.measure, begun.values, begun.num_updates) == ('begun', '', [], 8)
 
 
@@ -64,30 +65,30 @@ def test_a_run_that_has_not_begun_or_not_described_itself_has_nothing(tmp_path):
     ],
 )
 def test_the_best_value_and_where_a_target_was_reached_depend_on_what_is_better(
-    higher, best, target, index, tmp_path
+    higher, best, target, index, runs
 ):
-    _write_run(tmp_path, higher=higher)
-    result = results_lib.read(tmp_path, GRID, SECOND)
+    _write(runs[1], higher=higher)
+    result = results_lib.read(runs[1])
     assert result.best == best
     assert result.reached(target) == index
 
 
-def test_a_run_is_done_if_it_ended_well_with_the_very_flags(tmp_path):
-    _write_run(tmp_path)
-    assert not results_lib.is_done(tmp_path, GRID, SECOND)
-    results_lib.mark_done(tmp_path, GRID, SECOND)
-    assert results_lib.is_done(tmp_path, GRID, SECOND)
-    assert results_lib.read(tmp_path, GRID, SECOND).state == 'done'
-    longer = GRID._replace(fixed={'num_steps': '9'})
-    assert not results_lib.is_done(tmp_path, longer, SECOND)
-    assert results_lib.read(tmp_path, longer, SECOND).state == 'begun'
+def test_a_run_is_done_if_it_ended_well_with_the_very_flags(runs):
+    _write(runs[1])
+    assert not results_lib.is_done(runs[1])
+    results_lib.mark_done(runs[1])
+    assert results_lib.is_done(runs[1])
+    assert results_lib.read(runs[1]).state == 'done'
+    longer = GRID._replace(fixed={'num_steps': '9'}).runs(runs[1].folder.parent)[1]
+    assert not results_lib.is_done(longer)
+    assert results_lib.read(longer).state == 'begun'
 
 
-def test_the_table_has_a_line_for_each_configuration_in_order(tmp_path):
-    _write_run(tmp_path)
-    results_lib.mark_done(tmp_path, GRID, SECOND)
-    _write_run(tmp_path, PLAIN, values=())
-    results = [results_lib.read(tmp_path, GRID, each) for each in GRID.configurations]
+def test_the_table_has_a_line_for_each_configuration_in_order(runs):
+    _write(runs[1])
+    results_lib.mark_done(runs[1])
+    _write(runs[5], values=())
+    results = [results_lib.read(run) for run in runs]
     lines = [line.split() for line in results_lib.table(results, 0.3).splitlines()]
     header = 'configuration state best score last score 0.3 at update at minute minutes updates'
     assert lines[0] == header.split()
@@ -100,9 +101,9 @@ def test_the_table_has_a_line_for_each_configuration_in_order(tmp_path):
     assert 'at update' not in results_lib.table(results)
 
 
-def test_a_result_in_short(tmp_path):
-    _write_run(tmp_path)
-    result = results_lib.read(tmp_path, GRID, SECOND)
+def test_a_result_in_short(runs):
+    _write(runs[1])
+    result = results_lib.read(runs[1])
     assert results_lib.describe(result) == 'score 0.375 (best 0.5), 4.0 min'
-    waiting = results_lib.read(tmp_path, GRID, FIRST)
+    waiting = results_lib.read(runs[0])
     assert results_lib.describe(waiting) == 'nothing measured'

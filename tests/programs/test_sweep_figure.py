@@ -27,11 +27,11 @@ def _plot(tmp_path, line, x='minutes', target=None, higher=True, without=()):
     """Plots a grid; curve i has two values, after 60 i and 120 i seconds."""
     grid = grid_lib.parse(['lm', *line.split()])
     results = []
-    for index, each in enumerate(grid.configurations, 1):
+    for index, run in enumerate(grid.runs(tmp_path), 1):
         curve = [10, 20], [60.0 * index, 120.0 * index], [0.25 + index / 50, 0.5 + index / 50]
-        if grid_lib.name(each) in without:
+        if run.name in without:
             curve = [], [], []
-        facts = each, 'done', 'valid_accuracy', higher, *curve, 20, 9.0
+        facts = run, 'done', 'valid_accuracy', higher, *curve, 20, 9.0
         results.append(results_lib.Result(*facts))
     figure_lib.plot(grid, results, tmp_path / 'sweep.png', x, target)
     assert (tmp_path / 'sweep.png').stat().st_size > 5000
@@ -135,7 +135,7 @@ def test_what_falls_has_a_logarithmic_scale(higher, scale, tmp_path, plotted):
 
 def test_panels_have_the_style_of_all_pictures(tmp_path, plotted, monkeypatch):
     seen = []
-    style = plots.set_manner
-    monkeypatch.setattr(plots, 'set_manner', lambda axes: (seen.append(axes), style(axes)))
+    style = plots.set_style
+    monkeypatch.setattr(plots, 'set_style', lambda axes: (seen.append(axes), style(axes)))
     _plot(tmp_path, 'slots=1,2 heads=3,4')
     assert seen == _visible(plotted[0])

@@ -255,7 +255,7 @@ def test_a_terminal_that_is_gone_is_to_quit():
 def test_a_terminal_without_colours_is_refused(name, start):
     child = start(TERM=name)
     assert child.end() == errors.USAGE
-    wanted = 'wanted a terminal with 256 colours, as TERM=xterm-256color, got TERM='
+    wanted = 'wanted a terminal with 256 colours, as TERM=xterm-256color, got '
     assert child.reported() == f'{wanted}{name}; --gif=FILE.gif writes a file'
     assert child.shown == ''
 
