@@ -200,7 +200,7 @@ def test_generation_needs_no_corpus_and_depends_on_the_seed(trained, tmp_path):
     assert (first, out) == again
     assert first != other[0]
     assert out == f'{first}\n'
-    assert first.startswith('the adj3 ')
+    assert first.startswith('the adj3')
     assert len(first.replace('\n', ' <eos> ').split()) == 2 + 12
     assert '<unk>' not in first
 
