@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from launch.runs import checkpoint, metrics, signals
+from launch.runs import arrays, checkpoint, metrics, signals
 from launch.runs import errors as errors_lib
 from launch.training import devices, experiment, loop
 from launch.training import optimizer as optimizer_lib
@@ -347,7 +347,7 @@ def test_a_last_save_that_fails_ends_with_its_exit_code(tmp_path, monkeypatch, c
 def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
     whole, tmp_path, monkeypatch, capsys
 ):
-    save, failed = checkpoint._save_arrays, []
+    save, failed = arrays.save, []
 
     def fails_once(path, leaves):
         if not failed:
@@ -355,7 +355,7 @@ def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
             raise OSError(28, 'No space left on device')
         save(path, leaves)
 
-    monkeypatch.setattr(checkpoint, '_save_arrays', fails_once)
+    monkeypatch.setattr(arrays, 'save', fails_once)
     state = _train(tmp_path, dataclasses.replace(CONFIG, save_every=4))
     assert failed
     assert _digest(state) == _digest(whole[0])

@@ -82,7 +82,7 @@ def test_unroll_lengths_are_compared_with_the_carried_state():
 
 def test_pictures_show_what_was_measured(tmp_path, monkeypatch):
     seen = []
-    for name in ('plot_bars', 'plot_places'):
+    for name in ('plot_bars', 'plot_points'):
         monkeypatch.setattr(plots, name, lambda series, *args: seen.append(series))
     pictures = tables.draw(str(tmp_path), EVALUATION)
     assert pictures == [str(tmp_path / 'frequency.png'), str(tmp_path / 'unroll.png')]
