@@ -15,7 +15,7 @@ import os
 import pathlib
 import sys
 
-from launch.inspection import figure, learning_to_execute, lm, nth_farthest, subjects
+from launch.inspection import attention_figure, learning_to_execute, lm, nth_farthest, tracing
 from launch.inspection import page as page_lib
 from launch.runs import directory, errors, flags
 
@@ -68,12 +68,12 @@ def run(config: Config) -> dict[str, str]:
         raise errors.RunError(errors.CANNOT_SAVE, message)
     choice = config.num_examples, config.max_steps, config.seed, config.prompt
     with directory.owned(config.run_dir):
-        subject = inspect(subjects.Request(config.run_dir, *choice))
-    traces = subjects.trace(subject)
+        subject = inspect(tracing.Request(config.run_dir, *choice))
+    traces = tracing.trace(subject)
     picture = page.with_suffix('.png')
     try:
         page.write_text(page_lib.render(subject, traces), 'utf-8')
-        figure.draw(subject.examples[0], traces[0], picture, subject.title)
+        attention_figure.draw(subject.examples[0], traces[0], picture, subject.title)
     except OSError as error:
         message = f'{error.filename or page} cannot be written: {error.strerror}'
         raise errors.RunError(errors.CANNOT_SAVE, message) from error
@@ -82,7 +82,7 @@ def run(config: Config) -> dict[str, str]:
     return {'page': str(page), 'picture': str(picture)}
 
 
-def _inspector(run_dir: str) -> Callable[[subjects.Request], subjects.Subject]:
+def _inspector(run_dir: str) -> Callable[[tracing.Request], tracing.Subject]:
     """Returns the function that opens a run of its program.
 
     Raises:

@@ -15,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-from launch.reports import accuracies, accuracy_figure, perplexities, saved
+from launch.reports import accuracies, accuracy_figure, perplexities, records
 from launch.runs import display, errors, flags, metrics, plots
 
 
@@ -48,7 +48,7 @@ def run(config: Config) -> list[str]:
       RunError: a flag does not fit the runs, or a picture cannot be written.
       DataError: a directory cannot be used.
     """
-    runs = saved.load_all(config.runs)
+    runs = records.load_all(config.runs)
     programs = {run.label: facts for run in runs if (facts := accuracies.facts(run))}
     evaluations = {
         run.label: run.evaluation for run in runs if run.evaluation.get('program') == 'lm'
@@ -70,7 +70,7 @@ def run(config: Config) -> list[str]:
     return pictures
 
 
-def _choose_x(asked: str | None, runs: Sequence[saved.Run]) -> str:
+def _choose_x(asked: str | None, runs: Sequence[records.Run]) -> str:
     """Returns the unit of the horizontal axis: by default the one that all runs count, if any.
 
     Raises:
@@ -85,7 +85,7 @@ def _choose_x(asked: str | None, runs: Sequence[saved.Run]) -> str:
     return asked or (known[2] if len(units) == 1 else 'steps')
 
 
-def _columns(runs: Sequence[saved.Run], asked: str | None) -> list[str]:
+def _columns(runs: Sequence[records.Run], asked: str | None) -> list[str]:
     """Returns the columns to plot, one picture each; prints which runs have nothing to plot.
 
     Raises:
@@ -102,7 +102,7 @@ def _columns(runs: Sequence[saved.Run], asked: str | None) -> list[str]:
     return list(dict.fromkeys(wanted[label] for label in wanted if label in plotted))
 
 
-def _curve(run: saved.Run, column: str, x: str) -> list[tuple[float, float]]:
+def _curve(run: records.Run, column: str, x: str) -> list[tuple[float, float]]:
     """Returns the points of a run's curve, none if it has nothing in that column."""
     points = metrics.points(run.rows, column)
     steps = [step for step, _ in points]
@@ -120,7 +120,7 @@ _HEADER = [
 ]
 
 
-def _describe(run: saved.Run, asked: str | None) -> list[str]:
+def _describe(run: records.Run, asked: str | None) -> list[str]:
     """Returns the row of a run in the table."""
     about, updates = run.description, run.rows[-1]['step']
     config = about['config']
@@ -159,7 +159,7 @@ def _speed(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _draw_columns(
-    output: str, runs: Sequence[saved.Run], columns: Sequence[str], x: str
+    output: str, runs: Sequence[records.Run], columns: Sequence[str], x: str
 ) -> list[str]:
     """Draws the curves of each column into a picture of its own; returns their paths."""
     alone = output.endswith('.png')
@@ -183,7 +183,7 @@ def _draw_columns(
 
 
 def _draw_programs(
-    config: Config, runs: Sequence[saved.Run], programs: accuracies.Runs
+    config: Config, runs: Sequence[records.Run], programs: accuracies.Runs
 ) -> list[str]:
     """Draws Figure 8, over updates unless something else was asked for; returns its path."""
     x = config.x or 'steps'

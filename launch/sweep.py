@@ -1,23 +1,24 @@
-"""Runs a grid of settings of any program that trains, and draws what comes of it.
+"""Runs a grid of configurations of any program that trains, and plots what they reach.
 
   python -m launch.sweep lm core=rmc,lstm seed=0,1,2 num_steps=500 --sweep_dir=runs/cores
   python -m launch.sweep lm --sweep_dir=runs/cores --mode=draw      table and picture, at any time
 
-takes the program, then its flags, without dashes; those with several values, separated by commas,
-make the grid. What has dashes is the sweep's own. (Flags of the program may keep their dashes where
-the sweep has none of that name.) Every point is a run of its own in SWEEP_DIR/POINT, by the same
-command that would run it alone.
+The arguments are the program, then its flags, without dashes; those with several values, separated
+by commas, make the grid. What has dashes is the sweep's own. (Flags of the program may keep their
+dashes where the sweep has none of that name.) Every configuration is a run of its own in
+SWEEP_DIR/NAME, by the same command that would run it alone.
 
-The program checks all points before any starts. The same command goes on where it was stopped:
-points that are done stay as they are, a larger `num_steps` trains all of them on, and another grid
-with the same axes adds its points. The picture is after figure 4 of Santoro et al. 2018,
-"Relational recurrent neural networks", https://arxiv.org/abs/1806.01822: panels for the first axis,
-colours for the second, dashes for the third.
+The program checks all configurations before any starts. The same command resumes a sweep that was
+stopped: configurations that are done stay as they are, a larger `num_steps` trains all of them
+further, and another grid with the same axes adds its configurations. The picture is after figure 4
+of Santoro et al. 2018, "Relational recurrent neural networks", https://arxiv.org/abs/1806.01822:
+panels for the first axis, colours for the second, dashes for the third.
 """
 
 from collections.abc import Sequence
 import dataclasses
 import pathlib
+import re
 import sys
 from typing import Any, Literal
 
@@ -25,14 +26,14 @@ from launch.runs import directory, errors, flags, signals
 from launch.sweeps import execution, figure
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results as results_lib
-from tasks import base
+from tasks import base, storage
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Runs a grid of settings of a program: PROGRAM NAME=VALUE,VALUE NAME=VALUE --sweep_dir=DIR."""
+    """Runs a grid of a program: PROGRAM NAME=VALUE,VALUE NAME=VALUE --sweep_dir=DIR."""
 
-    words: tuple[str, ...] = flags.positional(
+    arguments: tuple[str, ...] = flags.positional(
         r'the program, then its flags, several values separated by commas; \, is a comma'
     )
     sweep_dir: str | None = flags.flag(
@@ -41,10 +42,10 @@ class Config:
     mode: Literal['run', 'draw'] = flags.flag('run', 'draw: only the table and the picture', 'free')
     processes: int = flags.flag(1, 'runs at a time', 'free', minimum=1)
     x: Literal['minutes', 'hours', 'steps'] = flags.flag(
-        'minutes', 'what the picture goes over', 'free'
+        'minutes', 'the horizontal axis of the picture', 'free'
     )
-    level: float | None = flags.flag(
-        None, 'of the measure: the table tells when it was passed', 'free'
+    target: float | None = flags.flag(
+        None, 'of the measure: the table shows when it was reached', 'free'
     )
 
     def __post_init__(self) -> None:
@@ -53,46 +54,42 @@ class Config:
 
 
 def run(config: Config) -> list[results_lib.Result]:
-    """Runs what is not done yet, prints the table and draws the picture.
+    """Runs what is not done yet, prints the table and plots the picture.
 
     Args:
       config: the flags.
 
     Returns:
-      What the points have reached.
+      What the configurations have reached.
 
     Raises:
       RunError: the grid cannot be run, a signal came, or a run failed (with its code).
       DataError: a file of the sweep is damaged.
     """
-    folder = pathlib.Path(config.sweep_dir or f'runs/sweep-{config.words[0]}')
+    folder = pathlib.Path(config.sweep_dir or f'runs/sweep-{config.arguments[0]}')
     if config.mode == 'draw':
         grid = grid_lib.read(folder)
         if grid is None:
             raise base.DataError(f'--sweep_dir={folder}: wanted the directory of a sweep, got none')
         return _show(config, folder, grid)
-    module = grid_lib.load_program(config.words[0])
-    _plan(config.words, folder, module)  # before the directory is touched
-    with (
-        signals.handled(),
-        directory.owned(folder, 'sweep_dir'),
-    ):
-        grid = _plan(config.words, folder, module)  # another sweep may have added to it until now
+    module = grid_lib.load_program(config.arguments[0])
+    _plan(config.arguments, folder, module)  # before the directory is touched
+    with signals.handled(), directory.owned(folder, 'sweep_dir'):
+        grid = _plan(config.arguments, folder, module)  # another sweep may have added to it
         grid_lib.write(folder, grid)
-        failures = execution.run(folder, grid, config.processes)
+        failures = execution.execute(grid.program, grid.runs(folder), config.processes)
     results = _show(config, folder, grid)
     if failures:
-        first = failures[0]
-        message = f'{len(failures)} of {len(grid.points)} points failed, the first {first.name}'
-        log = folder / first.name / execution.LOG
-        raise errors.RunError(first.code, f'{message}: {first.reason}; see {log}')
+        run, code, reason = failures[0]
+        message = f'{len(failures)} of {len(results)} configurations failed, the first {run.name}'
+        raise errors.RunError(code, f'{message}: {reason}; see {run.folder / execution.LOG}')
     return results
 
 
-def _plan(words: Sequence[str], folder: pathlib.Path, module: Any) -> grid_lib.Grid:
-    """Returns the grid of the words and the directory together, checked."""
+def _plan(arguments: Sequence[str], folder: pathlib.Path, module: Any) -> grid_lib.Grid:
+    """Returns the grid of the arguments and the directory together, checked."""
     known = grid_lib.read(folder)
-    grid = grid_lib.parse(words, known)
+    grid = grid_lib.parse(arguments, known)
     if known:
         grid = grid_lib.add(known, grid, flags.on_resume(module.Config))
     grid_lib.check(grid, module)
@@ -100,16 +97,16 @@ def _plan(words: Sequence[str], folder: pathlib.Path, module: Any) -> grid_lib.G
 
 
 def _show(config: Config, folder: pathlib.Path, grid: grid_lib.Grid) -> list[results_lib.Result]:
-    """Prints and writes the table, and draws the picture if there is something to draw."""
-    results = results_lib.read(folder, grid)
-    table = results_lib.table(grid, results, config.level)
-    fixed = ' '.join(f'{name}={value}' for name, value in grid.fixed.items())
-    print(f'\n{grid.program} {fixed}\n\n{table}\n')
+    """Prints and writes the table, and plots the picture if something was measured."""
+    results = [results_lib.read(run) for run in grid.runs(folder)]
+    table = results_lib.table(results, config.target)
+    title = ' '.join([grid.program, *(f'{flag}={value}' for flag, value in grid.fixed.items())])
+    print(f'\n{title}\n\n{table}\n')
     page, picture = folder / 'sweep.md', folder / 'sweep.png'
     try:
-        page.write_text(f'# {grid.program} {fixed}\n\n```\n{table}\n```\n', 'utf-8')
+        storage.write_text(page, f'# {title}\n\n```\n{table}\n```\n')
         if any(result.values for result in results):
-            figure.draw(grid, results, picture, config.x, config.level)
+            figure.plot(grid, results, picture, config.x, config.target)
             print(f'picture      {picture}')
     except OSError as error:
         message = f'{error.filename or folder} cannot be written: {error.strerror}'
@@ -118,11 +115,12 @@ def _show(config: Config, folder: pathlib.Path, grid: grid_lib.Grid) -> list[res
     return results
 
 
-def without_dashes(words: Sequence[str]) -> list[str]:
-    """Returns a command line with the flags that are not the sweep's own as plain words."""
+def arguments_of(words: Sequence[str]) -> list[str]:
+    """Returns a command line with the flags that are not the sweep's own as plain arguments."""
     own = {field.name for field in dataclasses.fields(Config)}
 
     def plain(word: str) -> str:
+        word = re.sub('^--level(?==|$)', '--target', word)  # its name until 0.1
         name, equals, _ = word.removeprefix('--').partition('=')
         foreign = equals and name.replace('-', '_') not in own
         return word.removeprefix('--') if foreign else word
@@ -131,4 +129,4 @@ def without_dashes(words: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    sys.exit(flags.main(Config, run, 'sweep', args=without_dashes(sys.argv[1:])))
+    sys.exit(flags.main(Config, run, 'sweep', args=arguments_of(sys.argv[1:])))

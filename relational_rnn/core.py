@@ -193,9 +193,10 @@ class RelationalMemory(hk.RNNCore):
         dtype = jnp.promote_types(rows.dtype, jnp.float32)
         linear = functools.partial(_linear, dtype=dtype)
         norm = functools.partial(_norm, dtype=dtype)
-        shown, input_gates, memory_gates = linear('input', input_size, size), None, None
-        if gates_size:
+        input_gates, memory_gates = None, None
+        if gates_size:  # first, for the order of the calls decides who gets which random numbers
             input_gates = linear('input_gates', num_rows * size, gates_size)
+        shown = linear('input', input_size, size)
         blocks = tuple(
             memory.Block(
                 linear(f'projection_{i}', size, joint),

@@ -99,7 +99,7 @@ def test_commands_are_ones_that_the_programs_take(page, command):
     module = importlib.import_module(f'launch.{program}')
     config = flags.parse(module.Config, words, program, getattr(module, 'PRESETS', {}))
     if program == 'sweep' and config.mode == 'run':
-        settings = grid.parse(config.words)
+        settings = grid.parse(config.arguments)
         grid.check(settings, grid.load_program(settings.program))
 
 

@@ -1,16 +1,15 @@
-"""How many steps a second the worlds make with a policy that rolls dice.
+"""How many steps a second the environments make with the uniformly random policy.
 
 The steps of a call are one `jax.lax.scan` over a `jax.vmap` of `grid.AutoReset`. Every
-observation is made whole before the next dice roll, as for a policy that looks at it; none is kept.
-XLA for CPUs runs such a loop on one core, so there is a thread for every core, with environments of
-its own; for other devices there is one for each. Threads begin together, and a call is over when
-the last one is.
+observation is made whole before the next action is sampled, as for a policy that reads it; none is
+kept. XLA for CPUs runs such a loop on one core, so there is a thread for every core, with
+environments of its own; for other devices there is one for each. Threads begin together, and a call
+is over when the last one is.
 
 Glossary of shapes:
   B: environments of a thread; T: steps of a call; N: levels of a pool.
 """
 
-from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import functools
@@ -26,31 +25,25 @@ import jax.numpy as jnp
 from tasks.environments import boxworld, grid, mini_pacman
 
 
-class World(NamedTuple):
-    """What to play."""
+class Setting(NamedTuple):
+    """What to run, and how much of it a thread runs in a call."""
 
     environment: Any
-    num_levels: int = 0  # N, drawn ahead, of which an episode takes one; 0 to begin with `reset`
-
-
-class Size(NamedTuple):
-    """How much to play."""
-
+    num_levels: int = 0  # N, made ahead, of which a reset takes one; 0 for `environment.reset`
     batch_size: int = 2048  # B; on a CPU 1,024 and 4,096 are about as fast
     num_steps: int = 64  # T
 
 
 _RELEASED = mini_pacman.MiniPacman(rules='released', power_bar=False)
-_RELEASED_FULL = dataclasses.replace(_RELEASED, viewport=None)
-WORLDS = {
-    'mini_pacman': World(mini_pacman.MiniPacman()),
-    'mini_pacman_full': World(mini_pacman.MiniPacman(viewport=None)),
-    'mini_pacman_released': World(_RELEASED),
-    'mini_pacman_released_full': World(_RELEASED_FULL),
-    'boxworld': World(boxworld.BoxWorld(), 20_000),
-    'boxworld_full': World(boxworld.BoxWorld(viewport=None), 20_000),
-    'boxworld_fresh': World(boxworld.BoxWorld()),
-    'boxworld_fresh_full': World(boxworld.BoxWorld(viewport=None)),
+SETTINGS = {
+    'mini_pacman': Setting(mini_pacman.MiniPacman()),
+    'mini_pacman_full': Setting(mini_pacman.MiniPacman(viewport=None)),
+    'mini_pacman_released': Setting(_RELEASED),
+    'mini_pacman_released_full': Setting(dataclasses.replace(_RELEASED, viewport=None)),
+    'boxworld': Setting(boxworld.BoxWorld(), 20_000),
+    'boxworld_full': Setting(boxworld.BoxWorld(viewport=None), 20_000),
+    'boxworld_fresh': Setting(boxworld.BoxWorld()),
+    'boxworld_fresh_full': Setting(boxworld.BoxWorld(viewport=None)),
 }
 HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps":>33}'
 
@@ -58,101 +51,96 @@ HEADER = f'{"":28}{"steps/s":>12}{"at best":>12}{"threads x environments x steps
 class Carry(NamedTuple):
     """Where the environments of a thread are."""
 
-    chains: grid.AutoResetState  # with a first axis [B]
+    states: grid.AutoResetState  # with a first axis [B]
     observation: chex.ArrayTree  # [B, ...]
     rewards: chex.Array  # [B] float32, sums over all steps so far
 
 
-def measure(world: World, size: Size, repeats: int, seed: int) -> dict[str, Any]:
+def measure(setting: Setting, repeats: int, seed: int) -> dict[str, Any]:
     """Times calls on all cores or devices at once.
 
     Args:
-      world: what to play.
-      size: how much of it a thread plays in a call.
+      setting: what to run.
       repeats: timed calls of each thread, after two that are not.
-      seed: of levels, games and dice.
+      seed: of levels, episodes and actions.
 
     Returns:
       `threads`, `environments` (B) and `steps` (T) of each; `median_steps_per_second` and
       `best_steps_per_second` of all together; `mean_reward`, of all steps.
     """
-    places = _places()
-    for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(places))
-    levels = jax.jit(functools.partial(_draw, world))(for_levels)
-    play = jax.jit(functools.partial(_play, world, size), donate_argnums=1)
-    begin = jax.jit(functools.partial(_begin, world, size))
-    shares = [jax.device_put((levels, key), place) for key, place in zip(keys, places, strict=True)]
-    carries = [begin(*share) for share in shares]
+    devices = _devices()
+    for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(devices))
+    levels = jax.jit(functools.partial(_levels, setting))(for_levels)
+    reset = jax.jit(functools.partial(_reset, setting))
+    steps = jax.jit(functools.partial(_steps, setting), donate_argnums=1)
+    shares = [jax.device_put((levels, key), x) for key, x in zip(keys, devices, strict=True)]
+    carries = [reset(*share) for share in shares]
 
-    def turn(share: tuple, carry: Carry, number: int) -> Carry:
-        return jax.block_until_ready(play(share[0], carry, share[1], number))
+    def call(share: tuple, carry: Carry, number: int) -> Carry:
+        return jax.block_until_ready(steps(share[0], carry, share[1], number))
 
-    carries = [turn(*one, 0) for one in zip(shares, carries, strict=True)]  # compiles
+    carries = [call(*each, 0) for each in zip(shares, carries, strict=True)]  # compiles
     seconds = []
-    with futures.ThreadPoolExecutor(len(places)) as threads:
+    with futures.ThreadPoolExecutor(len(devices)) as threads:
         for number in range(1, repeats + 2):
             start = time.perf_counter()
-            carries = list(threads.map(turn, shares, carries, [number] * len(places)))
+            carries = list(threads.map(call, shares, carries, [number] * len(devices)))
             seconds.append(time.perf_counter() - start)
-    steps = len(places) * size.batch_size * size.num_steps
+    count = len(devices) * setting.batch_size * setting.num_steps
     rewards = sum(float(jnp.sum(carry.rewards)) for carry in carries)
     return {
-        'threads': len(places),
-        'environments': size.batch_size,
-        'steps': size.num_steps,
-        'median_steps_per_second': steps / statistics.median(seconds[1:]),
-        'best_steps_per_second': steps / min(seconds[1:]),
-        'mean_reward': rewards / (steps * (repeats + 2)),
+        'threads': len(devices),
+        'environments': setting.batch_size,
+        'steps': setting.num_steps,
+        'median_steps_per_second': count / statistics.median(seconds[1:]),
+        'best_steps_per_second': count / min(seconds[1:]),
+        'mean_reward': rewards / (count * (repeats + 2)),
     }
 
 
-def table(results: dict[str, dict[str, Any]]) -> Sequence[str]:
-    """Returns one line a world, under `HEADER`, of what `measure` returned of each."""
-    lines = []
-    for name, result in results.items():
-        rates = [result[f'{kind}_steps_per_second'] for kind in ('median', 'best')]
-        counts = [f'{result[kind]:,}' for kind in ('threads', 'environments', 'steps')]
-        cells = ''.join(f'{rate:12,.0f}' for rate in rates)
-        lines.append(f'{name:28}{cells}{" x ".join(counts):>33}')
-    return lines
+def line(name: str, result: dict[str, Any]) -> str:
+    """Returns a line of a table, under `HEADER`, of what `measure` returns."""
+    rates = [result[f'{kind}_steps_per_second'] for kind in ('median', 'best')]
+    counts = [f'{result[kind]:,}' for kind in ('threads', 'environments', 'steps')]
+    cells = ''.join(f'{rate:12,.0f}' for rate in rates)
+    return f'{name:28}{cells}{" x ".join(counts):>33}'
 
 
-def _places() -> list[jax.Device]:
+def _devices() -> list[jax.Device]:
     """Returns the device of each thread."""
     devices = jax.local_devices()
     cores = len(os.sched_getaffinity(0)) if devices[0].platform == 'cpu' else 0
     return [devices[number % len(devices)] for number in range(max(cores, len(devices)))]
 
 
-def _draw(world: World, key: chex.PRNGKey) -> Any:
+def _levels(setting: Setting, key: chex.PRNGKey) -> Any:
     """Returns the pool, nothing if there is none."""
-    return world.environment.sample_levels(key, world.num_levels) if world.num_levels else ()
+    return setting.environment.sample_levels(key, setting.num_levels) if setting.num_levels else ()
 
 
-def _endless(world: World, levels: Any) -> grid.AutoReset:
-    begin = world.environment.reset_from(levels) if world.num_levels else None
-    return grid.AutoReset(world.environment, begin)
+def _auto_reset(setting: Setting, levels: Any) -> grid.AutoReset:
+    reset = setting.environment.reset_from(levels) if setting.num_levels else None
+    return grid.AutoReset(setting.environment, reset)
 
 
-def _begin(world: World, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:
-    """Returns environments at their begin."""
-    keys = jax.random.split(key, size.batch_size)
-    chains, seen = jax.vmap(_endless(world, levels).reset)(keys)
-    return Carry(chains, seen.observation, seen.reward)
+def _reset(setting: Setting, levels: Any, key: chex.PRNGKey) -> Carry:
+    """Returns the initial states of the environments of a thread."""
+    keys = jax.random.split(key, setting.batch_size)
+    states, timesteps = jax.vmap(_auto_reset(setting, levels).reset)(keys)
+    return Carry(states, timesteps.observation, timesteps.reward)
 
 
-def _play(
-    world: World, size: Size, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
+def _steps(
+    setting: Setting, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
 ) -> Carry:
-    """Plays T steps, with dice of a key [] and of a call's number [] int32."""
-    endless = _endless(world, levels)
-    num_actions = world.environment.num_actions
+    """Takes T steps; actions are sampled with a key [] and a call's number [] int32."""
+    environment = _auto_reset(setting, levels)
 
     def step(carry: Carry, key: chex.PRNGKey) -> tuple[Carry, None]:
         _, key = jax.lax.optimization_barrier((carry.observation, key))
-        actions = jax.random.randint(key, (size.batch_size,), 0, num_actions)
-        chains, seen = jax.vmap(endless.step)(carry.chains, actions)
-        return Carry(chains, seen.observation, carry.rewards + seen.reward), None
+        actions = jax.random.randint(key, (setting.batch_size,), 0, environment.num_actions)
+        states, timesteps = jax.vmap(environment.step)(carry.states, actions)
+        return Carry(states, timesteps.observation, carry.rewards + timesteps.reward), None
 
-    keys = jax.random.split(jax.random.fold_in(key, number), size.num_steps)
+    keys = jax.random.split(jax.random.fold_in(key, number), setting.num_steps)
     return jax.lax.scan(step, carry, keys)[0]

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from launch import learning_to_execute as program
-from launch.inspection import subjects
+from launch.inspection import tracing
 from launch.runs import errors
 from launch.training import cores, experiment
 from relational_rnn.networks import sequence_to_sequence
@@ -27,7 +27,7 @@ _NOTES = {' ': 'a space', '\n': 'the end of a line'}
 _SIZE = len(setting.CHARACTERS)  # D
 
 
-def inspect(request: subjects.Request) -> subjects.Subject:
+def inspect(request: tracing.Request) -> tracing.Subject:
     """Opens a run of `learning_to_execute`.
 
     Raises:
@@ -41,7 +41,7 @@ def inspect(request: subjects.Request) -> subjects.Subject:
     network = program.make_network(config)
     params = experiment.load_params(request.run_dir, network.init)
     logits = np.asarray(jax.jit(network.logits, static_argnums=2)(params, batch, False))
-    return subjects.Subject(
+    return tracing.Subject(
         f'learning_to_execute, {config.task}, after {step:,} updates',
         lambda: cores.make(config, (_SIZE,)),
         params,
@@ -49,7 +49,7 @@ def inspect(request: subjects.Request) -> subjects.Subject:
     )
 
 
-def sample(config: program.Config, request: subjects.Request) -> batches.Batch:
+def sample(config: program.Config, request: tracing.Request) -> batches.Batch:
     """Returns test programs of the full difficulty that are short enough with their answers."""
     what = config.setting(), 'baseline', 0, 'test', request.seed, 0
     batch = batches.sample(*what, _NUM_SAMPLED)
@@ -66,7 +66,7 @@ def _example(
     batch: batches.Batch,
     logits: np.ndarray,
     index: int,
-) -> subjects.Example:
+) -> tracing.Example:
     """Describes the program of an index in B; logits are [A, B, V]."""
     text = batch.inputs[: batch.lengths[0, index], index]
     truth = batch.targets[batch.weights[:, index] > 0, index]
@@ -75,14 +75,12 @@ def _example(
     is_right = np.array_equal(predicted, truth)
     result = 'right' if is_right else f'but the network predicts {_show(predicted)}'
     inputs = np.eye(_SIZE, dtype=np.float32)[text]
-    steps = [
-        subjects.Step(_show([i]), _NOTES.get(setting.CHARACTERS[i], '')) for i in text.tolist()
-    ]
+    steps = [tracing.Step(_show([i]), _NOTES.get(setting.CHARACTERS[i], '')) for i in text.tolist()]
     if config.shared_core:
         inputs = np.concatenate([inputs, _decoder_inputs(config, predicted)])
         steps += _decoder_steps(probabilities, truth)
     title = f'{_show(text)} prints {_show(truth)}, {result}'
-    return subjects.Example(title, inputs, tuple(steps))
+    return tracing.Example(title, inputs, tuple(steps))
 
 
 def _decoder_inputs(config: program.Config, predicted: np.ndarray) -> np.ndarray:
@@ -92,13 +90,13 @@ def _decoder_inputs(config: program.Config, predicted: np.ndarray) -> np.ndarray
     return np.asarray(sequence_to_sequence.shifted_one_hots(predicted[:, None], _SIZE))[:, 0]
 
 
-def _decoder_steps(probabilities: np.ndarray, true: np.ndarray) -> Iterator[subjects.Step]:
+def _decoder_steps(probabilities: np.ndarray, true: np.ndarray) -> Iterator[tracing.Step]:
     """Yields the steps of the decoder; probabilities are [A, V], true characters [A]."""
     for t, truth in enumerate(true.tolist()):
-        answers = subjects.rank_answers(probabilities[t], lambda i: _show([i]), truth)
+        answers = tracing.rank_answers(probabilities[t], lambda i: _show([i]), truth)
         text = answers[0].text
         correction = '' if text == _show([truth]) else f', but it is {_show([truth])}'
-        yield subjects.Step(
+        yield tracing.Step(
             f'→{text}',
             f'character {t + 1} of the answer: the network predicts {text}{correction}',
             '' if t else 'the answer begins',

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from launch import lm as program
-from launch.inspection import subjects
+from launch.inspection import tracing
 from launch.language import model as model_lib
 from launch.training import cores, experiment
 from tasks.text import corpora
@@ -48,7 +48,7 @@ class _Passage(NamedTuple):
     num_given: int  # words that are given; the model has sampled those that follow
 
 
-def inspect(request: subjects.Request) -> subjects.Subject:
+def inspect(request: tracing.Request) -> tracing.Subject:
     """Opens a run of `lm`.
 
     Raises:
@@ -60,7 +60,7 @@ def inspect(request: subjects.Request) -> subjects.Subject:
     model = program.make_model(config, len(vocabulary))
     params = experiment.load_params(request.run_dir, model.init)
     lm = _Lm(config, metadata, vocabulary, model, params)
-    return subjects.Subject(
+    return tracing.Subject(
         f'lm on {config.dataset}, after {step:,} updates',
         lambda: cores.make(config, (config.embedding_size,)),
         params,
@@ -69,7 +69,7 @@ def inspect(request: subjects.Request) -> subjects.Subject:
     )
 
 
-def _passages(lm: _Lm, request: subjects.Request) -> list[_Passage]:
+def _passages(lm: _Lm, request: tracing.Request) -> list[_Passage]:
     """Returns the prompt and its continuations, or validation text, or sampled text."""
     valid = None if request.prompt else _validation(lm, pathlib.Path(request.run_dir))
     if valid is not None:
@@ -99,7 +99,7 @@ def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
     return ids if len(ids) > 1 and int(ids.max()) < len(lm.vocabulary) else None
 
 
-def _cut(lm: _Lm, request: subjects.Request, valid: np.ndarray) -> Iterator[_Passage]:
+def _cut(lm: _Lm, request: tracing.Request, valid: np.ndarray) -> Iterator[_Passage]:
     """Yields passages of a text [N], each from the end of a line on."""
     starts = np.flatnonzero(valid == lm.vocabulary.eos)
     starts = starts[starts + request.max_steps < len(valid)]
@@ -122,23 +122,23 @@ def _sample(lm: _Lm, prompt: list[str], num_steps: int, seed: int) -> _Passage:
     return _Passage(f'sampled with seed {seed}: {text[:40]} …', ids, len(prompt) + 1)
 
 
-def _example(lm: _Lm, passage: _Passage) -> subjects.Example:
+def _example(lm: _Lm, passage: _Passage) -> tracing.Example:
     """Describes a passage, and after every word which words the model expects next."""
     words = lm.vocabulary.decode(passage.ids.tolist())
     next_word, state, steps = jax.jit(lm.model.next_word), lm.model.initial_state(1), []
     for t, word in enumerate(words[:-1]):
         log_probs, state = next_word(lm.params, passage.ids[t : t + 1], state)
         is_given = t + 1 < passage.num_given
-        answers = subjects.rank_answers(
+        answers = tracing.rank_answers(
             np.exp(log_probs[0]),
             lambda i: _show(*lm.vocabulary.decode([i])),
             int(passage.ids[t + 1]) if is_given else None,
         )
         mark = 'the model continues the text' if t == passage.num_given else ''
         truth = _show(words[t + 1]) if is_given else ''
-        steps.append(subjects.Step(_show(word), _NOTES.get(word, ''), mark, answers, truth))
+        steps.append(tracing.Step(_show(word), _NOTES.get(word, ''), mark, answers, truth))
     embeddings = np.asarray(lm.params['language_model']['embeddings'])[passage.ids[:-1]]
-    return subjects.Example(passage.title, embeddings.astype(np.float32), tuple(steps))
+    return tracing.Example(passage.title, embeddings.astype(np.float32), tuple(steps))
 
 
 def _show(word: str) -> str:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch import nth_farthest as program
-from launch.inspection import subjects
+from launch.inspection import tracing
 from launch.runs import errors
 from launch.training import cores, experiment
 from tasks import nth_farthest
@@ -21,7 +21,7 @@ from tasks import nth_farthest
 _SALT = 4  # separates the keys of these sequences from those of evaluations
 
 
-def inspect(request: subjects.Request) -> subjects.Subject:
+def inspect(request: tracing.Request) -> tracing.Subject:
     """Opens a run of `nth_farthest`.
 
     Raises:
@@ -48,7 +48,7 @@ def inspect(request: subjects.Request) -> subjects.Subject:
         return jax.nn.softmax(jnp.stack(logits))
 
     probabilities = np.asarray(answer(params))  # [N steps, B, N labels]
-    return subjects.Subject(
+    return tracing.Subject(
         f'nth_farthest, after {step:,} updates',
         lambda: cores.make(config, (config.input_size,)),
         params,
@@ -61,7 +61,7 @@ def inspect(request: subjects.Request) -> subjects.Subject:
 
 def _example(
     questions: nth_farthest.Questions, inputs: np.ndarray, probabilities: np.ndarray, index: int
-) -> subjects.Example:
+) -> tracing.Example:
     """Describes one sequence.
 
     Args:
@@ -75,17 +75,17 @@ def _example(
     question = f'n = {int(questions.n[index])}, m = {m + 1}'
     last = len(labels) - 1
     steps = tuple(
-        subjects.Step(
+        tracing.Step(
             _name(label),
             f'{_name(label)}; the question: {question}',
             'm is shown' if label == m else '',
-            subjects.rank_answers(probabilities[t], _name, answer),
+            tracing.rank_answers(probabilities[t], _name, answer),
             _name(answer) if t == last else '',
         )
         for t, label in enumerate(labels)
     )
     title = f'sequence {index + 1}: {question}, m is shown at step {labels.index(m) + 1}'
-    return subjects.Example(title, inputs[:, index], steps)
+    return tracing.Example(title, inputs[:, index], steps)
 
 
 def _name(label: int) -> str:

@@ -1,7 +1,7 @@
 """The page with the traces of a subject: one HTML file that needs nothing else.
 
-`attention.html`, `attention.css`, `attention.js` and `attention_panels.js` of this folder are its
-parts; the head of `attention.js` describes the data. Attention is stored in steps of 1/65535, the
+`page.html`, `page.css`, `page.js` and `page_panels.js` of this folder are its
+parts; the head of `page.js` describes the data. Attention is stored in steps of 1/65535, the
 strips of the memory in 127 steps of their greatest value, all other numbers with five digits.
 
 Glossary of shapes:
@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from launch.inspection import subjects
+from launch.inspection import tracing
 
 _FOLDER = pathlib.Path(__file__).parent
 _MAX_CELLS = 150_000  # of all strips together, a byte each
 
 
-def render(subject: subjects.Subject, traces: Sequence[subjects.Trace]) -> str:
+def render(subject: tracing.Subject, traces: Sequence[tracing.Trace]) -> str:
     """Returns the page.
 
     Args:
@@ -33,15 +33,15 @@ def render(subject: subjects.Subject, traces: Sequence[subjects.Trace]) -> str:
     """
     data = json.dumps(describe(subject, traces), ensure_ascii=False, separators=(',', ':'))
     parts = {
-        'style': _read('attention.css'),
-        'script': '\n'.join(map(_read, ('attention.js', 'attention_panels.js'))),
+        'style': _read('page.css'),
+        'script': '\n'.join(map(_read, ('page.js', 'page_panels.js'))),
         'data': data.replace('<', '\\u003c'),  # so that it cannot end its element
         'title': html.escape(subject.title),
     }
-    return re.sub('@(style|script|data|title)@', lambda m: parts[m[1]], _read('attention.html'))
+    return re.sub('@(style|script|data|title)@', lambda m: parts[m[1]], _read('page.html'))
 
 
-def describe(subject: subjects.Subject, traces: Sequence[subjects.Trace]) -> dict[str, Any]:
+def describe(subject: tracing.Subject, traces: Sequence[tracing.Trace]) -> dict[str, Any]:
     """Returns the data of the page, of types that JSON knows.
 
     Args:
@@ -77,7 +77,7 @@ def describe(subject: subjects.Subject, traces: Sequence[subjects.Trace]) -> dic
 
 
 def _example(
-    example: subjects.Example, trace: subjects.Trace, stride: int, limit: float
+    example: tracing.Example, trace: tracing.Trace, stride: int, limit: float
 ) -> dict[str, Any]:
     strips = np.round(_memories(trace)[..., ::stride] * 127 / (limit or 1))
     return {
@@ -93,7 +93,7 @@ def _example(
     }
 
 
-def _memories(trace: subjects.Trace) -> np.ndarray:
+def _memories(trace: tracing.Trace) -> np.ndarray:
     """Returns the memory before the first step and after every one, [T + 1, N, F]."""
     return np.concatenate([trace.before[:1], trace.memory])
 
@@ -105,7 +105,7 @@ def _facts(num_slots: int, slot_size: int, num_heads: int, num_blocks: int) -> s
     return ' · '.join(parts)
 
 
-def _gates_note(trace: subjects.Trace) -> str:
+def _gates_note(trace: tracing.Trace) -> str:
     change = 'change is the length of the difference between a slot before and after the step'
     if not trace.gates:
         return f'This core has no gates; {change}.'

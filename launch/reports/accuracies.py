@@ -13,11 +13,11 @@ The facts of a run are its flags and, after an evaluation, its `evaluation.json`
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from launch.reports import saved
+from launch.reports import published, records
 from launch.runs import display
 from tasks import base
 
-Runs = Mapping[str, saved.Facts]  # by the label of the run
+Runs = Mapping[str, records.Facts]  # by the label of the run
 
 PROGRAM = 'learning_to_execute'
 TASKS = {
@@ -26,24 +26,6 @@ TASKS = {
 }
 _SETTING = {'core', 'task', 'nesting', 'length', 'dialect', 'decoding'}
 _MEASURED = {'character_accuracy', 'sequence_accuracy', 'sequences'}
-OURS = 'RMC (Santoro et al. 2018)'  # the paper's own model
-_TABLE_1 = ('addition', 'control', 'program', 'copy', 'reverse', 'double')
-# In % per character, of whole answers in parentheses, in the digits that were printed.
-_SCORES = {
-    'LSTM (Santoro et al. 2018)': ('99.8', '97.4', '66.1', '99.8', '99.7', '99.7'),
-    'EntNet (Santoro et al. 2018)': ('98.4', '98.0', '73.4', '91.8', '100.0', '62.3'),
-    'DNC (Santoro et al. 2018)': ('99.4', '83.8', '69.5', '100.0', '100.0', '100.0'),
-    OURS: ('99.9', '99.6', '79.0', '100.0', '100.0', '99.8'),
-    'LSTM (Dehghani et al. 2019)': ('83 (11)', '68 (21)', '53 (12)', '78', '91', '51'),
-    'Transformer (Dehghani et al. 2019)': ('100 (100)', '93 (66)', '71 (29)', '98', '81', '94'),
-    'Universal Transformer (Dehghani et al. 2019)': (
-        *('100 (100)', '100 (100)', '89 (63)'),
-        *('100', '100', '100'),
-    ),
-}
-PUBLISHED: Mapping[str, Mapping[str, str]] = {  # by model, by task
-    model: dict(zip(_TABLE_1, scores, strict=True)) for model, scores in _SCORES.items()
-}
 _BEST = 'published: Santoro et al. 2018 report the best of several models on a batch of the test'
 _LENGTHS = (
     'published: at lengths that Santoro et al. 2018 do not state; of at most 55 characters in '
@@ -67,12 +49,12 @@ class Difficulty(NamedTuple):
 
     @property
     def is_published(self) -> bool:
-        """Whether there are published numbers; of strings, at whatever length."""
+        """Whether there are published numbers; for strings, of any length."""
         same = self.memorizes or (self.nesting, self.length) == (2, 5)
         return same and self.dialect == 'sonnet'
 
 
-def facts(run: saved.Run) -> saved.Facts | None:
+def facts(run: records.Run) -> records.Facts | None:
     """Returns the facts of a run, None for another program.
 
     Raises:
@@ -89,32 +71,32 @@ def facts(run: saved.Run) -> saved.Facts | None:
     return known
 
 
-def difficulty(known: saved.Facts) -> Difficulty:
+def difficulty(known: records.Facts) -> Difficulty:
     """Returns the difficulty of a run's programs."""
     memorizes = known['task'] in TASKS['memorization']
     return Difficulty(memorizes, known['nesting'], known['length'], known['dialect'])
 
 
-def by_difficulty(runs: Runs) -> dict[Difficulty, dict[str, saved.Facts]]:
+def by_difficulty(runs: Runs) -> dict[Difficulty, dict[str, records.Facts]]:
     """Returns the runs in groups with comparable accuracies, programs first."""
-    return dict(sorted(saved.group(runs, difficulty).items()))
+    return dict(sorted(records.group(runs, difficulty).items()))
 
 
-def published_accuracy(known: saved.Facts) -> float | None:
+def published_accuracy(known: records.Facts) -> float | None:
     """Returns the accuracy of the paper's own model, from 0 to 1, if its training was the same.
 
     The lengths of the strings that it memorized are not known.
     """
-    score, what = PUBLISHED[OURS].get(known['task']), difficulty(known)
-    same = what.is_published and not what.memorizes and not saved.training(known)
+    score, what = published.TABLE_1[published.RMC].get(known['task']), difficulty(known)
+    same = what.is_published and not what.memorizes and not records.training(known)
     return float(score) / 100 if score and same else None
 
 
-def name_model(known: saved.Facts) -> str:
+def name_model(known: records.Facts) -> str:
     """Returns the core of a run and what is unusual about its training."""
     decoding = known['decoding'].replace('_', ' ')
     decodings = [decoding] if decoding != 'non autoregressive' else []
-    return ', '.join([known['core'], *decodings, *saved.training(known)])
+    return ', '.join([known['core'], *decodings, *records.training(known)])
 
 
 def describe(runs: Runs) -> list[str]:
@@ -129,12 +111,14 @@ def describe(runs: Runs) -> list[str]:
 def _describe_difficulty(what: Difficulty, runs: Runs) -> str:
     kind = 'memorization' if what.memorizes else 'programs'
     ran = {known['task'] for known in runs.values()}
-    columns = [task for task in TASKS[kind] if task in ran or task in _TABLE_1]
+    columns = [
+        task for task in TASKS[kind] if task in ran or task in published.TABLE_1[published.RMC]
+    ]
     table, notes = [['', 'parameters', *columns], *_own_rows(runs, columns)], []
-    if what.is_published and any(map(saved.training, runs.values())):
+    if what.is_published and any(map(records.training, runs.values())):
         notes = [_LEFT_OUT]
     elif what.is_published:
-        for model, scores in PUBLISHED.items():
+        for model, scores in published.TABLE_1.items():
             table.append([model, '', *(scores.get(task, '') for task in columns)])
         notes = [_LENGTHS if what.memorizes else _BEST]
     counts = {known['sequences'] for known in runs.values()}
@@ -149,7 +133,7 @@ def _own_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
 
     A model's parameters differ a little between tasks, as the sizes of their texts do.
     """
-    rows: dict[str, dict[str, saved.Facts]] = {}  # by model, by task
+    rows: dict[str, dict[str, records.Facts]] = {}  # by model, by task
     for label, known in runs.items():
         model = name_model(known)
         if known['task'] in rows.get(model, {}):
@@ -165,7 +149,7 @@ def _own_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def _describe_accuracies(known: saved.Facts) -> str:
+def _describe_accuracies(known: records.Facts) -> str:
     return f'{100 * known["character_accuracy"]:.1f} ({100 * known["sequence_accuracy"]:.1f})'
 
 

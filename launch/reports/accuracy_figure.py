@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from launch.reports import accuracies
+from launch.reports import published as published_lib
 from launch.runs import plots
 
 _DASHES: tuple[Any, ...] = ('-', (0, (5, 2)), (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5)))
@@ -74,7 +75,7 @@ def _draw_panel(
     from matplotlib import ticker
 
     legend: dict[str, dict[str, Any]] = {}
-    plots.set_manner(panel)
+    plots.set_style(panel)
     counts = dict.fromkeys(styles, 0)
     for label, known in runs.items():
         model = accuracies.name_model(known)
@@ -88,7 +89,7 @@ def _draw_panel(
     published = set(map(accuracies.published_accuracy, runs.values()))
     if None not in published:
         panel.axhline(published.pop(), zorder=1, **_PUBLISHED)
-        legend[f'{accuracies.OURS}, Table 1'] = _PUBLISHED
+        legend[f'{published_lib.RMC}, Table 1'] = _PUBLISHED
     panel.set_xlim(left=0)
     panel.xaxis.set_major_formatter('{x:,.10g}')
     panel.xaxis.set_major_locator(ticker.MaxNLocator(4))  # panels are narrow, numbers long

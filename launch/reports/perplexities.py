@@ -9,67 +9,24 @@ the same name, with a remark where its text is another one.
 
 from collections.abc import Iterable, Mapping, Sequence
 import os
-from typing import NamedTuple
 
 from launch.language import evaluation as evaluation_lib
 from launch.language import tables
-from launch.reports import saved
+from launch.reports import published as published_lib
+from launch.reports import records
 from launch.runs import display
 
-Evaluations = Mapping[str, saved.Facts]  # `evaluation.json` by the label of the run
+Evaluations = Mapping[str, records.Facts]  # `evaluation.json` by the label of the run
 _Values = Sequence[float | None]
 
 
-class Published(NamedTuple):
-    """The paper's numbers for a corpus, by model."""
-
-    splits: Mapping[str, _Values]  # Table 2: validation, test
-    bands: Mapping[str, _Values]  # Table 3: one for each of `BANDS`, and all
-    increases: Mapping[str, _Values]  # Figure 12: one for each of `UNROLL_LENGTHS`
-    difference: str  # of its corpus from the one that runs here; empty if it is the same
-
-
-PUBLISHED = {
-    'wikitext103': Published(
-        splits={
-            'LSTM (Grave et al. 2016)': (None, 48.7),
-            'temporal CNN (Bai et al. 2018)': (None, 45.2),
-            'gated CNN (Dauphin et al. 2016)': (None, 37.2),
-            'LSTM + Hebbian': (34.1, 34.3),
-            'quasi-RNN (Merity et al. 2018)': (32.0, 33.0),
-            'RMC': (30.8, 31.6),
-        },
-        bands={},
-        increases={
-            'LSTM, by eye': (21, 10.2, 4.6, 1.6, 0.7, 0),
-            'RMC, by eye': (21, 5.8, 1.2, 0.6, 0.7, 0),
-        },
-        difference='',
-    ),
-    'gutenberg': Published(
-        splits={'LSTM + Hebbian': (41.8, 45.5), 'RMC': (39.2, 42.0)},
-        bands={},
-        increases={},
-        difference='other books, 180 M words',
-    ),
-    'gigaword': Published(
-        splits={'LSTM + Hebbian': (None, 43.7), 'RMC': (None, 38.3)},
-        bands={
-            'LSTM': (39.4, 6.5e3, 3.7e4, 53.5),
-            'LSTM + Hebbian': (33.2, 3.2e3, 1.6e4, 43.7),
-            'RMC': (28.3, 3.1e3, 6.9e4, 38.3),
-        },
-        increases={},
-        difference='GigaWord v5, 4 B words',
-    ),
-}
 _PAPER_VOCABULARY = 250_000  # about; a smaller one gives lower perplexities
-_NOTHING = Published({}, {}, {}, '')
+_NOTHING = published_lib.Corpus({}, {}, {}, '')
 
 
 def describe(evaluations: Evaluations) -> list[str]:
     """Returns the tables of language models as text, one for each corpus."""
-    groups = saved.group(evaluations, lambda evaluation: evaluation['corpus'])
+    groups = records.group(evaluations, lambda evaluation: evaluation['corpus'])
     return [_describe_corpus(group) for group in groups.values()]
 
 
@@ -96,7 +53,7 @@ def draw(evaluations: Evaluations, folder: str) -> list[str]:
 
 def _describe_corpus(evaluations: Evaluations) -> str:
     first = next(iter(evaluations.values()))
-    published = PUBLISHED.get(first['dataset'], _NOTHING)
+    published = published_lib.CORPORA.get(first['dataset'], _NOTHING)
     smaller = 'larger vocabulary' if first['vocab_size'] < _PAPER_VOCABULARY else ''
     difference = published.difference or smaller
     paper = f'paper ({difference}): ' if difference else 'paper: '
@@ -116,7 +73,9 @@ def _describe_corpus(evaluations: Evaluations) -> str:
     return '\n'.join(parts)
 
 
-def _splits(evaluations: Evaluations, published: Published, paper: str) -> list[list[str]]:
+def _splits(
+    evaluations: Evaluations, published: published_lib.Corpus, paper: str
+) -> list[list[str]]:
     rows = [['', 'updates', 'validation', 'test']]
     for model, values in next(iter(evaluations.values()))['ngrams'].items():
         rows.append([model, '', *_cells(values.values())])
@@ -127,7 +86,9 @@ def _splits(evaluations: Evaluations, published: Published, paper: str) -> list[
     return rows
 
 
-def _bands(evaluations: Evaluations, published: Published, paper: str) -> list[list[str]]:
+def _bands(
+    evaluations: Evaluations, published: published_lib.Corpus, paper: str
+) -> list[list[str]]:
     bands = next(iter(evaluations.values()))['splits']['test']['bands']
     shares = [f'{bands[name]["share"]:.2%}' for name in evaluation_lib.BANDS]
     rows = [['', *evaluation_lib.BANDS, 'all'], ['share of the words', *shares, '100%']]
@@ -137,7 +98,9 @@ def _bands(evaluations: Evaluations, published: Published, paper: str) -> list[l
     return rows
 
 
-def _unrolls(evaluations: Evaluations, published: Published, paper: str) -> list[list[str]]:
+def _unrolls(
+    evaluations: Evaluations, published: published_lib.Corpus, paper: str
+) -> list[list[str]]:
     lengths = [str(length) for length in evaluation_lib.UNROLL_LENGTHS]
     rows = [['', *lengths, 'never reset: perplexity']]
     for label, each in evaluations.items():

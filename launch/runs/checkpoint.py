@@ -4,7 +4,7 @@ A checkpoint is the folder `run_dir/checkpoints/<step>/`:
 
   state/         every array of the training state, see `arrays`
   metadata.json  what the caller adds (the configuration), and dtype and shape of every array
-  manifest.json  seals the other files, see `manifest`
+  manifest.json  seals the other files, see `integrity`
 
 It is written as `<step>.partial` and renamed once it is complete, so a folder without that suffix
 was whole at some time. One that no longer agrees with its manifest is damaged: it is kept as
@@ -14,6 +14,7 @@ was whole at some time. One that no longer agrees with its manifest is damaged: 
 
 from collections.abc import Callable, Mapping
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -26,9 +27,10 @@ import jax
 import numpy as np
 
 from launch.runs import arrays as arrays_lib
-from launch.runs import errors, manifest, signals
+from launch.runs import errors, integrity, signals
 from tasks import storage
 
+MAX_FAILURES = 3  # saves in a row that end the run
 _ARRAYS = 'state'
 _METADATA = 'metadata.json'
 
@@ -53,7 +55,6 @@ class Checkpointer:
         self,
         run_dir: str | os.PathLike[str],
         keep: int = 3,
-        max_failures: int = 3,
         warn: Callable[[str], None] = warn,
     ):
         """Opens a run; nothing is read or written yet.
@@ -61,16 +62,14 @@ class Checkpointer:
         Args:
           run_dir: the run's directory; checkpoints go into its folder `checkpoints`.
           keep: how many of the newest checkpoints stay.
-          max_failures: how many saves may fail in a row before the run ends.
           warn: receives the one-line warnings.
         """
-        if keep < 1 or max_failures < 1:
-            raise ValueError(f'wanted keep, max_failures >= 1, got {keep}, {max_failures}')
+        if keep < 1:
+            raise ValueError(f'wanted keep >= 1, got {keep}')
         self._folder = pathlib.Path(run_dir).absolute() / 'checkpoints'
         self._keep = keep
-        self._max_failures = max_failures
         self._warn = warn
-        self._failures = 0
+        self._failures = 0  # saves in a row
 
     @signals.deferred()
     def save(self, step: int, state: Any, metadata: Mapping[str, Any]) -> bool:
@@ -104,11 +103,12 @@ class Checkpointer:
         self._prune()
         return True
 
-    def restore(self, template: Any) -> Restored | None:
+    def restore(self, template: Any, path: str = '') -> Restored | None:
         """Restores the newest whole checkpoint; damaged ones are reported and moved aside.
 
         Args:
           template: a tree with the structure, shapes and dtypes that are expected.
+          path: of the part of the state to restore, `.params`; the whole by default.
 
         Returns:
           The checkpoint, or None where none was ever finished.
@@ -116,10 +116,6 @@ class Checkpointer:
         Raises:
           RunError: there are checkpoints but none is whole, or it does not fit the template.
         """
-        return self.restore_part(template, '')
-
-    def restore_part(self, template: Any, path: str) -> Restored | None:
-        """Restores, as `restore` does, what stands below a path of the state: `.params`."""
         step = self._newest_whole()
         if step is None:
             return None
@@ -127,7 +123,7 @@ class Checkpointer:
         wanted = arrays_lib.describe(arrays_lib.named(template))
         wanted = {path + name: spec for name, spec in wanted.items()}
         try:
-            record = json.loads((folder / _METADATA).read_text('utf-8'))
+            record = self._record(step)
             saved = {name: spec for name, spec in record['leaves'].items() if _below(name, path)}
             _check_fit(folder, saved, wanted)
             arrays = arrays_lib.load(folder / _ARRAYS, list(wanted))
@@ -144,10 +140,10 @@ class Checkpointer:
     def newest_metadata(self) -> tuple[int, dict[str, Any]] | None:
         """Reads step and metadata of the newest whole checkpoint, under the rules of `restore`."""
         step = self._newest_whole()
-        if step is None:
-            return None
-        record = json.loads((self._folder / str(step) / _METADATA).read_text('utf-8'))
-        return step, record['metadata']
+        return None if step is None else (step, self._record(step)['metadata'])
+
+    def _record(self, step: int) -> dict[str, Any]:
+        return json.loads((self._folder / str(step) / _METADATA).read_text('utf-8'))
 
     def _write(self, step: int, arrays: arrays_lib.Arrays, text: str) -> None:
         partial = self._folder / f'{step}.partial'
@@ -156,7 +152,7 @@ class Checkpointer:
         partial.mkdir(parents=True)
         arrays_lib.save(partial / _ARRAYS, arrays)
         storage.write_text(partial / _METADATA, text)
-        manifest.seal(partial, step)
+        integrity.seal(partial, step)
         os.replace(partial, self._folder / str(step))
         storage.sync(self._folder)
 
@@ -171,7 +167,7 @@ class Checkpointer:
         self._failures += 1
         reason = errors.first_line(error)
         message = f'checkpoint of step {step} not saved in {self._folder}: {reason}'
-        if self._failures >= self._max_failures:
+        if self._failures >= MAX_FAILURES:
             message += f' ({self._failures} saves in a row failed; the older ones are whole)'
             raise errors.RunError(errors.CANNOT_SAVE, message) from error
         self._warn(f'warning: {message}; training continues')
@@ -195,7 +191,7 @@ class Checkpointer:
         interrupted = self._remove_partial()
         damaged: dict[int, str] = {}
         for step in self._steps():
-            reason = manifest.damage(self._folder / str(step), step)
+            reason = integrity.damage(self._folder / str(step), step)
             if reason is None:
                 for bad_step, bad_reason in damaged.items():
                     self._move_aside(bad_step, bad_reason, step)
@@ -211,11 +207,9 @@ class Checkpointer:
         return None
 
     def _move_aside(self, step: int, reason: str, used: int) -> None:
-        source, number = self._folder / str(step), 0
-        target = self._folder / f'{step}.damaged'
-        while target.exists():
-            number += 1
-            target = self._folder / f'{step}.damaged.{number}'
+        source = self._folder / str(step)
+        suffixes = (f'.damaged.{i}' if i else '.damaged' for i in itertools.count())
+        target = next(x for x in map(source.with_suffix, suffixes) if not x.exists())
         os.replace(source, target)
         self._warn(f'warning: {source}: {reason}; kept as {target.name}, using step {used}')
 

@@ -1,24 +1,23 @@
 """The runs of a sweep, each a process of its own, some of them at a time.
 
-A run's directory is `SWEEP/NAME`, and what it prints goes to `output.log` there. A run that was
-stopped goes on where it was, for so do the programs when their command is repeated.
+What a run prints goes to `output.log` in its directory. A run that was stopped is resumed, for that
+is what the programs do when their command is repeated.
 """
 
-import collections
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from launch.runs import errors, signals
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results
 
 LOG = 'output.log'
-_PAUSE = 0.1  # seconds between looks at the processes
+_PAUSE = 0.1  # seconds between two checks of the processes
 _GPU_SHARE = 0.9  # of a GPU's memory, for all processes together
 _MEMORY_LIMITS = {'XLA_CLIENT_MEM_FRACTION', 'XLA_PYTHON_CLIENT_MEM_FRACTION'}
 
@@ -26,29 +25,25 @@ _MEMORY_LIMITS = {'XLA_CLIENT_MEM_FRACTION', 'XLA_PYTHON_CLIENT_MEM_FRACTION'}
 class Failure(NamedTuple):
     """How a run ended that did not end well."""
 
-    name: str
+    run: grid_lib.Run
     code: int  # one of `errors`
     reason: str
 
 
 class _Child(NamedTuple):
-    point: grid_lib.Point
+    run: grid_lib.Run
     process: subprocess.Popen[bytes]
     log_start: int  # bytes that the log had before
 
 
-def run(
-    folder: pathlib.Path,
-    grid: grid_lib.Grid,
-    num_processes: int,
-) -> list[Failure]:
-    """Runs all points that are not done, and prints a line when one starts or ends.
+def execute(program: str, runs: list[grid_lib.Run], num_processes: int) -> list[Failure]:
+    """Executes the runs that are not done, and prints a line when one starts or ends.
 
     A signal is passed on to the processes, and they are waited for.
 
     Args:
-      folder: the sweep's directory, owned by the caller.
-      grid: what to run.
+      program: the module's name in `launch`.
+      runs: all of a sweep, whose directory the caller owns.
       num_processes: how many at a time.
 
     Returns:
@@ -57,82 +52,73 @@ def run(
     Raises:
       RunError: after a signal, when all processes have ended, or a directory cannot be written.
     """
-    runs = _Runs(folder, grid, num_processes)
-    print(f'{runs.describe()}; each prints into {folder}/POINT/{LOG}', flush=True)
+    state = _State(program, runs, num_processes)
+    logs = runs[0].folder.parent / 'CONFIGURATION' / LOG
+    print(f'{state.describe()}; each prints into {logs}', flush=True)
     with signals.deferred():
         try:
-            while runs.children or (runs.waiting and not signals.received()):
+            while state.children or (state.waiting and not signals.received()):
                 if signals.received():
-                    runs.stop()
+                    state.stop()
                 else:
-                    runs.start()
+                    state.start()
                 time.sleep(_PAUSE)
-                runs.collect()
+                state.collect()
         finally:
-            runs.stop()  # those that an error here leaves behind
-            for child in runs.children:
+            state.stop()  # those that an error leaves behind
+            for child in state.children:
                 child.process.wait()
-        if signals.received() and runs.waiting:
-            message = f'stopped by {signals.received()}, {runs.describe()}'
+        if signals.received() and state.waiting:
+            message = f'stopped by {signals.received()}, {state.describe()}'
             message += '; run the same command again to resume'
             raise errors.RunError(errors.INTERRUPTED, message)
-    return runs.failures
+    return state.failures
 
 
-class _Runs:
+class _State:
     """The processes of a sweep, and what is left to do."""
 
-    def __init__(self, folder: pathlib.Path, grid: grid_lib.Grid, num_processes: int):
-        self._folder = folder
-        self._grid = grid
-        self._num_processes = num_processes
+    def __init__(self, program: str, runs: list[grid_lib.Run], num_processes: int):
+        self._program, self._num_runs, self._num_processes = program, len(runs), num_processes
         self._stopped = False
-        self.waiting = collections.deque(
-            point for point in grid.ordered() if not results.is_done(folder, grid, point)
-        )
+        self.waiting = [run for run in runs if not results.is_done(run)]
         self.children: list[_Child] = []
         self.failures: list[Failure] = []
-        self._num_done = len(grid.points) - len(self.waiting)
 
     def describe(self) -> str:
-        """Returns how many points are in which state."""
+        """Returns how many configurations are in which state."""
         counts = {
-            'done': self._num_done,
             'failed': len(self.failures),
             'running': len(self.children),
             'waiting': len(self.waiting),
         }
-        left = ', '.join(f'{count} {state}' for state, count in counts.items() if count)
-        return f'{len(self._grid.points)} points: {left}'
+        counts = {'done': self._num_runs - sum(counts.values()), **counts}
+        states = ', '.join(f'{count} {state}' for state, count in counts.items() if count)
+        return f'{self._num_runs} configurations: {states}'
 
     def start(self) -> None:
-        """Starts as many points as there is room for."""
+        """Starts as many runs as there is room for."""
         while self.waiting and len(self.children) < self._num_processes:
-            point = self.waiting.popleft()
-            run_dir = self._folder / self._grid.name(point)
+            run = self.waiting.pop(0)
             try:
-                run_dir.mkdir(parents=True, exist_ok=True)
-                with open(run_dir / LOG, 'ab') as log:
-                    process = self._launch(point, run_dir, log)
-                    self.children.append(_Child(point, process, log.tell()))
+                self.children.append(self._launch(run))
             except OSError as error:
-                message = f'{run_dir}: cannot be used: {error.strerror}'
+                message = f'{run.folder}: cannot be used: {error.strerror}'
                 raise errors.RunError(errors.CANNOT_SAVE, message) from error
-            print(f'started   {self._grid.name(point)}', flush=True)
+            print(f'started   {run.name}', flush=True)
 
-    def _launch(
-        self, point: grid_lib.Point, run_dir: pathlib.Path, log: BinaryIO
-    ) -> subprocess.Popen[bytes]:
-        grid = self._grid
-        program = [sys.executable, '-m', f'{grid_lib.PACKAGE}.{grid.program}']
-        return subprocess.Popen(
-            [*program, *grid_lib.command(grid, point), f'--run_dir={run_dir}'],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(self._num_processes),
-            start_new_session=True,  # a terminal's Ctrl-C shall reach it once, through us
-        )
+    def _launch(self, run: grid_lib.Run) -> _Child:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with open(run.folder / LOG, 'ab') as log:
+            process = subprocess.Popen(
+                [sys.executable, '-m', f'{grid_lib.PACKAGE}.{self._program}', *run.words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(self._num_processes),
+                start_new_session=True,  # a terminal's Ctrl-C shall reach it once, through us
+            )
+            return _Child(run, process, log.tell())
 
     def stop(self) -> None:
         """Asks the processes that run to save and end, once."""
@@ -144,30 +130,27 @@ class _Runs:
         """Takes note of the processes that have ended."""
         for child in [child for child in self.children if child.process.poll() is not None]:
             self.children.remove(child)
-            self._collect_one(child)
+            line = self._note(child.run, child.process.returncode, child.log_start)
+            print(f'{line}  [{self.describe()}]', flush=True)
 
-    def _collect_one(self, child: _Child) -> None:
-        name = self._grid.name(child.point)
-        code = child.process.returncode
+    def _note(self, run: grid_lib.Run, code: int, log_start: int) -> str:
+        """Takes note of a run that has ended, and returns a line about it."""
         if not code:
-            results.mark_done(self._folder, self._grid, child.point)
-            self._num_done += 1
-            result = results.read_point(self._folder, self._grid, child.point)
-            line = f'finished  {name}: {results.describe(result)}'
-        elif self._stopped and code in (errors.INTERRUPTED, -signal.SIGTERM):
-            self.waiting.append(child.point)
-            line = f'stopped   {name}'
-        else:
-            reason = _reason(self._folder / name / LOG, child.log_start, code)
-            self.failures.append(Failure(name, code if code > 0 else errors.INTERNAL, reason))
-            line = f'failed    {name}: {reason}'
-        print(f'{line}  [{self.describe()}]', flush=True)
+            results.mark_done(run)
+            return f'finished  {run.name}: {results.describe(results.read(run))}'
+        if self._stopped and code in (errors.INTERRUPTED, -signal.SIGTERM):
+            self.waiting.append(run)
+            return f'stopped   {run.name}'
+        reason = _reason(run.folder / LOG, log_start, code)
+        self.failures.append(Failure(run, code if code > 0 else errors.INTERNAL, reason))
+        return f'failed    {run.name}: {reason}'
 
 
 def _environment(num_processes: int) -> dict[str, str]:
-    """Returns the environment of a run: JAX takes most of a GPU's memory unless it is told not to.
+    """Returns the environment of a run, which has its share of a GPU's memory, and no buffers.
 
-    Without buffers, what a run says last stands last in its log.
+    JAX takes most of a GPU's memory unless it is told not to; without buffers the last line of a
+    log is what a run printed last.
     """
     environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
     if num_processes > 1 and not environment.keys() & _MEMORY_LIMITS:
@@ -181,4 +164,4 @@ def _reason(log: pathlib.Path, start: int, code: int) -> str:
         return f'killed by {signal.Signals(-code).name}'
     text = log.read_bytes()[start:].decode('utf-8', errors='replace')
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f'{lines[-1] if lines else "no word why"} (exit {code})'
+    return f'{lines[-1] if lines else "it printed nothing"} (exit {code})'

@@ -1,16 +1,15 @@
-r"""The grid of a sweep: which settings of which program, and what its directory holds already.
+r"""The grid of a sweep: which configurations of which program, and what its directory holds.
 
   lm core=rmc,lstm seed=0,1,2 dataset=text prompt='yes\, sir'
 
-are the words of a grid of six points. Flags with several values are its axes, the others are fixed;
-`\,` is a comma inside a value. `sweep.json` keeps the grid; another one with the same axes and
-fixed flags is added to it point by point.
+are the arguments of a grid of six configurations. Flags with several values are its axes, the
+others are fixed; `\,` is a comma inside a value. `sweep.json` keeps the grid; another one with the
+same axes and fixed flags is added to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import contextlib
 import importlib
-import io
 import itertools
 import pathlib
 import pkgutil
@@ -24,8 +23,26 @@ from tasks import base
 FILE = 'sweep.json'
 PACKAGE = 'launch'  # where the programs are
 _LONGEST_NAME = 200  # characters; file systems take 255 bytes
+_SEVERAL = 'several'  # stands for the values of an axis where flags are compared
 
-Point = tuple[str, ...]  # a value for each axis
+Configuration = dict[str, str]  # a value for each axis
+
+
+class Run(NamedTuple):
+    """A configuration of a sweep, which is a run of its own."""
+
+    name: str
+    configuration: Configuration
+    flags: dict[str, str]  # those of the configuration and the fixed ones
+    folder: pathlib.Path  # the run's directory
+
+    @property
+    def words(self) -> list[str]:
+        """The flags as words of the program's command line."""
+        return [
+            *(f'--{flag}={value}' for flag, value in self.flags.items()),
+            f'--run_dir={self.folder}',
+        ]
 
 
 class Grid(NamedTuple):
@@ -33,61 +50,53 @@ class Grid(NamedTuple):
 
     program: str  # the module's name in `launch`
     fixed: dict[str, str]  # flags that are the same everywhere
-    axes: tuple[str, ...]  # flags that differ
-    points: tuple[Point, ...]
+    configurations: list[Configuration]  # one at least, in the order to show them
 
-    def flags(self, point: Point) -> dict[str, str]:
-        """Returns all flags of a point, by name."""
-        return {**self.fixed, **dict(zip(self.axes, point, strict=True))}
+    @property
+    def axes(self) -> list[str]:
+        """The flags that differ."""
+        return list(self.configurations[0])
 
-    def name(self, point: Point) -> str:
-        """Returns what a point is called, which is a folder's name too."""
-        pairs = zip(self.axes, point, strict=True)
-        return ','.join(f'{axis}={re.sub("[^A-Za-z0-9._+-]", "_", value)}' for axis, value in pairs)
+    def runs(self, folder: pathlib.Path) -> list[Run]:
+        """Returns the runs of a sweep in a directory."""
+        names = map(_name, self.configurations)
+        pairs = zip(names, self.configurations, strict=True)
+        return [Run(name, each, {**self.fixed, **each}, folder / name) for name, each in pairs]
 
-    def values(self, axis: int) -> list[str]:
+    def values(self, axis: str) -> list[str]:
         """Returns the values of an axis in the order to show them: by size if all are numbers."""
-        values = list(dict.fromkeys(point[axis] for point in self.points))
+        values = list(dict.fromkeys(each[axis] for each in self.configurations))
         with contextlib.suppress(ValueError):
             values.sort(key=float)
         return values
 
-    def ordered(self) -> list[Point]:
-        """Returns the points by the order of the values of their axes."""
-        ranks = [self.values(axis) for axis in range(len(self.axes))]
-        return sorted(
-            self.points,
-            key=lambda point: [rank.index(value) for rank, value in zip(ranks, point, strict=True)],
-        )
 
-
-def parse(words: Sequence[str], known: Grid | None = None) -> Grid:
+def parse(arguments: Sequence[str], known: Grid | None = None) -> Grid:
     """Reads a grid from a command line.
 
     Args:
-      words: the program, then `NAME=VALUE` or `NAME=VALUE,VALUE` for each of its flags.
+      arguments: the program, then `NAME=VALUE` or `NAME=VALUE,VALUE` for each of its flags.
       known: what the directory holds; its axes are axes here too, whatever the number of values.
 
     Returns:
       The grid; that of `known` if there is nothing but the program.
 
     Raises:
-      RunError: the words are no grid.
+      RunError: the arguments are no grid.
     """
-    program, *pairs = words
+    program, *pairs = arguments
     if known and not pairs:
         return known._replace(program=program)
     flags = dict(_flag(pair) for pair in pairs)
     if len(flags) < len(pairs):
         raise _usage('wanted every flag of the program once, got one of them again')
-    axes = [name for name, values in flags.items() if len(values) > 1]
-    if known and set(known.axes) <= flags.keys():
-        axes = [*known.axes, *(name for name in axes if name not in known.axes)]
+    axes = known.axes if known and set(known.axes) <= flags.keys() else []
+    axes += [flag for flag, values in flags.items() if len(values) > 1 and flag not in axes]
     if not axes:
         raise _usage('wanted a flag with several values, for example seed=0,1,2; got none')
-    fixed = {name: values[0] for name, values in flags.items() if name not in axes}
-    points = tuple(itertools.product(*(flags[name] for name in axes)))
-    return _checked(Grid(program, fixed, tuple(axes), points))
+    fixed = {flag: values[0] for flag, values in flags.items() if flag not in axes}
+    points = itertools.product(*(flags[axis] for axis in axes))
+    return _make(program, fixed, axes, points)
 
 
 def load_program(name: str) -> Any:
@@ -97,8 +106,7 @@ def load_program(name: str) -> Any:
       RunError: there is none, or it does not train.
     """
     package = importlib.import_module(PACKAGE)
-    known = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    known = [module for module in known if not module.startswith('_')]
+    known = [each.name for each in pkgutil.iter_modules(package.__path__) if not each.ispkg]
     if name not in known:
         raise _usage(f'no program {name!r}; wanted one that trains, out of {", ".join(known)}')
     module = importlib.import_module(f'{PACKAGE}.{name}')
@@ -107,55 +115,54 @@ def load_program(name: str) -> Any:
     return module
 
 
-def command(grid: Grid, point: Point) -> list[str]:
-    """Returns the flags of a point as words of the program's command line."""
-    return [f'--{name}={value}' for name, value in grid.flags(point).items()]
-
-
 def check(grid: Grid, module: Any) -> None:
-    """Has the program itself check the flags of every point; nothing is started.
+    """Has the program itself check every configuration; nothing is started.
 
     Args:
       grid: what to run.
       module: the program.
 
     Raises:
-      RunError: the program would refuse a point; names it.
+      RunError: the program would refuse a configuration; names it.
     """
     presets = getattr(module, 'PRESETS', {})
-    for point in grid.points:
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
-            words = command(grid, point)
-            code = flags_lib.main(module.Config, lambda config: None, grid.program, presets, words)
-        if code:
-            reason = said.getvalue().strip().removeprefix(f'{grid.program}: ')
-            raise errors.RunError(code, f'{grid.program} {grid.name(point)}: {reason}')
+    for run in grid.runs(pathlib.Path()):
+        try:
+            flags_lib.parse(module.Config, run.words, grid.program, presets)
+        except errors.RunError as error:
+            message = f'{grid.program} {run.name}: {error}'
+            raise errors.RunError(error.code, message) from error
 
 
 def add(known: Grid, new: Grid, on_resume: Mapping[str, str]) -> Grid:
-    """Joins the points of two grids.
+    """Joins the configurations of two grids.
 
     Args:
       known: what the directory holds.
-      new: what was asked for; its fixed flags are those of the result.
+      new: what is asked for; its fixed flags are those of the result.
       on_resume: of every flag of the program; those that are 'free' may differ, and `num_steps`.
 
     Raises:
       RunError: the grids are not of one sweep; lists the differences.
     """
-    old = {'program': known.program, **known.fixed, **dict.fromkeys(known.axes, 'several')}
-    now = {'program': new.program, **new.fixed, **dict.fromkeys(new.axes, 'several')}
-    differences = [
-        f'{name}: {old.get(name, "absent")} -> {now.get(name, "absent")}'
-        for name in {**old, **now}
-        if old.get(name) != now.get(name) and not _may_change(name, old, now, on_resume)
-    ]
+    old, now = (
+        {'program': grid.program, **grid.fixed, **dict.fromkeys(grid.axes, _SEVERAL)}
+        for grid in (known, new)
+    )
+    may_differ = {flag for flag, value in on_resume.items() if value == 'free'} - {'preset'}
+    may_differ |= {'num_steps'} & old.keys() & now.keys()
+    differences = []
+    for flag in {**old, **now}:
+        before, after = old.get(flag, 'absent'), now.get(flag, 'absent')
+        if before != after and (flag not in may_differ or _SEVERAL in (before, after)):
+            differences.append(f'{flag}: {before} -> {after}')
     if differences:
         message = f'the directory holds another sweep ({"; ".join(differences)})'
         remedy = 'use the same fixed flags and axes, or another --sweep_dir'
         raise errors.RunError(errors.MISMATCH, f'{message}; {remedy}')
-    return _checked(new._replace(points=tuple(dict.fromkeys(known.points + new.points))))
+    added = [each for each in new.configurations if each not in known.configurations]
+    points = [each.values() for each in known.configurations + added]
+    return _make(new.program, new.fixed, known.axes, points)
 
 
 def read(folder: pathlib.Path) -> Grid | None:
@@ -168,54 +175,55 @@ def read(folder: pathlib.Path) -> Grid | None:
     if not values:
         return None
     try:
-        points = tuple(tuple(point) for point in values['points'])
-        grid = Grid(values['program'], dict(values['fixed']), tuple(values['axes']), points)
-        for point in points:
-            grid.name(point)
-    except (KeyError, TypeError, ValueError) as error:
+        return _make(values['program'], dict(values['fixed']), values['axes'], values['points'])
+    except (errors.RunError, KeyError, TypeError, ValueError) as error:
         reason = 'is not the grid of a sweep'
         raise base.DataError(f'{folder / FILE} {reason}; delete it or restore it') from error
-    return grid
 
 
 def write(folder: pathlib.Path, grid: Grid) -> None:
     """Keeps a grid in a directory."""
-    directory.write_json(folder / FILE, grid._asdict())
+    points = [list(each.values()) for each in grid.configurations]
+    values = {'program': grid.program, 'fixed': grid.fixed, 'axes': grid.axes, 'points': points}
+    directory.write_json(folder / FILE, values)
 
 
 def _flag(pair: str) -> tuple[str, list[str]]:
-    """Returns the name and the values of a word."""
-    name, equals, text = pair.partition('=')
-    name = name.replace('-', '_')
-    if not (name.isidentifier() and name[0] != '_' and equals):
+    """Returns the name and the values of an argument."""
+    flag, equals, text = pair.partition('=')
+    flag = flag.replace('-', '_')
+    if not (flag.isidentifier() and flag[0] != '_' and equals):
         raise _usage(f'wanted NAME=VALUE,VALUE for a flag of the program, got {pair!r}')
-    if name == 'run_dir':
+    if flag == 'run_dir':
         raise _usage('run_dir: wanted --sweep_dir=DIR, which holds the directories of all runs')
     values = [value.replace(r'\,', ',') for value in re.split(r'(?<!\\),', text)]
     if len(set(values)) < len(values):
-        raise _usage(f'{name}: wanted values that differ, got {text}')
-    return name, values
+        raise _usage(f'{flag}: wanted values that differ, got {text}')
+    return flag, values
 
 
-def _may_change(
-    name: str, old: Mapping[str, str], now: Mapping[str, str], on_resume: Mapping[str, str]
-) -> bool:
-    """Returns whether a fixed flag may differ from the one that earlier points were run with."""
-    if 'several' in (old.get(name), now.get(name)) or name in ('program', 'preset'):
-        return False
-    return on_resume.get(name) == 'free' or (name == 'num_steps' and name in old and name in now)
-
-
-def _checked(grid: Grid) -> Grid:
-    """Returns a grid whose points have short names that differ."""
-    names = [grid.name(point) for point in grid.points]
-    twice = next((name for name in names if names.count(name) > 1), None)
+def _make(
+    program: str, fixed: dict[str, str], axes: Sequence[str], points: Iterable[Iterable[str]]
+) -> Grid:
+    """Returns a grid in order, whose configurations have short names that differ."""
+    grid = Grid(program, fixed, [dict(zip(axes, point, strict=True)) for point in points])
+    names = list(map(_name, grid.configurations))
+    twice = next((each for each in names if names.count(each) > 1), None)
     if twice:
-        raise _usage(f'wanted points with names that differ, got {twice} twice')
+        raise _usage(f'wanted configurations with names that differ, got {twice} twice')
     longest = max(names, key=len)
     if len(longest) > _LONGEST_NAME:
-        raise _usage(f'wanted points with names up to {_LONGEST_NAME} characters, got {longest}')
+        wanted = f'wanted configurations with names up to {_LONGEST_NAME} characters'
+        raise _usage(f'{wanted}, got {longest}')
+    ranks = {axis: grid.values(axis).index for axis in axes}
+    grid.configurations.sort(key=lambda each: [ranks[axis](value) for axis, value in each.items()])
     return grid
+
+
+def _name(configuration: Configuration) -> str:
+    """Returns what a configuration is called, which is a folder's name too."""
+    values = {axis: re.sub('[^A-Za-z0-9._+-]', '_', value) for axis, value in configuration.items()}
+    return ','.join(f'{axis}={value}' for axis, value in values.items())
 
 
 def _usage(message: str) -> errors.RunError:

@@ -1,56 +1,57 @@
-"""The agent of a trained run, of whichever world it is."""
+"""The agent of a trained run, whichever of the programs trained it."""
 
-import pathlib
 from typing import Any
 
-from launch.agents import agent_run
+from launch import boxworld, mini_pacman
+from launch.agents import network as network_lib
 from launch.runs import directory, errors
-from launch.viewer import environments, episodes
+from launch.training import experiment as experiment_lib
+from launch.viewer import episodes
+
+EXPERIMENTS = {each.name: each for each in (boxworld.EXPERIMENT, mini_pacman.EXPERIMENT)}
 
 
-def world_of(run_dir: str, asked: str | None) -> str:
-    """Returns the name of the world that a run was trained in, without loading the run.
+def experiment_of(run_dir: str, wanted: str | None) -> experiment_lib.Experiment:
+    """Returns the program that trained a run, without loading the run.
 
     Args:
       run_dir: its directory.
-      asked: the world that it has to be, None for any.
+      wanted: the name that the program has to have, None for any.
 
     Raises:
       RunError, DataError: it is no run, or one of another program.
     """
-    folder, known = pathlib.Path(run_dir), environments.WORLDS
-    if not (folder / 'checkpoints').is_dir():
-        raise _bad_data(run_dir, 'wanted the directory of a trained run, it has none')
-    description = directory.read_description(folder)
+    description = directory.read_description(run_dir)
     if not description:
-        raise _bad_data(run_dir, f'wanted a run with {directory.DESCRIPTION}, it has none')
-    program = description['program']
+        message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
+        raise errors.RunError(errors.BAD_DATA, message)
+    program, known = description['program'], EXPERIMENTS
     if program not in known:
-        raise _bad_data(run_dir, f'wanted a run of {" or ".join(known)}, got one of {program}')
-    if asked not in (None, program):
-        message = f'--world={asked}: the run of --run_dir={run_dir} is one of {program}'
+        message = f'--run_dir={run_dir}: wanted a run of {" or ".join(known)}, got one of {program}'
+        raise errors.RunError(errors.BAD_DATA, message)
+    if wanted not in (None, program):
+        message = f'--world={wanted}: the run of --run_dir={run_dir} is one of {program}'
         raise errors.RunError(errors.MISMATCH, message)
-    return program
+    return known[program]
 
 
-def load(run_dir: str, name: str, greedy: bool) -> tuple[Any, episodes.Policy, str]:
+def load(
+    experiment: experiment_lib.Experiment, run_dir: str, greedy: bool
+) -> tuple[Any, episodes.Policy, str]:
     """Returns the flags of a run, its agent, and a line about it.
 
     Args:
+      experiment: the program that trained it.
       run_dir: its directory, which is owned while it is read.
-      name: of its world.
       greedy: whether the agent takes the likeliest action.
 
     Raises:
       RunError: there is no whole checkpoint, or another process owns the directory.
     """
-    module = environments.WORLDS[name]
-    with directory.owned(run_dir):
-        asked = module.Config(run_dir=run_dir)
-        config, _, model, state = agent_run.load(asked, module.PROGRAM, run_dir)
-    about = f'{config.core} after {int(state.step):,} updates'
-    return config, episodes.agent(model, state.params, greedy), about
-
-
-def _bad_data(run_dir: str, message: str) -> errors.RunError:
-    return errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: {message}')
+    config = experiment.config(mode='evaluate', run_dir=run_dir)
+    with experiment_lib.opened(config, run_dir):
+        config, step, _ = experiment_lib.restore(experiment, config, run_dir)
+        network = network_lib.make(config, config.environment())
+        params = experiment_lib.load_params(run_dir, network.init)
+    about = f'{config.core} after {step:,} updates'
+    return config, episodes.agent(network, params, greedy), about

@@ -1,7 +1,7 @@
-"""Episodes of a world, step by step, and who may choose what is done in them.
+"""Episodes of one environment, step by step, and the policies that act in them.
 
 Glossary of shapes:
-  A: actions; ...: what an observation is.
+  A: actions; ...: of an observation.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,115 +13,107 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch.agents import agent_model
+from launch.agents import network as network_lib
 from tasks import base
+from tasks.environments import grid
 
-_SALT = 5  # tells apart the keys of what is shown from those of training
-
-
-class Game(NamedTuple):
-    """The functions of a world, compiled."""
-
-    reset: Callable[[chex.PRNGKey], tuple[Any, base.TimeStep]]
-    step: Callable[[Any, chex.Array], tuple[Any, base.TimeStep]]
+_SALT = 5  # separates the keys of what is shown from those of training
 
 
-class Moment(NamedTuple):
+class Step(NamedTuple):
     """Where an episode is."""
 
     state: Any
-    seen: base.TimeStep  # on the host
-    returned: float  # the sum of the rewards
-    length: int
+    timestep: base.TimeStep  # on the host
+    episode_return: float  # the sum of the rewards so far
+    length: int  # steps so far
 
 
 class Policy(NamedTuple):
-    """Who chooses; what is remembered is the policy's own."""
+    """What chooses actions; its state lasts for an episode."""
 
-    begin: Callable[[], Any]
-    # memory, observation [...], whether it is the first of an episode, key -> action [], memory
+    initial_state: Callable[[], Any]
+    # state, observation [...], whether it is the first of an episode, key -> action [], state
     act: Callable[[Any, chex.Array, bool, chex.PRNGKey], tuple[chex.Array, Any]]
 
 
-def make_game(environment: base.Environment) -> Game:
-    """Returns the functions of a world, compiled, for a person does not wait in the game."""
-    game = Game(jax.jit(environment.reset), jax.jit(environment.step))
-    warm_up(game, dice(environment.num_actions))
-    return game
+def first(environment: base.Environment, seed: int, number: int) -> Step:
+    """Returns the reset of an episode, by its number; the environment is hashable."""
+    state, timestep = grid.reset(environment, _keys(seed, number)[0])
+    return Step(state, jax.device_get(timestep), 0.0, 0)
 
 
-def warm_up(game: Game, policy: Policy) -> None:
-    """Compiles what a policy does in a game, by two steps of an episode."""
-    for _ in itertools.islice(episode(game, policy, 0, 0), 3):
-        pass
+def advance(environment: base.Environment, step: Step, action: chex.Numeric) -> Step:
+    """Returns the step of an episode that follows an action []."""
+    state, timestep = grid.step(environment, step.state, jnp.int32(action))
+    timestep = jax.device_get(timestep)
+    episode_return = step.episode_return + float(timestep.reward)
+    return Step(state, timestep, episode_return, step.length + 1)
 
 
-def begin(game: Game, key: chex.PRNGKey) -> Moment:
-    """Returns the begin of the episode of a key."""
-    state, seen = game.reset(key)
-    return Moment(state, jax.device_get(seen), 0.0, 0)
-
-
-def advance(game: Game, moment: Moment, action: chex.Numeric) -> Moment:
-    """Returns where the episode is after an action []."""
-    state, seen = game.step(moment.state, jnp.int32(action))
-    seen = jax.device_get(seen)
-    return Moment(state, seen, moment.returned + float(seen.reward), moment.length + 1)
-
-
-def keys(seed: int, number: int) -> tuple[chex.PRNGKey, chex.PRNGKey]:
-    """Returns the keys of an episode, by its number, and of what is done in it."""
-    salted = jax.random.fold_in(jax.random.key(seed), _SALT)
-    own, actions = jax.random.split(jax.random.fold_in(salted, number))
-    return own, actions
-
-
-def episode(game: Game, policy: Policy, seed: int, number: int) -> Iterator[Moment]:
-    """Yields the begin of an episode, and where it is after every step up to its last.
+def episode(
+    environment: base.Environment, policy: Policy, seed: int, number: int
+) -> Iterator[Step]:
+    """Yields the steps of an episode, from its reset to its last.
 
     Args:
-      game: the world.
-      policy: who plays.
+      environment: where.
+      policy: takes the actions.
       seed: of all episodes.
       number: which of them.
     """
-    own, actions = keys(seed, number)
-    moment, memory = begin(game, own), policy.begin()
-    yield moment
-    while not moment.seen.last:
-        key = jax.random.fold_in(actions, moment.length)
-        shown = moment.seen.observation, moment.length == 0
-        action, memory = policy.act(memory, *shown, key)
-        moment = advance(game, moment, action)
-        yield moment
+    step, policy_state = first(environment, seed, number), policy.initial_state()
+    yield step
+    while not step.timestep.last:
+        key = jax.random.fold_in(_keys(seed, number)[1], step.length)
+        observation, is_first = step.timestep.observation, step.length == 0
+        action, policy_state = policy.act(policy_state, observation, is_first, key)
+        step = advance(environment, step, action)
+        yield step
 
 
-def dice(num_actions: int) -> Policy:
-    """Returns who does anything, all of A actions alike."""
-    draw = jax.jit(lambda key: jax.random.randint(key, (), 0, num_actions))
-    return Policy(lambda: (), lambda memory, observation, first, key: (draw(key), memory))
+def warm_up(environment: base.Environment, policy: Policy) -> None:
+    """Compiles what an episode needs, by two steps of one: a person does not like to wait later."""
+    for _ in itertools.islice(episode(environment, policy, 0, 0), 3):
+        pass
 
 
-def agent(model: agent_model.Model, params: chex.ArrayTree, greedy: bool) -> Policy:
-    """Returns a trained network as who plays.
+def _keys(seed: int, number: int) -> chex.Array:
+    """Returns the keys [2] of an episode, and of the actions in it."""
+    salted = jax.random.fold_in(jax.random.key(seed), _SALT)
+    return jax.random.split(jax.random.fold_in(salted, number))
+
+
+def uniform(num_actions: int) -> Policy:
+    """Returns the uniformly random policy over A actions."""
+    sample = jax.jit(lambda key: jax.random.randint(key, (), 0, num_actions))
+    return Policy(lambda: (), lambda state, observation, is_first, key: (sample(key), state))
+
+
+def agent(network: network_lib.Network, params: chex.ArrayTree, greedy: bool) -> Policy:
+    """Returns the policy of a trained network.
 
     Args:
-      model: the network.
+      network: the network.
       params: its parameters.
-      greedy: whether it takes the likeliest action, instead of drawing from its policy.
+      greedy: whether it takes the likeliest action, instead of sampling.
     """
 
     @jax.jit
     def act(
-        params: chex.ArrayTree, memory: Any, observation: chex.Array, first: Any, key: chex.PRNGKey
+        params: chex.ArrayTree,
+        state: Any,
+        observation: chex.Array,
+        is_first: chex.Array,
+        key: chex.PRNGKey,
     ) -> tuple[chex.Array, Any]:
-        output, memory = model.step(params, observation[None], first[None], memory)
+        output, state = network.step(params, observation[None], is_first[None], state)
         logits = output.logits[0]  # [A]
-        return jnp.argmax(logits) if greedy else jax.random.categorical(key, logits), memory
+        return jnp.argmax(logits) if greedy else jax.random.categorical(key, logits), state
 
     return Policy(
-        lambda: model.initial_state(1),
-        lambda memory, observation, first, key: act(
-            params, memory, observation, np.asarray(first), key
+        lambda: network.initial_state(1),
+        lambda state, observation, is_first, key: act(
+            params, state, observation, np.asarray(is_first), key
         ),
     )

@@ -1,34 +1,38 @@
-"""Pictures of a world as text of a terminal, and what of them an agent does not see made dark.
+"""Pictures of an environment: dark where an agent does not see, enlarged, in a terminal's colours.
 
-A row of text shows two rows of a picture: the upper half block takes its ink from the upper one and
-its paper from the lower one, in 24-bit colours, codes 38;2 and 48;2 of ISO 8613-6 (ITU-T T.416,
-section 13.1.8, https://www.itu.int/rec/T-REC-T.416).
+Terminals of 256 colours share a palette: 16 colours of the user's choice, a cube of 6 x 6 x 6, and
+24 greys, https://invisible-island.net/xterm/xterm.faq.html#color_by_number.
 
 Glossary of shapes:
   H, W: rows and columns of a picture, a pixel a square unless it is enlarged.
 """
 
+from collections.abc import Collection, Sequence
+import itertools
+
 import numpy as np
 
 _DIM = 0.35  # of the brightness that is left outside of a window
-_HIDDEN = 40  # a grey that no world has
-_BLOCK = '▀'
-_PLAIN = '\x1b[0m'
+_HIDDEN = 40  # a grey that no environment has
+_FIRST = 16  # the number of the cube's first colour
+_CUBE = list(itertools.product((0, 95, 135, 175, 215, 255), repeat=3))
+_GREYS = [(level, level, level) for level in range(8, 248, 10)]
+PALETTE = np.array(_CUBE + _GREYS)  # [240, 3], the colours with the numbers from 16 to 255
 
 
-def shade(picture: np.ndarray, seen: np.ndarray, hide: bool) -> np.ndarray:
-    """Darkens what is not seen.
+def shade(picture: np.ndarray, visible: np.ndarray, hide: bool) -> np.ndarray:
+    """Darkens what is not visible.
 
     Args:
       picture: [H, W, 3] uint8.
-      seen: [H, W] bool.
-      hide: whether what is not seen is grey all over instead.
+      visible: [H, W] bool.
+      hide: whether what is not visible is grey all over instead.
 
     Returns:
       The picture, [H, W, 3] uint8.
     """
     dark = np.full_like(picture, _HIDDEN) if hide else np.round(_DIM * picture).astype(np.uint8)
-    return np.where(seen[..., None], picture, dark)
+    return np.where(visible[..., None], picture, dark)
 
 
 def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:
@@ -36,38 +40,8 @@ def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def half_blocks(picture: np.ndarray) -> list[str]:
-    """Returns the rows of text that show a picture.
-
-    Args:
-      picture: [H, W, 3] uint8.
-
-    Returns:
-      (H + 1) // 2 texts of W characters with their colours; after each, colours are plain again.
-    """
-    rows = []
-    for top in range(0, len(picture), 2):
-        lower = picture[top + 1].tolist() if top + 1 < len(picture) else [None] * len(picture[top])
-        rows.append(_row(picture[top].tolist(), lower))
-    return rows
-
-
-def swatch(color: np.ndarray) -> str:
-    """Returns two characters of text in a colour, [3] uint8."""
-    return f'{_paper(color.tolist())}  {_PLAIN}'
-
-
-def _row(upper: list, lower: list) -> str:
-    """Returns two rows of colours [W] as text; codes stand only where a colour changes."""
-    text, before = '', (None, None)
-    for ink, paper in zip(upper, lower, strict=True):
-        if ink != before[0]:
-            text += '\x1b[38;2;{};{};{}m'.format(*ink)
-        if paper is not None and paper != before[1]:
-            text += _paper(paper)
-        text, before = text + _BLOCK, (ink, paper)
-    return text + _PLAIN
-
-
-def _paper(color: list[int]) -> str:
-    return '\x1b[48;2;{};{};{}m'.format(*color)
+def nearest(color: Sequence[int], taken: Collection[int] = ()) -> int:
+    """Returns the number of the terminal colour nearest to a colour, out of those not taken."""
+    distances = np.sum((PALETTE - np.asarray(color)) ** 2, axis=1)
+    numbers = (_FIRST + np.argsort(distances, kind='stable')).tolist()
+    return next((number for number in numbers if number not in taken), numbers[0])

@@ -1,50 +1,50 @@
-"""A person plays in a terminal, or watches who plays."""
+"""A person plays in a terminal, or watches an agent."""
 
-import functools
 import os
 import time
 from typing import NamedTuple
 
 from launch.runs import errors
-from launch.viewer import environments, episodes, keyboard, pictures
+from launch.viewer import environments, episodes, pictures
 from launch.viewer import terminal as terminal_lib
 
 _LARGEST = 4  # columns of text that a square may take
-_TEXTS = 3  # lines beside the picture
+_NUM_TEXTS = 3  # lines above and below the picture
 _LINGER = 1.5  # seconds that the last picture of an episode stays
+_HELP = 'r starts a new episode, q quits'
 
 
 class Show(NamedTuple):
     """What is shown, and how."""
 
     title: str
-    world: environments.World
-    game: episodes.Game
+    environment: environments.Environment
     seed: int
-    hide: bool  # whether what is not seen is hidden, instead of dimmed
+    hide: bool  # whether what is not visible is hidden, instead of dimmed
 
 
-def play(terminal: terminal_lib.Terminal, show: Show) -> list[episodes.Moment]:
+def play(terminal: terminal_lib.Terminal, show: Show) -> list[episodes.Step]:
     """Lets a person play until he or she quits.
 
     Args:
-      terminal: this process's.
-      show: the world.
+      terminal: where.
+      show: the environment.
 
     Returns:
-      Where each episode was when it was left.
+      The last step of each episode.
     """
-    moments = [_first(show, 0)]
+    steps = [episodes.first(show.environment, show.seed, 0)]
+    names = show.environment.action_names
+    advice = f'arrows or wasd move{", space stays" if "stay" in names else ""}, {_HELP}'
     while True:
-        terminal.draw(paint(show, moments[-1], _help(show), terminal.size))
-        for name in terminal.read(None):
-            if name == keyboard.QUIT:
-                return moments
-            if name == keyboard.ANEW:
-                moments.append(_first(show, len(moments)))
-            elif name in show.world.action_names and not moments[-1].seen.last:
-                action = show.world.action_names.index(name)
-                moments[-1] = episodes.advance(show.game, moments[-1], action)
+        terminal.draw(compose(show, steps[-1], advice, terminal.size))
+        key = terminal.read(None)
+        if key == terminal_lib.QUIT:
+            return steps
+        if key == terminal_lib.RESET:
+            steps.append(episodes.first(show.environment, show.seed, len(steps)))
+        elif key in names and not steps[-1].timestep.last:
+            steps[-1] = episodes.advance(show.environment, steps[-1], names.index(key))
 
 
 def watch(
@@ -52,91 +52,76 @@ def watch(
     show: Show,
     policy: episodes.Policy,
     num_episodes: int,
-    frames_per_second: float,
-) -> list[episodes.Moment]:
-    """Lets a person watch until he or she quits.
+    steps_per_second: float,
+) -> list[episodes.Step]:
+    """Shows episodes of a policy until a person quits.
 
     Args:
-      terminal: this process's.
-      show: the world.
-      policy: who plays.
-      num_episodes: after how many the show stops, and waits for a key.
-      frames_per_second: the speed.
+      terminal: where.
+      show: the environment.
+      policy: takes the actions.
+      num_episodes: after so many the last picture stays until a key is pressed.
+      steps_per_second: the speed.
 
     Returns:
-      Where each episode was when it was left.
+      The last step of each episode.
     """
-    moments: list[episodes.Moment] = []
-    pause = 1 / frames_per_second
+    steps: list[episodes.Step] = []
     while True:
-        number, key = len(moments), ''
-        for moment in episodes.episode(show.game, policy, show.seed, number):
-            moments[number:] = [moment]
-            key = _present(terminal, show, moment, _LINGER if moment.seen.last else pause)
+        number, key = len(steps), ''
+        for step in episodes.episode(show.environment, policy, show.seed, number):
+            steps[number:] = [step]
+            seconds = _LINGER if step.timestep.last else 1 / steps_per_second
+            key = _present(terminal, show, step, seconds)
             if key:
                 break
         if not key and number + 1 >= num_episodes:
-            key = _present(terminal, show, moments[-1], None)
-        if key == keyboard.QUIT:
-            return moments
+            key = _present(terminal, show, steps[-1], None)
+        if key == terminal_lib.QUIT:
+            return steps
 
 
-def paint(show: Show, moment: episodes.Moment, advice: str, size: os.terminal_size) -> list[str]:
-    """Returns the lines that show a moment, as large as fits; what does not fit is cut off.
+def compose(
+    show: Show, step: episodes.Step, advice: str, size: os.terminal_size
+) -> terminal_lib.View:
+    """Returns what the terminal shows of a step, its picture as large as fits.
 
     Args:
-      show: the world.
-      moment: of an episode in it.
+      show: the environment.
+      step: of an episode in it.
       advice: what keys do.
       size: columns and lines of the terminal.
     """
-    scene = environments.look(show.world, moment.state)
+    scene = environments.scene(show.environment, step.state)
     height, width = scene.picture.shape[:2]
-    columns, rows = size.columns - 1, 2 * (size.lines - _TEXTS)
-    scale = max(1, min(columns // width, rows // height, _LARGEST))
-    shaded = pictures.shade(scene.picture, scene.seen, show.hide)
-    picture = pictures.enlarge(shaded, scale)[: max(0, rows), :columns]
-    end = environments.ending(show.world, moment.seen)
-    status = f'score {moment.returned:g}   steps {moment.length}   {scene.status}'
-    mark = '' if scene.color is None else f'{pictures.swatch(scene.color)} '
-    status = mark + status[: columns - (3 if mark else 0)]
+    rows = 2 * (size.lines - _NUM_TEXTS)
+    scale = max(1, min((size.columns - 1) // width, rows // height, _LARGEST))
+    picture = pictures.enlarge(pictures.shade(scene.picture, scene.visible, show.hide), scale)
+    end = environments.ending(show.environment, step.timestep)
+    status = f'return {step.episode_return:g}   steps {step.length}   {scene.status}'
     advice = f'{end}; {advice}' if end else advice
-    return [show.title[:columns], *pictures.half_blocks(picture), status, advice[:columns]]
+    return terminal_lib.View(show.title, picture, scene.color, status, advice)
 
 
 def check_size(show: Show, size: os.terminal_size) -> None:
-    """Raises a RunError if a terminal is too small for the world."""
-    height, width = environments.look(show.world, _first(show, 0).state).picture.shape[:2]
-    columns, lines = width + 1, (height + 1) // 2 + _TEXTS
+    """Raises a RunError if a terminal is too small for the environment."""
+    state = episodes.first(show.environment, show.seed, 0).state
+    height, width = environments.scene(show.environment, state).picture.shape[:2]
+    columns, lines = width + 1, (height + 1) // 2 + _NUM_TEXTS
     if size.columns < columns or size.lines < lines:
         wanted = f'wanted a terminal of at least {columns} columns and {lines} lines'
         got = f'got {size.columns} and {size.lines}; --gif=FILE.gif writes a file'
         raise errors.RunError(errors.USAGE, f'{wanted}, {got}')
 
 
-def _first(show: Show, number: int) -> episodes.Moment:
-    """Returns the begin of an episode, by its number."""
-    return episodes.begin(show.game, episodes.keys(show.seed, number)[0])
-
-
 def _present(
-    terminal: terminal_lib.Terminal,
-    show: Show,
-    moment: episodes.Moment,
-    seconds: float | None,
+    terminal: terminal_lib.Terminal, show: Show, step: episodes.Step, seconds: float | None
 ) -> str:
-    """Shows a moment for some seconds, None for without end; returns QUIT, ANEW or ''."""
-    draw = functools.partial(paint, show, moment, 'r begins anew, q quits')
+    """Shows a step for some seconds, None for without end; returns QUIT, RESET or ''."""
     end = None if seconds is None else time.monotonic() + seconds
     while end is None or time.monotonic() < end:
-        terminal.draw(draw(terminal.size))
-        for name in terminal.read(None if end is None else max(0.0, end - time.monotonic())):
-            if name in (keyboard.QUIT, keyboard.ANEW):
-                return name
+        terminal.draw(compose(show, step, _HELP, terminal.size))
+        key = terminal.read(None if end is None else max(0.0, end - time.monotonic()))
+        if key in (terminal_lib.QUIT, terminal_lib.RESET):
+            return key
     return ''
-
-
-def _help(show: Show) -> str:
-    """Returns what keys do when a person plays."""
-    stay = ', space stays' if 'stay' in show.world.action_names else ''
-    return f'arrows or wasd move{stay}, r begins anew, q quits'

@@ -1,150 +1,190 @@
-"""A terminal that sends every key at once, shows a picture in place, and is given back as it was.
+"""A terminal by curses: keys come at once, a picture stands in place, all is given back at the end.
 
-It is given back after errors, signals and the end. Control-Z works too: the shell gets its
-terminal, and the picture comes back with `fg`. The control sequences are those of ECMA-48 and, for
-the second screen and the cursor, xterm's, https://invisible-island.net/xterm/ctlseqs/ctlseqs.html.
+Control-Z, another size and errors are left to curses, see
+https://docs.python.org/3/library/curses.html. A character shows two squares of a picture: the
+half block takes its ink from the upper one and its paper from the lower one. Where the terminal
+lets its palette be changed, colours are exact, and else the nearest ones that still differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 import contextlib
+import curses
+import locale
+import math
 import os
 import select
-import signal
-import termios
+import shutil
+import sys
 import time
-import tty
-from types import FrameType
-from typing import Any, Self
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from launch.runs import errors
-from launch.viewer import keyboard
+from launch.viewer import pictures
 
-_ENTER = b'\x1b[?1049h\x1b[?25l\x1b[2J'  # the second screen, no cursor, empty
-_LEAVE = b'\x1b[0m\x1b[?25h\x1b[?1049l'
-_SLICE = 0.1  # seconds between looks at signals
-_SIZE = os.terminal_size((80, 24))  # of one that does not say
+QUIT, RESET = 'quit', 'reset'
+_LETTERS = {'w': 'up', 'a': 'left', 's': 'down', 'd': 'right', ' ': 'stay', '.': 'stay'}
+_LETTERS |= {'r': RESET, 'q': QUIT, '\x04': QUIT}  # control-D is the end of the input
+_KEYS = {ord(case): name for letter, name in _LETTERS.items() for case in letter + letter.upper()}
+_KEYS |= {curses.KEY_UP: 'up', curses.KEY_LEFT: 'left'}
+_KEYS |= {curses.KEY_DOWN: 'down', curses.KEY_RIGHT: 'right'}
+_BLOCK = '▀'
+_NUM_COLORS = 256
+_MOST_PAIRS = 255  # that an attribute of curses can name
+_DEFAULT = -1  # the terminal's own background
+_SLICE = 0.1  # seconds after which a signal is noticed
+_Result = TypeVar('_Result')
+
+
+class View(NamedTuple):
+    """What a terminal shows."""
+
+    title: str
+    picture: np.ndarray  # [H, W, 3] uint8
+    swatch: np.ndarray | None  # [3] uint8, a colour before the status
+    status: str
+    help: str
+
+
+def size() -> os.terminal_size:
+    """Returns the columns and lines of the terminal, 80 and 24 if it does not say."""
+    return shutil.get_terminal_size((80, 24))
+
+
+def check() -> None:
+    """Raises a RunError if pictures cannot be shown where the program runs."""
+    reason = ''
+    for file, name in ((sys.stdin, 'input'), (sys.stdout, 'output')):
+        if not file.isatty():
+            reason = reason or f'wanted a terminal, the {name} is none'
+    if not reason and _count_colors() < _NUM_COLORS:
+        name = os.environ.get('TERM', '')
+        reason = f'wanted a terminal with {_NUM_COLORS} colours, as TERM=xterm-256color, got {name}'
+    if reason:
+        raise errors.RunError(errors.USAGE, f'{reason}; --gif=FILE.gif writes a file')
+
+
+def run(function: Callable[['Terminal'], _Result]) -> _Result:
+    """Returns what a function returns that is given the terminal, which is then as it was.
+
+    Raises:
+      RunError: the terminal is gone.
+    """
+    if locale.nl_langinfo(locale.CODESET) != 'UTF-8':
+        with contextlib.suppress(locale.Error):
+            locale.setlocale(locale.LC_CTYPE, 'C.UTF-8')  # for the half block
+    curses.set_escdelay(25)
+
+    def inside(window: curses.window) -> _Result:
+        try:
+            return function(Terminal(window))
+        finally:
+            curses.flushinp()  # keys not yet read are not for the shell
+
+    try:
+        return curses.wrapper(inside)
+    except curses.error as error:  # where nobody is at its other side any more
+        message = f'the terminal cannot be used: {error}'
+        raise errors.RunError(errors.INTERRUPTED, message) from error
 
 
 class Terminal:
-    """Owns the terminal while its `with` block lasts; signals are noted, a second one ends all."""
+    """The terminal while `run` lasts."""
 
-    ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __init__(self, source: int = 0, sink: int = 1) -> None:
-        """Names the terminal, which is left alone until the block is entered.
-
-        Args:
-          source: the file descriptor that keys come from.
-          sink: the one that is written to.
-        """
-        self._source, self._sink = source, sink
-        self._received: str | None = None
-        self._rest = b''
-        self._is_stale = False
-
-    def __enter__(self) -> Self:
-        self._modes = termios.tcgetattr(self._source)
-        handlers: dict[signal.Signals, Any] = dict.fromkeys(self.ENDS, self._note)
-        handlers |= {signal.SIGTSTP: self._suspend, signal.SIGWINCH: self._spoil}
-        self._former = {number: signal.getsignal(number) for number in handlers}
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        try:
-            self._take()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._give_back()
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
+    def __init__(self, window: curses.window) -> None:
+        """Takes the window of curses."""
+        self._window = window
+        self._colors: dict[tuple[int, ...], int] = {}
+        self._pairs: dict[tuple[int, int], int] = {}
+        curses.use_default_colors()
+        with contextlib.suppress(curses.error):  # some cannot hide it
+            curses.curs_set(0)
 
     @property
     def size(self) -> os.terminal_size:
         """Returns columns and lines."""
-        try:
-            size = os.get_terminal_size(self._sink)
-        except OSError:  # it is gone, which those who write to it are told
-            return _SIZE
-        return size if min(size) else _SIZE
+        lines, columns = self._window.getmaxyx()
+        return os.terminal_size((columns, lines))
 
-    def draw(self, lines: Sequence[str]) -> None:
-        """Shows lines in the place of those before; none may be as wide as the terminal.
+    def draw(self, view: View) -> None:
+        """Shows a view; what does not fit is cut off."""
+        if len(self._pairs) > _MOST_PAIRS // 2:  # a picture has fewer
+            self._pairs.clear()
+        self._window.erase()
+        self._write(0, 0, view.title)
+        numbers = [[self._color(color) for color in row] for row in view.picture.tolist()]
+        if len(numbers) % 2:
+            numbers.append([_DEFAULT] * len(numbers[0]))
+        line = 1
+        for line, rows in enumerate(zip(numbers[::2], numbers[1::2], strict=True), 1):
+            for column, pair in enumerate(zip(*rows, strict=True)):
+                self._write(line, column, _BLOCK, pair)
+        column = 0
+        if view.swatch is not None:
+            column, number = 3, self._color(view.swatch.tolist())
+            self._write(line + 1, 0, 2 * _BLOCK, (number, number))
+        self._write(line + 1, column, view.status)
+        self._write(line + 2, 0, view.help)
+        self._window.refresh()
 
-        Raises:
-          RunError: the terminal is gone.
-        """
-        text = '\x1b[K\r\n'.join(lines[: self.size.lines])
-        clear, self._is_stale = '\x1b[2J' if self._is_stale else '', False
-        try:
-            self._write(f'{clear}\x1b[H{text}\x1b[K\x1b[J'.encode())
-        except OSError as error:
-            message = f'the terminal is gone: {error.strerror}'
-            raise errors.RunError(errors.INTERRUPTED, message) from error
-
-    def read(self, seconds: float | None) -> list[str]:
-        """Returns the keys that came, as `keyboard` names them; none if the picture is spoilt.
+    def read(self, seconds: float | None) -> str:
+        """Waits for a key.
 
         Args:
-          seconds: how long it waits for a key; None for as long as it takes.
+          seconds: how long; None for as long as it takes.
 
-        Raises:
-          RunError: a signal came that ends the program.
+        Returns:
+          'up', 'down', 'left', 'right', 'stay', RESET or QUIT, which it is also when the terminal
+          is gone; '' after the time, and after a change of size, for the picture to be drawn again.
         """
-        end = None if seconds is None else time.monotonic() + seconds
+        end = math.inf if seconds is None else time.monotonic() + seconds
         while True:
-            if self._received:
-                raise errors.RunError(errors.INTERRUPTED, f'stopped by {self._received}')
-            left = _SLICE if end is None else max(0.0, end - time.monotonic())
-            ready, _, _ = select.select([self._source], [], [], min(_SLICE, left))
-            names = self._receive() if ready else []
-            if names or self._is_stale or (end is not None and time.monotonic() >= end):
-                return names
-            if not ready:
-                self._rest = b''  # an escape key alone
+            left = max(0.0, end - time.monotonic())
+            self._window.timeout(math.ceil(1000 * min(_SLICE, left)))
+            key = self._window.getch()
+            if key in _KEYS:
+                return _KEYS[key]
+            if key == -1 and _is_gone():
+                return QUIT
+            if key == curses.KEY_RESIZE or time.monotonic() >= end:
+                return ''
 
-    def _receive(self) -> list[str]:
-        """Returns the keys that are there; those of a terminal that is gone are to quit."""
-        try:
-            sent = os.read(self._source, 1024)
-        except OSError:
-            sent = b''
-        names, self._rest = keyboard.split(self._rest + sent)
-        return names if sent else [keyboard.QUIT]
+    def _write(
+        self, line: int, column: int, text: str, pair: tuple[int, int] | None = None
+    ) -> None:
+        attribute = 0 if pair is None else curses.color_pair(self._pair(pair))
+        with contextlib.suppress(curses.error):  # outside of the window, or in its last corner
+            self._window.addnstr(line, column, text, max(0, self.size.columns - column), attribute)
 
-    def _take(self) -> None:
-        tty.setcbreak(self._source)
-        self._write(_ENTER)
+    def _color(self, color: list[int]) -> int:
+        """Returns the number of a colour of the terminal, of its own if there are enough."""
+        key = tuple(color)
+        if key not in self._colors:
+            number = pictures.nearest(color, self._colors.values())
+            if curses.can_change_color():
+                curses.init_color(number, *(math.ceil(1000 * level / 255) for level in color))
+            self._colors[key] = number
+        return self._colors[key]
 
-    def _give_back(self) -> None:
-        """Restores all, as far as the terminal is still there; keys not yet read are dropped."""
-        with contextlib.suppress(OSError):
-            self._write(_LEAVE)
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(self._source, termios.TCSANOW, self._modes)
-            termios.tcflush(self._source, termios.TCIFLUSH)
+    def _pair(self, pair: tuple[int, int]) -> int:
+        """Returns the number of an ink and a paper."""
+        if pair not in self._pairs:
+            self._pairs[pair] = len(self._pairs) % _MOST_PAIRS + 1
+            curses.init_pair(self._pairs[pair], *pair)
+        return self._pairs[pair]
 
-    def _write(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._sink, data) :]
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self._received:
-            self._give_back()
-            os._exit(errors.INTERRUPTED)
-        self._received = signal.Signals(number).name
+def _count_colors() -> int:
+    try:
+        curses.setupterm()
+        return curses.tigetnum('colors')
+    except curses.error:  # a terminal that is not known
+        return 0
 
-    def _suspend(self, number: int, frame: FrameType | None) -> None:
-        """Stops the process; what comes after is done when it is continued."""
-        del number, frame
-        self._give_back()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self._take()
-        self._is_stale = True
 
-    def _spoil(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._is_stale = True
+def _is_gone() -> bool:
+    """Returns whether nobody is at the other side of the terminal any more."""
+    poll = select.poll()
+    poll.register(sys.stdin, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))

@@ -1,6 +1,6 @@
 """Corpora of text as streams of words, by name.
 
-`load` knows:
+Names for `load`:
   pydoc  the documentation inside Python itself, see `python_docs`; one paragraph, one `<eos>`.
          Text is lower-cased: a corpus this small has too few sentences for a model to learn that
          'The' is 'the'.
@@ -113,7 +113,7 @@ def load(
         and pg19, 'whitespace' for those that are published as words with spaces between.
       cache_dir: where digests of files over a gibibyte are remembered, None for the default.
       gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
-      progress: is told how far the preparation of a data set of TFDS is.
+      progress: receives how far the preparation of a data set of TFDS is.
 
     Returns:
       The corpus.

@@ -46,13 +46,13 @@ def prepare(
     """Encodes a corpus, or opens what was encoded before.
 
     One process at a time encodes; others that want the same corpus wait for it and open what it
-    made. A process that is stopped leaves nothing that is ever read.
+    made. A process that is stopped leaves nothing that is read later.
 
     Args:
       corpus: the corpus.
       cache_dir: the folder of all prepared corpora, None for the default of `corpora`.
       vocab_size: the largest vocabulary, `<unk>` and `<eos>` included; None or 0 for all of train.
-      progress: is told how far it is, what it waits for, and that a damaged cache is made again.
+      progress: receives how far it is, what it waits for, and that a damaged cache is replaced.
 
     Returns:
       The streams.

@@ -56,7 +56,7 @@ def square(number):
 
 
 @pytest.mark.parametrize(('rules', 'mode'), EVERY)
-def test_games_are_those_of_plain_python(rules, mode):
+def test_episodes_are_those_of_plain_python(rules, mode):
     random = np.random.default_rng(EVERY.index((rules, mode)))
     states = [scenes.scatter(rules, mode, random) for _ in range(ROWS)]
     games = [reference.Game.of(rules, mode, state) for state in states]
@@ -219,7 +219,7 @@ def test_of_two_pills_on_a_square_the_released_code_gives_one_a_step():
 
 
 @pytest.mark.parametrize(('rules', 'mode'), EVERY)
-def test_levels_are_cleared_by_what_the_mode_says(rules, mode):
+def test_levels_are_cleared_as_the_mode_defines(rules, mode):
     far = [((13, 9), 'left')]
     last_food = scenes.place(PACMAN, far, [(13, 13)], food=[(3, 8)])
     last_pill = scenes.place(PACMAN, far, [(3, 8)])
@@ -270,7 +270,7 @@ def test_the_last_food_saves_but_time_does_not(rules):
     assert reward == pytest.approx(-19.9)
 
 
-def test_a_new_level_is_drawn_from_the_first_words_of_the_step():
+def test_a_new_level_comes_from_the_first_words_of_the_step():
     words = np.arange(50, 50 + levels.NUM_WORDS, dtype=np.uint32)
     after = play(scenes.place(PACMAN, food=[(3, 8)]), RIGHT, words=words)[0]
     level = jax.jit(functools.partial(levels.new_level, 'paper'))(np.int32(2), words)

@@ -140,7 +140,7 @@ class TestPrepare:
         assert self.names(tmp_path) == []
         self.check(streams_lib.prepare(CORPUS, tmp_path))
 
-    def test_after_a_kill_preparation_begins_cleanly(self, tmp_path):
+    def test_after_a_kill_preparation_starts_cleanly(self, tmp_path):
         code = (
             'import os, signal, sys\n'
             'from tasks.text import corpora, streams\n'

@@ -146,7 +146,7 @@ def test_wikitext_is_prepared_from_its_files_in_their_order(tmp_path, monkeypatc
 
 
 class TestMissing:
-    def test_gigaword_says_at_once_which_file_belongs_where(self, tmp_path, monkeypatch):
+    def test_gigaword_names_at_once_the_file_that_is_missing(self, tmp_path, monkeypatch):
         (info,) = builders.Gigaword.url_infos.values()
         monkeypatch.setattr(builders.Gigaword, 'url_infos', {NOWHERE: info})
         message = (
@@ -305,7 +305,7 @@ def test_what_a_signal_raises_keeps_its_message(tmp_path, manual, monkeypatch):
         corpora.load('gigaword', tmp_path)
 
 
-def test_a_preparation_says_so_and_reports_every_thousand_examples(tmp_path, manual, monkeypatch):
+def test_a_preparation_reports_its_start_and_every_so_many_examples(tmp_path, manual, monkeypatch):
     monkeypatch.setattr(preparing, '_REPORT_EVERY', 70)
     progress = recorded_progress.Recorder()
     corpora.load('gigaword', tmp_path, progress=progress)

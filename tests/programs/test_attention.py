@@ -6,7 +6,7 @@ from matplotlib import image
 import pytest
 
 from launch import attention
-from launch.inspection import subjects
+from launch.inspection import tracing
 from launch.runs import directory, errors
 from launch.runs import flags as flags_lib
 from tests.support import inspected
@@ -47,7 +47,7 @@ def test_output_names_the_page(tmp_path, capsys, monkeypatch):
         return subject
 
     monkeypatch.setitem(attention.INSPECTORS, 'nth_farthest', inspect)
-    monkeypatch.setattr(subjects, 'trace', lambda subject: traces)
+    monkeypatch.setattr(tracing, 'trace', lambda subject: traces)
     run_dir, out = tmp_path / 'run', tmp_path / 'out'
     run_dir.mkdir()
     out.mkdir()
@@ -55,7 +55,7 @@ def test_output_names_the_page(tmp_path, capsys, monkeypatch):
     flags = '--num_examples=3', '--max_steps=5', '--seed=6', '--prompt=a b'
     assert _main(f'--run_dir={run_dir}', f'--output={out / "a.html"}', *flags) == 0
     assert sorted(path.name for path in out.iterdir()) == ['a.html', 'a.png']
-    assert requests == [subjects.Request(str(run_dir), 3, 5, 6, 'a b')]
+    assert requests == [tracing.Request(str(run_dir), 3, 5, 6, 'a b')]
     output = f'--output={tmp_path / "no" / "a.html"}'
     line = _fails(capsys, errors.CANNOT_SAVE, f'--run_dir={run_dir}', output)
     assert f'{output}: wanted an existing folder, got {tmp_path / "no"}' in line

@@ -1,10 +1,10 @@
-"""The picture of attention over time: what is drawn where."""
+"""The picture of attention over time: what it shows, and where."""
 
 from matplotlib import figure, image
 import numpy as np
 import pytest
 
-from launch.inspection import figure as figure_lib
+from launch.inspection import attention_figure as figure_lib
 from tests.support import inspected
 
 
@@ -47,7 +47,7 @@ def test_the_picture_is_wider_than_high_for_one_head(tmp_path):
     assert width > height > 100
 
 
-def test_of_long_sequences_and_many_heads_the_first_are_drawn(drawn, monkeypatch):
+def test_of_long_sequences_and_many_heads_the_first_are_shown(drawn, monkeypatch):
     monkeypatch.setattr(figure_lib, 'MAX_STEPS', 4)
     monkeypatch.setattr(figure_lib, 'MAX_HEADS', 2)
     trace = _draw(5, heads=3)

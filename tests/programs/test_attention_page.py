@@ -29,7 +29,7 @@ def shown():
 @pytest.fixture(scope='module')
 def file(shown, tmp_path_factory):
     """Returns the page's address as a file."""
-    path = tmp_path_factory.mktemp('page') / 'attention.html'
+    path = tmp_path_factory.mktemp('page') / 'page.html'
     path.write_text(shown[2], 'utf-8')
     return path.as_uri()
 
@@ -374,7 +374,7 @@ def test_light_and_dark_differ_at_once(visit):
     page, names = visit(), ('body', '#matrix tbody td')
     light = [page.evaluate(color, name) for name in names]
     page.emulate_media(color_scheme='dark')
-    for pair in zip(names, light, strict=True):  # the script hears of it a moment later
+    for pair in zip(names, light, strict=True):  # the script receives it a little later
         page.wait_for_function(f'([name, light]) => ({color})(name) !== light', arg=[*pair])
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 import pytest
 
-from launch.runs import arrays, checkpoint, errors, manifest, signals
+from launch.runs import arrays, checkpoint, errors, integrity, signals
 from tasks import storage
 
 
@@ -157,24 +157,24 @@ def test_a_part_comes_back_without_a_template_of_the_rest(run_dir):
             "['key']": lambda state: state['key'],
             "['optimizer'][1]": lambda state: state['optimizer'][1],
         }[path]
-        restored = loader.restore_part(part(_state(0)), path)
+        restored = loader.restore(part(_state(0)), path)
         assert (restored.step, restored.metadata, lines) == (20, {'config': {'step': 20}}, [])
         _assert_equal(restored.state, part(_state(20)))
 
 
 def test_a_template_may_be_of_shapes_alone(run_dir):
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _state(0)['params'])
-    restored = _checkpointer(run_dir)[0].restore_part(template, "['params']")
+    restored = _checkpointer(run_dir)[0].restore(template, "['params']")
     _assert_equal(restored.state, _state(20)['params'])
 
 
 def test_a_part_of_a_damaged_checkpoint_is_not_used(run_dir):
     _flip(max(_files(run_dir, 20), key=lambda path: path.stat().st_size))
     loader, lines = _checkpointer(run_dir)
-    restored = loader.restore_part(_state(0)['key'], "['key']")
+    restored = loader.restore(_state(0)['key'], "['key']")
     assert (restored.step, len(lines)) == (10, 1)
     _assert_equal(restored.state, _state(10)['key'])
-    assert _checkpointer(run_dir / 'absent')[0].restore_part({}, '.params') is None
+    assert _checkpointer(run_dir / 'absent')[0].restore({}, '.params') is None
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_part_of_a_damaged_checkpoint_is_not_used(run_dir):
 )
 def test_a_part_that_does_not_fit_is_refused(two_steps, path, template, words):
     with pytest.raises(errors.RunError) as caught:
-        _checkpointer(two_steps)[0].restore_part(template, path)
+        _checkpointer(two_steps)[0].restore(template, path)
     assert caught.value.code == errors.MISMATCH
     assert words in str(caught.value)
 
@@ -289,7 +289,7 @@ def test_an_interrupted_first_save_is_a_clean_start(tmp_path):
 def test_arrays_that_differ_from_a_forged_description_are_refused(run_dir):
     path = run_dir / 'checkpoints' / '20' / 'metadata.json'
     path.write_text(path.read_text().replace('bool[3]', 'bool[4]'))
-    manifest.seal(path.parent, 20)
+    integrity.seal(path.parent, 20)
     template = {**_state(0), 'mask': np.zeros(4, bool)}
     with pytest.raises(errors.RunError, match=r'wanted bool\[4\], got bool\[3\]') as caught:
         _checkpointer(run_dir)[0].restore(template)
@@ -300,7 +300,7 @@ def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
     for path in (run_dir / 'checkpoints' / '20' / 'state').rglob('*'):
         if path.is_file():
             path.write_bytes(b'\x80\x04.')
-    manifest.seal(run_dir / 'checkpoints' / '20', 20)
+    integrity.seal(run_dir / 'checkpoints' / '20', 20)
     with pytest.raises(errors.RunError, match='cannot be read') as caught:
         _checkpointer(run_dir)[0].restore(_state(0))
     assert caught.value.code == errors.BAD_DATA
@@ -422,7 +422,7 @@ class _Killed(BaseException):
     """Stands for kill -9: nothing in the program handles it."""
 
 
-_CALLS = [(arrays, 'save'), (storage, 'write_text'), (manifest, 'seal'), (os, 'replace')]
+_CALLS = [(arrays, 'save'), (storage, 'write_text'), (integrity, 'seal'), (os, 'replace')]
 _CALLS += [(storage, 'sync'), (os, 'fsync'), (shutil, 'rmtree')]
 
 

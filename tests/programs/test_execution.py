@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
-    """Lets runs be of the toy program, and looks at them more often."""
+    """Lets runs be of the toy program, and polls them more often."""
     monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
@@ -29,7 +29,8 @@ def _grid(line):
 
 def _run(folder, grid, num_processes=1):
     with signals.handled():
-        return execution.run(folder, grid, num_processes)
+        failures = execution.execute(grid.program, grid.runs(folder), num_processes)
+    return [(run.name, code, reason) for run, code, reason in failures]
 
 
 def _starts(folder, name):
@@ -38,40 +39,40 @@ def _starts(folder, name):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_every_point_is_run_with_its_flags_and_told(tmp_path, capsys):
+def test_every_configuration_is_run_with_its_flags_and_reported(tmp_path, capsys):
     assert _run(tmp_path, _grid('size=4,2 num_steps=2 text=a=b')) == []
     for size in (2, 4):
         run_dir = tmp_path / f'size={size}'
         assert len((run_dir / 'metrics.jsonl').read_text().splitlines()) == 2
         assert _starts(tmp_path, run_dir.name) == ['None a=b own']
-        assert (run_dir / 'output.log').read_text() == 'goes on from update 0\n'
+        assert (run_dir / 'output.log').read_text() == 'resumes from update 0\n'
         assert (run_dir / 'done.json').exists()
     assert capsys.readouterr().out.splitlines() == [
-        f'2 points: 2 waiting; each prints into {tmp_path}/POINT/output.log',
+        f'2 configurations: 2 waiting; each prints into {tmp_path}/CONFIGURATION/output.log',
         'started   size=2',
-        'finished  size=2: accuracy 0.8 (best 0.8), 0.2 min  [2 points: 1 done, 1 waiting]',
+        'finished  size=2: accuracy 0.8 (best 0.8), 0.2 min  [2 configurations: 1 done, 1 waiting]',
         'started   size=4',
-        'finished  size=4: accuracy 0.8889 (best 0.8889), 0.2 min  [2 points: 2 done]',
+        'finished  size=4: accuracy 0.8889 (best 0.8889), 0.2 min  [2 configurations: 2 done]',
     ]
 
 
-def test_points_that_are_done_are_not_repeated_and_more_steps_go_on(tmp_path, capsys):
+def test_what_is_done_is_not_repeated_and_more_steps_resume_it(tmp_path, capsys):
     grid = _grid('size=1,2 num_steps=2')
-    _run(tmp_path, grid._replace(points=(('2',),)))
+    _run(tmp_path, grid._replace(configurations=[{'size': '2'}]))
     _run(tmp_path, grid)
     assert [len(_starts(tmp_path, f'size={size}')) for size in (1, 2)] == [1, 1]
-    assert '2 points: 1 done, 1 waiting; ' in capsys.readouterr().out
+    assert '2 configurations: 1 done, 1 waiting; ' in capsys.readouterr().out
     _run(tmp_path, grid._replace(fixed={'num_steps': '5'}))
     log = (tmp_path / 'size=2' / 'output.log').read_text()
-    assert log == 'goes on from update 0\ngoes on from update 2\n'
-    assert results.read_point(tmp_path, grid, ('2',)).last_step == 5
+    assert log == 'resumes from update 0\nresumes from update 2\n'
+    assert results.read(grid.runs(tmp_path)[1]).num_updates == 5
 
 
 def test_several_run_at_a_time_and_share_the_memory_of_a_gpu(tmp_path, monkeypatch):
     counts = []
-    collect = execution._Runs.collect
+    collect = execution._State.collect
     monkeypatch.setattr(
-        execution._Runs,
+        execution._State,
         'collect',
         lambda runs: (counts.append(len(runs.children)), collect(runs)),
     )
@@ -88,17 +89,17 @@ def test_a_memory_limit_of_the_user_stays(name, monkeypatch):
     assert limits == {name}
 
 
-def test_a_failure_is_told_with_the_runs_last_words_and_the_others_go_on(tmp_path, capsys):
+def test_a_failure_is_reported_with_the_runs_last_line_and_the_others_go_on(tmp_path, capsys):
     failures = _run(tmp_path, _grid('act=fail,die,say_nothing,train'))
     assert failures == [
         ('act=fail', errors.BAD_DATA, 'toy_program: the toy broke (exit 65)'),
         ('act=die', errors.INTERNAL, 'killed by SIGKILL'),
-        ('act=say_nothing', errors.INTERNAL, 'no word why (exit 70)'),
+        ('act=say_nothing', errors.INTERNAL, 'it printed nothing (exit 70)'),
     ]
     out = capsys.readouterr().out
-    told = 'failed    act=fail: toy_program: the toy broke (exit 65)'
-    assert f'{told}  [4 points: 1 failed, 3 waiting]' in out
-    assert '[4 points: 1 done, 3 failed]' in out
+    line = 'failed    act=fail: toy_program: the toy broke (exit 65)'
+    assert f'{line}  [4 configurations: 1 failed, 3 waiting]' in out
+    assert '[4 configurations: 1 done, 3 failed]' in out
     assert not (tmp_path / 'act=fail' / 'done.json').exists()
     log = (tmp_path / 'act=fail' / 'output.log').read_text()
     assert log == 'a line on stdout\ntoy_program: the toy broke\n'
@@ -108,7 +109,7 @@ def test_an_old_line_of_the_log_is_no_reason(tmp_path):
     log = tmp_path / 'output.log'
     log.write_bytes(b'old\n\xffnew \n\n')
     assert execution._reason(log, 4, 65) == '\N{REPLACEMENT CHARACTER}new (exit 65)'
-    assert execution._reason(log, 10, 65) == 'no word why (exit 65)'
+    assert execution._reason(log, 10, 65) == 'it printed nothing (exit 65)'
 
 
 def test_a_signal_is_passed_on_once_and_waited_for_and_all_is_resumable(tmp_path, capsys):
@@ -116,14 +117,16 @@ def test_a_signal_is_passed_on_once_and_waited_for_and_all_is_resumable(tmp_path
     with pytest.raises(errors.RunError) as caught:
         _run(tmp_path, grid, num_processes=2)
     assert caught.value.code == errors.INTERRUPTED
-    message = 'stopped by SIGTERM, 3 points: 3 waiting; run the same command again to resume'
+    message = (
+        'stopped by SIGTERM, 3 configurations: 3 waiting; run the same command again to resume'
+    )
     assert str(caught.value) == message
     for act in ('interrupt', 'wait'):
         assert (tmp_path / f'act={act}' / 'signals.txt').read_text() == '1'
     assert _starts(tmp_path, 'act=train') == []
     assert 'stopped   act=wait  [' in capsys.readouterr().out
     assert _run(tmp_path, grid) == []
-    assert [len(_starts(tmp_path, f'act={act}')) for act in grid.values(0)] == [2, 2, 1]
+    assert [len(_starts(tmp_path, f'act={act}')) for act in grid.values('act')] == [2, 2, 1]
 
 
 def test_a_run_that_someone_else_stopped_has_failed(tmp_path, monkeypatch):

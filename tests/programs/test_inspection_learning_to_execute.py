@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from launch import learning_to_execute as program
-from launch.inspection import learning_to_execute, subjects
+from launch.inspection import learning_to_execute, tracing
 from launch.runs import errors
 from launch.training import experiment
 from tasks.learning_to_execute import batches, programs, setting, writing
@@ -30,7 +30,7 @@ _SHOWN = {'⏎': '\n', '␣': ' '}
 
 
 def _inspect(run_dir, num_examples=3, max_steps=MAX_STEPS, seed=1, prompt=''):
-    request = subjects.Request(str(run_dir), num_examples, max_steps, seed, prompt)
+    request = tracing.Request(str(run_dir), num_examples, max_steps, seed, prompt)
     return learning_to_execute.inspect(request)
 
 
@@ -108,7 +108,7 @@ def test_answers_are_the_networks_with_their_probabilities(subject, logits):
 
 def test_the_traced_core_has_the_memory_of_the_network(run, subject, logits):
     """That is, the network's answer is computed from the last memories of the traced core."""
-    (trace,) = subjects.trace(subject._replace(examples=subject.examples[1:2]))
+    (trace,) = tracing.trace(subject._replace(examples=subject.examples[1:2]))
     hidden = trace.memory[-len(logits) :].reshape(len(logits), -1)
     for layer in ('mlp/~/linear_0', 'mlp/~/linear_1', 'mlp/~/linear_2', 'mlp/~/linear_3', 'logits'):
         (params,) = [leaves for name, leaves in run[2].items() if name.endswith(layer)]
@@ -154,13 +154,13 @@ def test_of_two_cores_the_one_that_reads_is_shown(monkeypatch):
         assert not any(step.answers for step in example.steps)
         assert (example.inputs.sum(axis=1) == 1).all()
     example = subject.examples[0]._replace(inputs=subject.examples[0].inputs[:1])
-    assert len(subjects.trace(subject._replace(examples=(example,)))) == 1
+    assert len(tracing.trace(subject._replace(examples=(example,)))) == 1
 
 
 def test_the_seed_chooses_programs_of_the_test_split():
     texts = []
     for seed in (1, 2):
-        request = subjects.Request('unused', 3, MAX_STEPS, seed, '')
+        request = tracing.Request('unused', 3, MAX_STEPS, seed, '')
         batch = learning_to_execute.sample(CONFIG, request)
         samples = programs.Samples(
             batch.inputs.T.astype(np.uint8), batch.lengths[0], batch.targets.T, batch.lengths[0]

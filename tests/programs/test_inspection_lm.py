@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from launch import lm as program
-from launch.inspection import lm, subjects
+from launch.inspection import lm, tracing
 from launch.runs import errors
 from tasks.text import vocabulary
 from tests.support import inspected
@@ -27,7 +27,7 @@ def subject(run):
 
 
 def _request(run_dir, num_examples=3, max_steps=9, seed=1, prompt=''):
-    return subjects.Request(str(run_dir), num_examples, max_steps, seed, prompt)
+    return tracing.Request(str(run_dir), num_examples, max_steps, seed, prompt)
 
 
 def _labels(example):

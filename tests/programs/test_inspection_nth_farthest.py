@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from launch import nth_farthest as program
-from launch.inspection import nth_farthest, subjects
+from launch.inspection import nth_farthest, tracing
 from launch.runs import errors
 from tests.support import inspected
 
@@ -24,7 +24,7 @@ def run_dir(tmp_path_factory, compile_quickly):
 
 
 def test_sequences_are_described_in_the_terms_of_the_task(run_dir):
-    subject = nth_farthest.inspect(subjects.Request(run_dir, 4, 40, 1, ''))
+    subject = nth_farthest.inspect(tracing.Request(run_dir, 4, 40, 1, ''))
     assert subject.title == 'nth_farthest, after 1,200 updates'
     assert len({example.title for example in subject.examples}) == 4
     for example in subject.examples:
@@ -40,6 +40,7 @@ def test_sequences_are_described_in_the_terms_of_the_task(run_dir):
         assert [step.truth for step in example.steps] == ['', '', f'vector {answer + 1}']
         assert [bool(step.mark) for step in example.steps] == [i == at for i in range(3)]
         assert f'n = {n}, m = {m + 1}' in example.steps[0].note
+        assert len({step.answers for step in example.steps}) == 3  # queried after every step
         for step in example.steps:
             assert sum(each.probability for each in step.answers) == pytest.approx(1, abs=1e-5)
 
@@ -47,5 +48,5 @@ def test_sequences_are_described_in_the_terms_of_the_task(run_dir):
 def test_a_prompt_and_too_few_steps_are_refused(run_dir):
     for prompt, max_steps, wanted in (('words', 40, '--prompt'), ('', 2, '--max_steps')):
         with pytest.raises(errors.RunError, match=wanted) as stop:
-            nth_farthest.inspect(subjects.Request(run_dir, 1, max_steps, 0, prompt))
+            nth_farthest.inspect(tracing.Request(run_dir, 1, max_steps, 0, prompt))
         assert stop.value.code == errors.USAGE

@@ -1,38 +1,47 @@
-"""Pictures as text, and what is dark in them, by hand."""
+"""What is dark in pictures, by hand, and the colours of terminals."""
 
 import numpy as np
 import pytest
 
 from launch.viewer import pictures
 
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-PICTURE = np.array([[RED, RED], [GREEN, BLUE], [BLUE, GREEN]], np.uint8)
-
-
-def test_half_blocks_show_two_rows_in_one_and_name_a_colour_where_it_changes():
-    assert pictures.half_blocks(PICTURE) == [
-        '\x1b[38;2;255;0;0m\x1b[48;2;0;255;0m▀\x1b[48;2;0;0;255m▀\x1b[0m',
-        '\x1b[38;2;0;0;255m▀\x1b[38;2;0;255;0m▀\x1b[0m',  # nothing below
-    ]
-
-
-def test_a_swatch_is_two_squares_and_then_plain():
-    assert pictures.swatch(np.array([1, 20, 255], np.uint8)) == '\x1b[48;2;1;20;255m  \x1b[0m'
-
 
 @pytest.mark.parametrize(('hide', 'wanted'), [(False, [35, 70, 0]), (True, [40, 40, 40])])
-def test_what_is_not_seen_is_dark_and_what_is_seen_as_it_was(hide, wanted):
+def test_what_is_not_visible_is_dark_and_what_is_visible_as_it_was(hide, wanted):
     picture = np.broadcast_to(np.array([100, 200, 1], np.uint8), (2, 3, 3))
-    seen = np.array([[True, False, True], [False, False, True]])
-    shaded = pictures.shade(picture, seen, hide)
+    visible = np.array([[True, False, True], [False, False, True]])
+    shaded = pictures.shade(picture, visible, hide)
     assert shaded.dtype == np.uint8
     for place in np.ndindex(2, 3):
-        assert shaded[place].tolist() == ([100, 200, 1] if seen[place] else wanted)
+        assert shaded[place].tolist() == ([100, 200, 1] if visible[place] else wanted)
 
 
 def test_to_enlarge_is_to_repeat_every_square():
-    large = pictures.enlarge(PICTURE, 4)
+    picture = np.arange(18, dtype=np.uint8).reshape(3, 2, 3)
+    large = pictures.enlarge(picture, 4)
     assert large.shape == (12, 8, 3)
     for row, column in np.ndindex(12, 8):
-        assert large[row, column].tolist() == PICTURE[row // 4, column // 4].tolist()
-    assert pictures.enlarge(np.array([[1, 2]]), 2).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
+        assert large[row, column].tolist() == picture[row // 4, column // 4].tolist()
+
+
+@pytest.mark.parametrize(
+    ('color', 'number'),
+    [
+        ((0, 0, 0), 16),
+        ((255, 255, 255), 231),
+        ((255, 0, 0), 196),
+        ((0, 0, 100), 17),
+        ((90, 140, 200), 16 + 36 * 1 + 6 * 2 + 4),
+        ((130, 127, 128), 244),
+        ((238, 238, 240), 255),
+    ],
+)
+def test_the_nearest_colour_of_a_terminal(color, number):
+    assert pictures.nearest(color) == number
+
+
+def test_a_colour_that_is_taken_is_left_out_while_there_are_others():
+    first = pictures.nearest((254, 3, 0))
+    second = pictures.nearest((254, 3, 0), {first})
+    assert (first, pictures.PALETTE[second - 16].tolist()) == (196, [215, 0, 0])
+    assert pictures.nearest((254, 3, 0), range(16, 256)) == first

@@ -1,12 +1,12 @@
-"""The sweep from end to end: with a toy program, and with language models on a tiny text."""
+"""The sweep from end to end: with a toy program, and with one that trains."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from launch import sweep
@@ -19,14 +19,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def toys(monkeypatch):
-    """Lets runs be of the toy program, and looks at them more often."""
+    """Lets runs be of the toy program, and polls them more often."""
     monkeypatch.setattr(grid, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
 
 
 def _main(folder, line):
-    words = sweep.without_dashes([*line.split(), f'--sweep_dir={folder}'])
+    words = sweep.arguments_of([*line.split(), f'--sweep_dir={folder}'])
     return flags_lib.main(sweep.Config, sweep.run, 'sweep', args=words)
 
 
@@ -41,7 +41,7 @@ def _fails(capsys, code, folder, line):
 
 def test_a_grid_is_run_shown_as_a_table_and_drawn(toys, tmp_path, capsys):
     folder = tmp_path / 'sweep'
-    assert _main(folder, 'toy_program size=4,2 heads=2,1 num_steps=3 --level=0.8') == 0
+    assert _main(folder, 'toy_program size=4,2 heads=2,1 num_steps=3 --target=0.8') == 0
     out = capsys.readouterr().out
     lines = [line.split() for line in out.splitlines()]
     wanted = ['done', '0.8571', '0.8571', '2', '0.2', '0.3', '3']
@@ -68,10 +68,10 @@ def test_the_same_command_runs_nothing_again_and_other_values_are_added(toys, tm
     assert out.count('started') == 1
     assert [out.count(f'\nsize={size} ') for size in (1, 2, 3)] == [1, 1, 1]
     assert _main(tmp_path, 'toy_program') == 0
-    assert '3 points: 3 done;' in capsys.readouterr().out
+    assert '3 configurations: 3 done;' in capsys.readouterr().out
 
 
-def test_drawing_runs_nothing_and_may_happen_beside_a_sweep(toys, tmp_path, capsys):
+def test_drawing_runs_nothing_and_may_happen_during_a_sweep(toys, tmp_path, capsys):
     assert _main(tmp_path, 'toy_program size=2,3') == 0
     before = (tmp_path / 'sweep.json').read_bytes()
     (tmp_path / 'sweep.png').unlink()
@@ -92,9 +92,12 @@ def test_before_the_first_measurement_there_is_a_table_alone(toys, tmp_path, cap
     assert not (tmp_path / 'sweep.png').exists()
 
 
-def test_a_failed_point_is_told_at_the_end_and_its_code_is_the_sweeps(toys, tmp_path, capsys):
+def test_a_failure_is_reported_at_the_end_and_its_code_is_the_sweeps(toys, tmp_path, capsys):
     line = _fails(capsys, errors.BAD_DATA, tmp_path, 'toy_program act=fail,train,die')
-    assert '2 of 3 points failed, the first act=fail: toy_program: the toy broke (exit 65)' in line
+    assert (
+        '2 of 3 configurations failed, the first act=fail: toy_program: the toy broke (exit 65)'
+        in line
+    )
     assert f'see {tmp_path}/act=fail/output.log' in line
     assert re.search('^act=train +done', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
 
@@ -137,25 +140,25 @@ def test_another_sweep_in_the_same_directory_is_refused(toys, tmp_path, capsys):
 
 
 def test_flags_of_the_program_may_keep_their_dashes_unless_the_sweep_has_them():
-    words = '--core=a,b x=1,2 --data-dir=c --mode=draw --sweep-dir=d mode=train --level 3 --help'
-    wanted = 'core=a,b x=1,2 data-dir=c --mode=draw --sweep-dir=d mode=train --level 3 --help'
-    assert sweep.without_dashes(words.split()) == wanted.split()
+    words = '--core=a,b x=1,2 --data-dir=c --mode=draw --sweep-dir=d mode=train --x steps --help'
+    wanted = 'core=a,b x=1,2 data-dir=c --mode=draw --sweep-dir=d mode=train --x steps --help'
+    assert sweep.arguments_of(words.split()) == wanted.split()
 
 
-def test_language_models_are_swept_by_the_command_itself(tmp_path, compile_once, monkeypatch):
-    for name, value in compile_once.items():
-        monkeypatch.setenv(name, value)
-    rng = np.random.default_rng(3)
-    (tmp_path / 'text').mkdir()
-    for split, count in (('train', 500), ('valid', 60), ('test', 70)):
-        words = [f'w{rank}' for rank in rng.integers(0, 13, count)]
-        (tmp_path / 'text' / f'{split}.txt').write_text(' '.join(words) + '\n')
-    flags = f'--dataset=text --data_dir={tmp_path}/text --cache_dir={tmp_path}/cache --core=lstm '
-    flags += '--lstm_size=3 --seed=0,1 --embedding_size=8 --softmax=full --unroll_length=5 '
-    flags += '--batch_size=4 --num_steps=2 --log_every=1 --evaluate_every=1 --num_words=2'
-    command = [sys.executable, '-m', 'launch.sweep', 'lm', *flags.split()]
+def test_the_target_is_known_by_its_former_name_too():
+    words = ['--level=3', '--level', '4', 'level=5', '--levels=6']
+    assert sweep.arguments_of(words) == ['--target=3', '--target', '4', 'level=5', 'levels=6']
+
+
+@pytest.mark.slow  # two programs that import and compile
+def test_a_program_is_swept_by_the_command_itself(tmp_path):
+    arguments = (
+        'nth_farthest core=lstm lstm_size=3 --seed=0,1 num_objects=3 batch_size=4 num_steps=2'
+    )
+    arguments += ' log_every=1 evaluate_every=1 evaluation_size=8 final_evaluation_size=8'
     done = subprocess.run(
-        [*command, f'--sweep_dir={tmp_path}/sweep', '--level=1000'],
+        [sys.executable, '-m', 'launch.sweep', *arguments.split(), f'--sweep_dir={tmp_path}'],
+        env={**os.environ, 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -164,7 +167,6 @@ def test_language_models_are_swept_by_the_command_itself(tmp_path, compile_once,
     assert (done.returncode, done.stderr) == (0, '')
     rows = [line.split() for line in done.stdout.splitlines() if re.match('seed=. ', line)]
     assert [row[:2] for row in rows] == [['seed=0', 'done'], ['seed=1', 'done']]
-    assert [row[4] for row in rows] == ['1', '1']  # a perplexity below the level is better
-    about = json.loads((tmp_path / 'sweep' / 'seed=1' / 'run.json').read_text())
+    about = json.loads((tmp_path / 'seed=1' / 'run.json').read_text())
     assert (about['config']['seed'], about['config']['lstm_size']) == (1, 3)
-    assert (tmp_path / 'sweep' / 'sweep.png').stat().st_size > 5000
+    assert (tmp_path / 'sweep.png').stat().st_size > 5000

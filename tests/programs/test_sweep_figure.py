@@ -11,8 +11,8 @@ from launch.sweeps import results as results_lib
 
 
 @pytest.fixture
-def drawn(monkeypatch):
-    """Returns the pictures that a test draws."""
+def plotted(monkeypatch):
+    """Returns the pictures that a test plots."""
     seen = []
     save = figure.Figure.savefig
     monkeypatch.setattr(
@@ -23,17 +23,17 @@ def drawn(monkeypatch):
     return seen
 
 
-def _draw(tmp_path, line, x='minutes', level=None, higher=True, without=(), ranges=()):
-    """Draws a grid; the curve of point i has two values, after 60 i and 120 i seconds."""
+def _plot(tmp_path, line, x='minutes', target=None, higher=True, without=()):
+    """Plots a grid; curve i has two values, after 60 i and 120 i seconds."""
     grid = grid_lib.parse(['lm', *line.split()])
     results = []
-    for index, point in enumerate(grid.ordered(), 1):
+    for index, run in enumerate(grid.runs(tmp_path), 1):
         curve = [10, 20], [60.0 * index, 120.0 * index], [0.25 + index / 50, 0.5 + index / 50]
-        if grid.name(point) in without:
+        if run.name in without:
             curve = [], [], []
-        facts = point, 'done', 'valid_accuracy', higher, *curve, 20, 9.0
-        results.append(results_lib.Result(*facts, ranges=ranges))
-    figure_lib.draw(grid, results, tmp_path / 'sweep.png', x, level)
+        facts = run, 'done', 'valid_accuracy', higher, *curve, 20, 9.0
+        results.append(results_lib.Result(*facts))
+    figure_lib.plot(grid, results, tmp_path / 'sweep.png', x, target)
     assert (tmp_path / 'sweep.png').stat().st_size > 5000
 
 
@@ -49,9 +49,9 @@ def _looks(axes):
     return [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.lines]
 
 
-def test_three_axes_are_panels_colours_and_dashes(tmp_path, drawn):
-    _draw(tmp_path, 'slots=8,1,16,32 heads=1,8,16 gate=unit,memory')
-    panels = _visible(drawn[0])
+def test_three_axes_are_panels_colours_and_dashes(tmp_path, plotted):
+    _plot(tmp_path, 'slots=8,1,16,32 heads=1,8,16 gate=unit,memory')
+    panels = _visible(plotted[0])
     titles = [panel.get_title(loc='left') for panel in panels]
     assert titles == [f'slots = {slots}' for slots in (1, 8, 16, 32)]
     assert [len(panel.lines) for panel in panels] == [6, 6, 6, 6]
@@ -61,35 +61,35 @@ def test_three_axes_are_panels_colours_and_dashes(tmp_path, drawn):
     assert len({mark for _, mark, _ in looks}) == 3
     assert looks == _looks(panels[3])
     values = ['heads = 1', 'heads = 8', 'heads = 16', 'gate = unit', 'gate = memory']
-    assert _legend(drawn[0]) == values
+    assert _legend(plotted[0]) == values
 
 
-def test_two_axes_are_panels_and_colours(tmp_path, drawn):
-    _draw(tmp_path, 'slots=8,1 heads=1,8,16')
-    assert [len(panel.lines) for panel in _visible(drawn[0])] == [3, 3]
-    assert _legend(drawn[0]) == ['heads = 1', 'heads = 8', 'heads = 16']
+def test_two_axes_are_panels_and_colours(tmp_path, plotted):
+    _plot(tmp_path, 'slots=8,1 heads=1,8,16')
+    assert [len(panel.lines) for panel in _visible(plotted[0])] == [3, 3]
+    assert _legend(plotted[0]) == ['heads = 1', 'heads = 8', 'heads = 16']
 
 
-def test_one_axis_is_colours_in_one_panel(tmp_path, drawn):
-    _draw(tmp_path, 'core=rmc,lstm')
-    (panel,) = _visible(drawn[0])
+def test_one_axis_is_colours_in_one_panel(tmp_path, plotted):
+    _plot(tmp_path, 'core=rmc,lstm')
+    (panel,) = _visible(plotted[0])
     assert panel.get_title(loc='left') == ''
     assert len({color for color, _, _ in _looks(panel)}) == 2
-    assert _legend(drawn[0]) == ['core = rmc', 'core = lstm']
+    assert _legend(plotted[0]) == ['core = rmc', 'core = lstm']
 
 
-def test_axes_behind_the_third_are_curves_that_look_alike(tmp_path, drawn):
-    _draw(tmp_path, 'slots=8,1 heads=1,8 gate=unit,memory seed=0,1,2 rate=1,2')
-    (panel, _) = _visible(drawn[0])
+def test_axes_after_the_third_are_curves_that_look_alike(tmp_path, plotted):
+    _plot(tmp_path, 'slots=8,1 heads=1,8 gate=unit,memory seed=0,1,2 rate=1,2')
+    (panel, _) = _visible(plotted[0])
     assert len(panel.lines) == 24
     assert len(set(_looks(panel))) == 4
-    assert _legend(drawn[0])[-1] == 'one curve for each seed, rate'
+    assert _legend(plotted[0])[-1] == 'one curve for each seed, rate'
 
 
 @pytest.mark.parametrize('count', [3, 10])
-def test_colours_are_told_apart_by_their_lightness(count, tmp_path, drawn):
-    _draw(tmp_path, f'seed={",".join(map(str, range(count)))}')
-    rgb = np.array([color[:3] for color, _, _ in _looks(_visible(drawn[0])[0])])
+def test_colours_are_told_apart_by_their_lightness(count, tmp_path, plotted):
+    _plot(tmp_path, f'seed={",".join(map(str, range(count)))}')
+    rgb = np.array([color[:3] for color, _, _ in _looks(_visible(plotted[0])[0])])
     lightness = rgb @ [0.299, 0.587, 0.114]
     assert (np.diff(lightness) > 0.3 / count).all()
     assert lightness.max() < 0.8  # on white
@@ -103,50 +103,39 @@ def test_colours_are_told_apart_by_their_lightness(count, tmp_path, drawn):
         ('steps', 'updates', [10, 20]),
     ],
 )
-def test_the_horizontal_axis_shows_what_was_asked_for(x, label, places, tmp_path, drawn):
-    _draw(tmp_path, 'seed=0,1', x=x)
-    line = _visible(drawn[0])[0].lines[1]
+def test_the_horizontal_axis_shows_what_was_asked_for(x, label, places, tmp_path, plotted):
+    _plot(tmp_path, 'seed=0,1', x=x)
+    line = _visible(plotted[0])[0].lines[1]
     assert list(line.get_xdata()) == pytest.approx(places)
     assert list(line.get_ydata()) == pytest.approx([0.29, 0.54])
-    assert [panel.get_xlim()[0] for panel in _visible(drawn[0])] == [0]
-    assert drawn[0].get_supxlabel() == label
-    assert drawn[0].get_supylabel() == 'validation accuracy'
-    assert drawn[0].get_suptitle() == f'lm: validation accuracy over {label}'
+    assert [panel.get_xlim()[0] for panel in _visible(plotted[0])] == [0]
+    assert plotted[0].get_supxlabel() == label
+    assert plotted[0].get_supylabel() == 'validation accuracy'
+    assert plotted[0].get_suptitle() == f'lm: validation accuracy over {label}'
 
 
-def test_a_point_without_values_keeps_its_colour_free(tmp_path, drawn):
+def test_a_configuration_without_values_keeps_its_colour_free(tmp_path, plotted):
     for without in ((), ('seed=1',)):
-        _draw(tmp_path, 'seed=0,1,2', without=without)
-    before, after = (_looks(_visible(picture)[0]) for picture in drawn)
+        _plot(tmp_path, 'seed=0,1,2', without=without)
+    before, after = (_looks(_visible(picture)[0]) for picture in plotted)
     assert before == after
-    assert len(_visible(drawn[1])[0].lines[1].get_xdata()) == 0
+    assert len(_visible(plotted[1])[0].lines[1].get_xdata()) == 0
 
 
-def test_several_networks_are_a_pale_band_in_the_curves_colour(tmp_path, drawn):
-    _draw(tmp_path, 'seed=0,5', ranges=[(0.1, 0.4), (0.2, 0.8)])
-    (panel,) = _visible(drawn[0])
-    for index, (line, band) in enumerate(zip(panel.lines, panel.collections, strict=True), 1):
-        corners = {(index, 0.1), (index, 0.4), (2 * index, 0.2), (2 * index, 0.8)}
-        assert corners <= set(map(tuple, band.get_paths()[0].vertices))
-        assert tuple(band.get_facecolor()[0][:3]) == line.get_color()[:3]
-        assert band.get_alpha() < 0.5
-    assert drawn[0].get_supylabel() == 'mean validation accuracy'
-
-
-def test_a_level_is_a_line_in_every_panel(tmp_path, drawn):
-    _draw(tmp_path, 'slots=1,2 heads=3,4', level=0.4)
-    assert [panel.lines[0].get_ydata() for panel in _visible(drawn[0])] == [[0.4, 0.4]] * 2
+def test_a_target_is_a_line_in_every_panel(tmp_path, plotted):
+    _plot(tmp_path, 'slots=1,2 heads=3,4', target=0.4)
+    assert [panel.lines[0].get_ydata() for panel in _visible(plotted[0])] == [[0.4, 0.4]] * 2
 
 
 @pytest.mark.parametrize(('higher', 'scale'), [(True, 'linear'), (False, 'log')])
-def test_what_falls_has_a_logarithmic_scale(higher, scale, tmp_path, drawn):
-    _draw(tmp_path, 'slots=1,2 heads=3,4', higher=higher)
-    assert [panel.get_yscale() for panel in _visible(drawn[0])] == [scale, scale]
+def test_what_falls_has_a_logarithmic_scale(higher, scale, tmp_path, plotted):
+    _plot(tmp_path, 'slots=1,2 heads=3,4', higher=higher)
+    assert [panel.get_yscale() for panel in _visible(plotted[0])] == [scale, scale]
 
 
-def test_panels_have_the_manner_of_all_pictures(tmp_path, drawn, monkeypatch):
+def test_panels_have_the_style_of_all_pictures(tmp_path, plotted, monkeypatch):
     seen = []
-    manner = plots.set_manner
-    monkeypatch.setattr(plots, 'set_manner', lambda axes: (seen.append(axes), manner(axes)))
-    _draw(tmp_path, 'slots=1,2 heads=3,4')
-    assert seen == _visible(drawn[0])
+    style = plots.set_style
+    monkeypatch.setattr(plots, 'set_style', lambda axes: (seen.append(axes), style(axes)))
+    _plot(tmp_path, 'slots=1,2 heads=3,4')
+    assert seen == _visible(plotted[0])

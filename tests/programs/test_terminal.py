@@ -1,8 +1,11 @@
-"""Terminals as a shell would lend them: they are given back as they were, whatever happens."""
+"""Terminals as a shell would lend them: real keys and signals through pseudo-terminals."""
 
 import contextlib
 import fcntl
 import os
+import pathlib
+import queue
+import re
 import signal
 import struct
 import subprocess
@@ -15,32 +18,40 @@ import time
 import pytest
 
 from launch.runs import errors
-from launch.viewer import terminal as terminal_lib
+from launch.viewer import terminal
 
-PATIENCE = 300  # seconds, for machines that have much else to do
-LEFT = '\x1b[?25h\x1b[?1049l'  # the cursor and the first screen are back
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATIENCE = 100  # seconds, for machines that have much else to do
+LEFT = '\x1b[?1049l'  # the first screen is back
 READS = """
-    import os
+    import os, sys
+    import numpy as np
     os.open(os.ttyname(0), os.O_RDWR)  # it is the terminal of this session now
-    from launch.runs import flags
-    from launch.runs import errors
+    from launch.runs import errors, signals
     from launch.viewer import terminal
 
-    def run():
-        with terminal_lib.Terminal() as terminal:
-            while True:
-                terminal.draw(['drawn', 'twice'])
-                names = terminal.read(None)
-                print('keys', names, terminal.size.columns, flush=True)
-                if 'quit' in names:
-                    return
-                if 'anew' in names:
-                    raise ValueError('a defect')
+    RED, GREEN, KHAKI = (255, 0, 0), (0, 255, 0), (51, 255, 1)
+    PICTURE = np.array([[RED, RED], [GREEN, KHAKI], [KHAKI, GREEN]], np.uint8)
+
+    def report(*words):
+        print(*words, file=sys.stderr, flush=True)
+
+    def run(opened):
+        key = ''
+        while key != 'quit':
+            opened.draw(terminal.View('a title', PICTURE, PICTURE[0, 0], 'a status', 'a help'))
+            report(opened.size.columns, key)
+            key = opened.read(None)
+            if key == 'reset' and sys.argv[1:]:
+                raise ValueError('a defect')
+        report('', key)
 
     try:
-        run()
+        with signals.handled():
+            terminal.check()
+            terminal.run(run)
     except errors.RunError as error:
-        print(error, flush=True)
+        report(error)
         os._exit(error.code)
 """
 
@@ -52,16 +63,20 @@ class Child:
         self.side, self._terminal = os.openpty()
         self.resize(80, 24)
         self.modes = termios.tcgetattr(self._terminal)
-        self._shown = b''
-        self._thread = threading.Thread(target=self._drain)
-        self._thread.start()
-        streams = dict.fromkeys(('stdin', 'stdout', 'stderr'), self._terminal)
+        self.shown = ''
+        self._reported = queue.Queue()
         self.process = subprocess.Popen(
             [sys.executable, *command],
-            **streams,
-            env={**os.environ, **environment},
+            stdin=self._terminal,
+            stdout=self._terminal,
+            stderr=subprocess.PIPE,
+            env={**os.environ, 'TERM': 'xterm-256color', **environment},
+            cwd=ROOT,
             start_new_session=True,
         )
+        self._threads = [threading.Thread(target=t) for t in (self._drain, self._listen)]
+        for thread in self._threads:
+            thread.start()
 
     def press(self, keys):
         os.write(self.side, keys)
@@ -71,25 +86,15 @@ class Child:
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)
 
     @property
-    def shown(self):
-        return self._shown.decode(errors='replace')
-
-    @property
     def is_as_before(self):
         return termios.tcgetattr(self._terminal) == self.modes
 
-    def wait_for(self, text, count=1):
-        self._until(lambda: self.shown.count(text) >= count, f'{count} x {text!r}')
+    def reported(self):
+        """Returns the next line on stderr."""
+        return self._reported.get(timeout=PATIENCE)
 
-    def wait_for_state(self, letter):
-        """Waits until the kernel says that the process is so, T for stopped."""
-        with_state = f'/proc/{self.process.pid}/stat'
-
-        def is_so():
-            with open(with_state) as file:
-                return file.read().rpartition(')')[2].split()[0] == letter
-
-        self._until(is_so, letter)
+    def wait_for(self, text):
+        self._until(lambda: text in self.shown, text)
 
     def end(self):
         """Returns the exit code, once all that was shown has come."""
@@ -105,8 +110,10 @@ class Child:
         if self._terminal is not None:
             os.close(self._terminal)
             self._terminal = None
-            self._thread.join()
+            for thread in self._threads:
+                thread.join()
             os.close(self.side)
+            self.process.stderr.close()
 
     def _until(self, holds, wanted):
         end = time.monotonic() + PATIENCE
@@ -116,138 +123,195 @@ class Child:
             time.sleep(0.01)
 
     def _drain(self):
+        data = b''
         with contextlib.suppress(OSError):
-            while data := os.read(self.side, 4096):
-                self._shown += data
+            while new := os.read(self.side, 4096):
+                data += new
+                self.shown = data.decode(errors='replace')
+
+    def _listen(self):
+        for line in self.process.stderr:
+            self._reported.put(line.decode().rstrip('\n'))
+
+
+def half_blocks(text):
+    """Returns the colour numbers of ink and paper of each half block in what a terminal is sent."""
+    colors = {'38': '', '48': ''}
+    found = []
+    for code, number, block in re.findall(r'\x1b\[([34][89])(?:;5;(\d+))?|(▀)', text):
+        if block:
+            found.append((colors['38'], colors['48']))
+        elif code[1] == '9':  # the default again, of both
+            colors = {'38': '', '48': ''}
+        else:
+            colors[code] = number
+    return found
 
 
 @pytest.fixture
-def reader():
-    child = Child('-c', textwrap.dedent(READS))
-    child.wait_for('twice')
-    yield child
-    child.close()
+def start():
+    children = []
+
+    def begin(*arguments, **environment):
+        children.append(Child('-c', textwrap.dedent(READS), *arguments, **environment))
+        return children[-1]
+
+    yield begin
+    for child in children:
+        child.close()
 
 
-def test_it_sends_every_key_at_once_and_shows_none(reader):
-    assert not reader.is_as_before
-    reader.press(b'w')
-    reader.wait_for("keys ['up'] 80")
-    reader.press(b'\x1b')
-    reader.press(b'[D')
-    reader.wait_for("keys ['left'] 80")
-    reader.press(b'q')
-    assert reader.end() == 0
-    assert reader.shown.startswith(
-        '\x1b[?1049h\x1b[?25l\x1b[2J\x1b[Hdrawn\x1b[K\r\r\ntwice\x1b[K\x1b[J'
-    )
-    assert reader.shown.endswith(LEFT)
+def test_keys_come_at_once_and_what_is_drawn_has_its_colours(start):
+    child = start()
+    assert child.reported() == '80 '
+    assert not child.is_as_before
+    names = ['up', 'left', 'down', 'right', 'stay', 'up', 'left', 'down', 'right', 'stay']
+    names += ['up', 'down', 'right', 'left', 'reset', 'reset', 'quit']
+    child.press(b'wasd WASD.\x1bOA\x1bOB\x1bOC\x1bODx7\n\xc3\xa4rRq')
+    assert [child.reported().split()[-1] for _ in names] == names
+    assert child.end() == 0
+    before, drawn = child.shown.split('\x1b[?1049h')
+    assert before == ''
+    drawn, after = drawn.split(LEFT)
+    assert 'a title' in drawn
+    assert '\x1b]4;196;rgb:FF/00/00\x1b\\' in drawn
+    assert '\x1b]4;82;rgb:33/FF/01\x1b\\' in drawn  # exactly, in the place of the nearest
+    picture = [('196', '46'), ('196', '82'), ('82', ''), ('46', '')]  # nothing below the last row
+    assert half_blocks(drawn) == [*picture, ('196', '196'), ('196', '196')]
+    assert '\x1b]104' in drawn  # the palette is the user's again
+    assert '▀' not in after
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_it_in_order(reader, number):
-    os.kill(reader.process.pid, number)
-    assert reader.end() == errors.INTERRUPTED
-    assert reader.shown.endswith(f'{LEFT}stopped by {number.name}\r\n')
+def test_a_terminal_with_a_palette_of_its_own_gets_colours_that_differ(start):
+    child = start(TERM='screen-256color')
+    assert child.reported() == '80 '
+    child.press(b'\x04')
+    assert child.end() == 0
+    assert '\x1b]4;' not in child.shown
+    assert '\x1b[38;5;82m' in child.shown
 
 
-def test_control_c_is_a_signal(reader):
-    reader.press(b'\x03')
-    assert reader.end() == errors.INTERRUPTED
-    assert reader.shown.endswith(f'{LEFT}stopped by SIGINT\r\n')
+def test_another_size_and_a_stop_draw_again(start):
+    child = start()
+    assert child.reported() == '80 '
+    child.resize(50, 20)
+    assert child.reported() == '50 '
+    child.resize(3, 2)
+    assert child.reported() == '3 '
+    child.resize(80, 24)
+    assert child.reported() == '80 '
+    child.press(b'\x1a')  # the kernel lets a session without a shell go on at once
+    child.wait_for(LEFT)
+    child.press(b'w')
+    assert child.reported() == '80 up'
+    assert not child.is_as_before
+    assert 'a title' in child.shown.split(LEFT)[1]
+    child.press(b'q')
+    assert child.end() == 0
 
 
-def test_after_a_defect_the_terminal_is_back_before_it_is_told(reader):
-    reader.press(b'r')
-    assert reader.end() == 1
-    assert 'ValueError: a defect' in reader.shown.split(LEFT)[1]
-
-
-def test_control_z_gives_the_terminal_back_until_it_goes_on(reader):
-    reader.press(b'\x1a')
-    reader.wait_for_state('T')
-    assert reader.is_as_before
-    reader.wait_for(LEFT)
-    os.kill(reader.process.pid, signal.SIGCONT)
-    reader.wait_for('drawn', 2)
-    assert not reader.is_as_before
-    reader.press(b'q')
-    assert reader.end() == 0
-
-
-def test_another_size_draws_anew(reader):
-    reader.resize(50, 20)
-    reader.wait_for('keys [] 50')
-    reader.wait_for('\x1b[2J\x1b[Hdrawn', 2)
-    reader.press(b'\x04')
-    assert reader.end() == 0
-
-
-def test_a_second_signal_ends_it_at_once():
-    script = READS.replace('names = terminal.read(None)', 'import time; time.sleep(60)')
-    child = Child('-c', textwrap.dedent(script))
-    child.wait_for('twice')
-    os.kill(child.process.pid, signal.SIGTERM)
-    child.wait_for_state('S')
-    time.sleep(0.3)  # asleep again: two signals at once are one
-    os.kill(child.process.pid, signal.SIGTERM)
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_a_signal_ends_it_in_order(name, start):
+    child = start()
+    child.reported()
+    if name == 'SIGINT':
+        child.press(b'\x03')
+    else:
+        os.kill(child.process.pid, signal.SIGTERM)
     assert child.end() == errors.INTERRUPTED
-    assert child.shown.endswith(LEFT)
+    assert child.shown.count(LEFT) == 1
+    assert child.reported().startswith(f'stopped by {name}')
+
+
+def test_after_a_defect_the_terminal_is_back(start):
+    child = start('defect')
+    child.reported()
+    child.press(b'r')
+    assert child.end() == 1
+    assert child.shown.count(LEFT) == 1
+    assert child.reported() == 'Traceback (most recent call last):'
 
 
 def test_a_terminal_that_is_gone_is_to_quit():
     side, inner = os.openpty()
-    threading.Timer(0.3, os.close, [side]).start()
-    with terminal_lib.Terminal(inner, inner) as terminal:
-        assert terminal.size == (80, 24)  # it does not say
-        assert terminal.read(None) == ['quit']
-        with pytest.raises(errors.RunError, match='the terminal is gone'):
-            terminal.draw(['text'])
+    script = textwrap.dedent(READS).replace('os.open(', '# ')  # else a hangup kills it
+    process = subprocess.Popen(
+        [sys.executable, '-c', script],
+        **dict.fromkeys(('stdin', 'stdout'), inner),
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'TERM': 'xterm-256color'},
+        cwd=ROOT,
+        start_new_session=True,
+    )
     os.close(inner)
-
-
-def test_signals_mean_what_they_meant_before():
-    numbers = [*terminal_lib.Terminal.ENDS, signal.SIGTSTP, signal.SIGWINCH]
-    before = [signal.getsignal(number) for number in numbers]
-    side, inner = os.openpty()
-    with terminal_lib.Terminal(inner, inner):
-        assert all(
-            signal.getsignal(number) != former
-            for number, former in zip(numbers, before, strict=True)
-        )
-    assert [signal.getsignal(number) for number in numbers] == before
+    assert process.stderr.readline() == b'80 \n'
     os.close(side)
-    os.close(inner)
+    lines = process.communicate(timeout=PATIENCE)[1].decode().splitlines()
+    assert lines == [' quit', 'the terminal cannot be used: nocbreak() returned ERR']
+    assert process.returncode == errors.INTERRUPTED
+
+
+@pytest.mark.parametrize('name', ['vt100', 'no-such-terminal'])
+def test_a_terminal_without_colours_is_refused(name, start):
+    child = start(TERM=name)
+    assert child.end() == errors.USAGE
+    wanted = 'wanted a terminal with 256 colours, as TERM=xterm-256color, got '
+    assert child.reported() == f'{wanted}{name}; --gif=FILE.gif writes a file'
+    assert child.shown == ''
+
+
+@pytest.mark.parametrize('missing', ['input', 'output'])
+def test_no_terminal_gets_one_line(missing, monkeypatch):
+    side, inner = os.openpty()
+    with open(inner) as terminal_file, open(os.devnull) as other:
+        files = {'stdin': terminal_file, 'stdout': terminal_file}
+        files['stdin' if missing == 'input' else 'stdout'] = other
+        for name, file in files.items():
+            monkeypatch.setattr(sys, name, file)
+        message = f'wanted a terminal, the {missing} is none; --gif=FILE.gif writes a file'
+        with pytest.raises(errors.RunError, match=message) as caught:
+            terminal.check()
+    assert caught.value.code == errors.USAGE
+    os.close(side)
 
 
 def test_a_wait_ends_in_time():
-    side, inner = os.openpty()
-    with terminal_lib.Terminal(inner, inner) as terminal:
+    class Window:
+        """Whose keys are these, and each wait as long as it is allowed to be."""
+
+        def __init__(self):
+            self.keys = [-1, ord('x'), -1, -1]
+
+        def timeout(self, milliseconds):
+            self.milliseconds = milliseconds
+
+        def getch(self):
+            time.sleep(self.milliseconds / 1000)
+            return self.keys.pop() if self.keys else -1
+
+    opened = terminal.Terminal.__new__(terminal.Terminal)
+    opened._window = Window()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminal, '_is_gone', lambda: False)
         begin = time.monotonic()
-        assert terminal.read(0.25) == []
+        assert opened.read(0.25) == ''
         assert 0.25 <= time.monotonic() - begin < 5
-        os.write(side, b'x\x1b')  # nothing, and an escape key alone
-        assert terminal.read(0.25) == []
-        os.write(side, b'w')
-        assert terminal.read(60) == ['up']
-    os.close(side)
-    os.close(inner)
+        opened._window.keys = [ord('w'), -1]
+        assert opened.read(60) == 'up'
 
 
 def test_the_program_is_played_with_real_keys():
     flags = '--world=mini_pacman', '--max_steps=3', '--rules=released', '--hide'
     child = Child('-m', 'launch.play', *flags, JAX_DISABLE_MOST_OPTIMIZATIONS='1')
-    child.wait_for('steps 0')
-    child.press(b'.')
-    child.wait_for('steps 1')
-    child.press(b'\x1b[C')
-    child.wait_for('steps 2')
-    child.press(b'r')
-    child.wait_for('steps 0', 2)
-    child.press(b'q')
-    assert child.end() == 0
-    text = child.shown.split(LEFT)[1]
-    assert text.startswith('episode 1    return ')
-    assert ', 2 steps; left before its end\r\nepisode 2    return 0, 0 steps; left' in text
-    assert '▀' in child.shown
+    try:
+        child.wait_for('steps 0')
+        child.press(b'.\x1bOCr.q')
+        assert child.end() == 0
+    finally:
+        child.close()
     assert child.shown.startswith('Mini PacMan regular, rules released, window of 5\r\n')
+    assert '▀' in child.shown
+    text = child.shown.split(LEFT)[1]
+    assert 'episode 1    return ' in text
+    assert ', 2 steps; left before its end\r\nepisode 2    return ' in text
+    assert ', 1 steps; left before its end\r\n' in text

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from launch import lm
-from launch.inspection import subjects
+from launch.inspection import tracing
 from launch.runs import checkpoint, directory
 from launch.training import update
 import relational_rnn
@@ -32,20 +32,20 @@ def subject(num_steps=3, num_inputs=2, dtype='float32', **options):
 
     params = jax.jit(hk.transform(run).init)(jax.random.key(0), inputs[0])
     params = jax.tree.map(lambda leaf: np.asarray(leaf) * 2, params)  # attention far from uniform
-    return subjects.Subject(TITLE, make, params, (example('sequence 1', inputs),), dtype)
+    return tracing.Subject(TITLE, make, params, (example('sequence 1', inputs),), dtype)
 
 
 def example(title, inputs):
     """Returns an example that marks its third step and has answers at every step but the first."""
-    answers = tuple(subjects.Answer(*pair) for pair in ANSWERS)
+    answers = tuple(tracing.Answer(*pair) for pair in ANSWERS)
     steps = [
-        subjects.Step(
+        tracing.Step(
             f'vector {t + 1}', 'n = 2, m = 3', 'm is shown' if t == 2 else '', answers, 'vector 5'
         )
         for t in range(len(inputs))
     ]
-    steps[0] = subjects.Step('vector 1')
-    return subjects.Example(title, inputs, tuple(steps))
+    steps[0] = tracing.Step('vector 1')
+    return tracing.Example(title, inputs, tuple(steps))
 
 
 def traced(lengths=(6, 5), slots=4, units=6, heads=2, inputs=1, blocks=2, gates=None, seed=0):
@@ -66,12 +66,12 @@ def traced(lengths=(6, 5), slots=4, units=6, heads=2, inputs=1, blocks=2, gates=
         memories = random.normal(size=(length + 1, slots, units)).astype(np.float32)
         sizes = {name: units if is_unit else 1 for name, is_unit in gates.items()}
         values = {name: random.uniform(size=(length, slots, size)) for name, size in sizes.items()}
-        traces.append(subjects.Trace(attention, memories[:-1], memories[1:], values))
+        traces.append(tracing.Trace(attention, memories[:-1], memories[1:], values))
     examples = tuple(
         example(f'sequence {i + 1}', np.zeros((length, 7), np.float32))
         for i, length in enumerate(lengths)
     )
-    return subjects.Subject(TITLE, lambda: None, {}, examples), traces
+    return tracing.Subject(TITLE, lambda: None, {}, examples), traces
 
 
 def save_run(run_dir, program, config, params, **metadata):

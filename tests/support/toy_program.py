@@ -1,4 +1,4 @@
-"""A program for the tests of `launch.sweep`: it starts at once, trains nothing, and ends as told.
+"""A program for the tests of `launch.sweep`: starts at once, trains nothing, ends as `act` sets it.
 
 At update t of size s its accuracy is 1 - 1 / (1 + s t), and an update takes 6 seconds by its own
 account. Every start adds a line to `starts.txt`.
@@ -48,7 +48,7 @@ def _train(run_dir, flags):
     size = int(flags.get('size', 1))
     path = run_dir / 'metrics.jsonl'
     first = len(path.read_text().splitlines()) if path.exists() else 0
-    print(f'goes on from update {first}')
+    print(f'resumes from update {first}')
     with path.open('a') as file:
         for step in range(first + 1, int(flags.get('num_steps', 3)) + 1):
             row = {'step': step, 'seconds': 6.0, 'accuracy': 1 - 1 / (1 + size * step)}

@@ -42,7 +42,7 @@ def prepared(
       name: one of `builders.BUILDERS`.
       data_dir: the folder of all data sets, None for that of TFDS: `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets`.
-      progress: is told how far it is, and what it waits for.
+      progress: receives how far it is, and what it waits for.
 
     Returns:
       What identifies its content, for JSON, and its splits 'train', 'valid' and 'test'.

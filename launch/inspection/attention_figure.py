@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from launch.inspection import subjects
+from launch.inspection import tracing
 from launch.runs import plots
 
 MAX_STEPS, MAX_HEADS = 16, 8  # more would be too small to see
@@ -21,7 +21,7 @@ _MARK = plots.PALETTE[0]
 
 
 def draw(
-    example: subjects.Example, trace: subjects.Trace, output: str | os.PathLike[str], title: str
+    example: tracing.Example, trace: tracing.Trace, output: str | os.PathLike[str], title: str
 ) -> None:
     """Draws the attention of the last block.
 
@@ -70,7 +70,7 @@ def _draw_matrix(axes: Any, weights: np.ndarray, marked: bool) -> Any:
     return image
 
 
-def _write_label(axes: Any, step: subjects.Step) -> None:
+def _write_label(axes: Any, step: tracing.Step) -> None:
     text = step.label if len(step.label) <= 9 else f'{step.label[:8]}…'
     weight, color = ('bold', _MARK) if step.mark else ('normal', '0.2')
     # Labels may contain dollar signs, which would be parsed as formulas.
@@ -79,7 +79,7 @@ def _write_label(axes: Any, step: subjects.Step) -> None:
     )
 
 
-def _caption(steps: Sequence[subjects.Step]) -> str:
+def _caption(steps: Sequence[tracing.Step]) -> str:
     marks = ', '.join(dict.fromkeys(step.mark for step in steps if step.mark))
     caption = 'rows: queries; columns: keys, the slots, and after the line the input'
     return f'{caption}; framed: {marks}' if marks else caption

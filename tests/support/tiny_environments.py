@@ -1,22 +1,21 @@
-"""Small worlds to learn in, whose best scores are known."""
+"""Small environments to learn in, whose best scores are known."""
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch.agents import acting
+from launch.agents import rollout
 from tasks import base
 from tasks.environments import grid
 
 
 class State(NamedTuple):
-    """Where an episode is."""
+    """The state of an episode."""
 
-    key: Any  # [], of what is random from now on
+    key: Any  # [], of all that is random later
     cue: Any  # [] int32
     steps: Any  # [] int32
     place: Any  # [] int32
@@ -24,9 +23,9 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Recall:
-    """A cue is seen at the first step, answered at the last; without memory half of it is luck.
+    """A cue is observed at the first step and answered at the last: without memory by guessing.
 
-    All steps but the first look alike; the answer earns 1, whatever else is done nothing.
+    All steps but the first have the same observation; the right answer earns 1, all else nothing.
     """
 
     num_steps: int = 3
@@ -40,17 +39,17 @@ class Recall:
     def reset(self, key):
         key, own = jax.random.split(key)
         state = State(key, jax.random.randint(own, (), 0, 2), jnp.int32(0), jnp.int32(0))
-        return state, self._see(state, jnp.float32(0))
+        return state, self._timestep(state, jnp.float32(0))
 
     def step(self, state, action):
         state = state._replace(steps=state.steps + 1)
         right = (state.steps == self.num_steps) & (action == state.cue)
-        return state, self._see(state, right.astype(jnp.float32))
+        return state, self._timestep(state, right.astype(jnp.float32))
 
     def render(self, state):
         return np.zeros((2, 3, 3), np.uint8)
 
-    def _see(self, state, reward):
+    def _timestep(self, state, reward):
         shown = jax.nn.one_hot(state.cue, 2) * (state.steps == 0)
         over = state.steps == self.num_steps
         picture = jnp.broadcast_to(shown, (2, 3, 2))
@@ -61,7 +60,7 @@ class Recall:
 class Corridor:
     """Places 0 to 4; right of 4 is the goal, which earns 2, and left of 0 a pit, which costs 1.
 
-    It begins at a random place, staying earns 0.125, and after `max_steps` the time is up.
+    It starts at a random place, staying earns 0.125, and after `max_steps` it is truncated.
     """
 
     max_steps: int = 7
@@ -75,18 +74,18 @@ class Corridor:
     def reset(self, key):
         key, own = jax.random.split(key)
         state = State(key, jnp.int32(0), jnp.int32(0), jax.random.randint(own, (), 0, 5))
-        return state, self._see(state, jnp.float32(0))
+        return state, self._timestep(state, jnp.float32(0))
 
     def step(self, state, action):
         place = state.place + jnp.array([0, 1, -1])[action]
         state = state._replace(place=place, steps=state.steps + 1)
         reward = 2.0 * (place == 5) - 1.0 * (place == -1) + 0.125 * (action == 0)
-        return state, self._see(state, reward.astype(jnp.float32))
+        return state, self._timestep(state, reward.astype(jnp.float32))
 
     def render(self, state):
         return np.zeros((2, 5, 3), np.uint8)
 
-    def _see(self, state, reward):
+    def _timestep(self, state, reward):
         picture = jnp.broadcast_to(jax.nn.one_hot(state.place, 5)[:, None], (2, 5, 1))
         ends = (state.place < 0) | (state.place > 4)
         over = ends | (state.steps >= self.max_steps)
@@ -105,12 +104,7 @@ def traced_corridor():
     return Traced, traced
 
 
-def world(environment, solves=False):
-    """Returns it as the loop wants it, with nothing drawn ahead."""
-    endless = functools.partial(_endless, environment)
-    return acting.World(environment, lambda key: (), endless, solves)
-
-
-def _endless(environment, drawn):
-    del drawn
-    return grid.AutoReset(environment)
+def source(environment, has_success=False):
+    """Returns where an agent's episodes come from; nothing is sampled ahead."""
+    resetting = grid.AutoReset(environment)
+    return rollout.Source(environment, lambda key: (), lambda starts: resetting, has_success)

@@ -1,5 +1,5 @@
 // What the page of `launch.attention` does: it shows one step of one sequence at a time.
-// The panels are in attention_panels.js.
+// The panels are in page_panels.js.
 //
 // The data, written by page.py; T steps, L blocks, H heads, N slots, R queries, M keys (the slots,
 // then the rows of the input), C cells of a slot's strip:

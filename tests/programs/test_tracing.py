@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from launch.inspection import subjects
+from launch.inspection import tracing
 import relational_rnn
 from tests.support import inspected
 
@@ -17,7 +17,7 @@ CORE = {'num_blocks': 2, 'output_gate': True, 'gate_style': 'memory'}
 def traced(compile_quickly):
     """Returns a subject whose core has two blocks and all gates, and its trace."""
     subject = inspected.subject(**CORE)
-    (trace,) = subjects.trace(subject)
+    (trace,) = tracing.trace(subject)
     return subject, trace
 
 
@@ -42,13 +42,13 @@ def test_the_attention_of_each_block_sums_to_one_over_the_keys(traced):
 
 
 def test_a_core_without_gates_has_none():
-    (trace,) = subjects.trace(inspected.subject(num_steps=1, gate_style=None))
+    (trace,) = tracing.trace(inspected.subject(num_steps=1, gate_style=None))
     assert trace.gates == {}
 
 
 def test_a_core_that_multiplied_in_bfloat16_does_so_here(traced):
     subject, full = traced
-    (half,) = subjects.trace(subject._replace(dtype='bfloat16'))
+    (half,) = tracing.trace(subject._replace(dtype='bfloat16'))
     error = np.abs(full.memory - half.memory).max()
     assert 1e-4 < error < 0.2
 
@@ -60,6 +60,6 @@ def test_a_core_that_multiplied_in_bfloat16_does_so_here(traced):
 def test_the_likeliest_answers_come_first_and_the_true_one_is_always_there(truth, wanted):
     probabilities = np.array([0.125, 0.25, 0.0625, 0.125, 0.0, 0.4375])
     probabilities[3] += 1e-3
-    answers = subjects.rank_answers(probabilities, 'abcdef'.__getitem__, truth)
+    answers = tracing.rank_answers(probabilities, 'abcdef'.__getitem__, truth)
     assert ''.join(answer.text for answer in answers) == wanted
-    assert answers[1] == subjects.Answer('b', 0.25)
+    assert answers[1] == tracing.Answer('b', 0.25)

@@ -1,5 +1,5 @@
 // How the page of `launch.attention` shows one step: a function for each panel. State, numbers,
-// colours and elements are in attention.js.
+// colours and elements are in page.js.
 
 function drawSequence() {
   const list = byId('sequence');
