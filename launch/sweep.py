@@ -88,10 +88,8 @@ def run(config: Config) -> list[results_lib.Result]:
 
 def _plan(arguments: Sequence[str], folder: pathlib.Path, module: Any) -> grid_lib.Grid:
     """Returns the grid of the arguments and the directory together, checked."""
-    known = grid_lib.read(folder)
-    grid = grid_lib.parse(arguments, known)
-    if known:
-        grid = grid_lib.add(known, grid, flags.on_resume(module.Config))
+    on_resume = flags.on_resume(module.Config)
+    grid = grid_lib.parse(arguments, grid_lib.read(folder), on_resume)
     grid_lib.check(grid, module)
     return grid
 
