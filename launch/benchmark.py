@@ -58,9 +58,6 @@ def chosen(flag: str, value: str, known: Collection[str]) -> list[str]:
 def run(config: Config) -> dict[str, Any]:
     """Times everything that is chosen, prints tables and writes the numbers if asked to.
 
-    Args:
-      config: the flags.
-
     Returns:
       `machine`, a description by name; `shapes`: by name the `sizes`, and by method what
       `unrolls.measure` returns; `environments`: by name what `environments_lib.measure` returns.

@@ -54,13 +54,7 @@ class Config:
 
 
 def run(config: Config) -> list[results_lib.Result]:
-    """Runs what is not done yet, prints the table and plots the picture.
-
-    Args:
-      config: the flags.
-
-    Returns:
-      What the configurations have reached.
+    """Runs what is not done yet, prints the table and plots the picture; returns the results.
 
     Raises:
       RunError: the grid cannot be run, a signal came, or a run failed (with its code).

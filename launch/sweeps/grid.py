@@ -130,10 +130,6 @@ def load_program(name: str) -> Any:
 def check(grid: Grid, module: Any) -> None:
     """Has the program itself check every configuration; nothing is started.
 
-    Args:
-      grid: what to run.
-      module: the program.
-
     Raises:
       RunError: the program would refuse a configuration; names it.
     """
