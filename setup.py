@@ -51,10 +51,10 @@ setuptools.setup(
     packages=PACKAGES,
     package_data={
         'launch.inspection': [
-            'attention.css',
-            'attention.html',
-            'attention.js',
-            'attention_panels.js',
+            'page.css',
+            'page.html',
+            'page.js',
+            'page_panels.js',
         ],
         'relational_rnn': ['py.typed'],
     },

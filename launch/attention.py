@@ -1,24 +1,29 @@
-"""Looks inside the Relational Memory Core of a trained run.
+"""Shows what happens inside the Relational Memory Core of a trained run.
 
   python -m launch.attention --run_dir=RUN
   python -m launch.attention --run_dir=runs/lm-pydoc-rmc --prompt="returns a list of"
 
-writes two files beside the run's checkpoints. `attention.html` is a page without network, on which
-a person steps through sequences and sees at every step which slot attends to which, the gates, what
-changes in the memory, and what the model answers. `attention.png` is figure 3 of Santoro et al.
-2018, "Relational recurrent neural networks", https://arxiv.org/abs/1806.01822: every head's
-attention at every step. Any program takes part that has a file `inspection/of_PROGRAM.py`, see
-`subjects`.
+writes two files next to the run's checkpoints. `attention.html` is a page that needs no network, to
+step through sequences and see at every step the attention between slots, the gates, the change of
+the memory, and the answers of the model. `attention.png` is figure 3 of Santoro et al. 2018,
+"Relational recurrent neural networks": every head's attention at every step.
 """
 
+from collections.abc import Callable
 import dataclasses
 import os
 import pathlib
 import sys
 
-from launch.inspection import figure, subjects
+from launch.inspection import attention_figure, learning_to_execute, lm, nth_farthest, tracing
 from launch.inspection import page as page_lib
 from launch.runs import directory, errors, flags
+
+INSPECTORS = {
+    'learning_to_execute': learning_to_execute.inspect,
+    'lm': lm.inspect,
+    'nth_farthest': nth_farthest.inspect,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +32,12 @@ class Config:
 
     run_dir: str | None = flags.flag(None, 'of a run whose core is the RMC', 'free')
     output: str | None = flags.flag(
-        None, 'the page, NAME.html, and beside it NAME.png; default RUN/attention.html', 'free'
+        None, 'the page, NAME.html, next to it NAME.png; default RUN/attention.html', 'free'
     )
     num_examples: int = flags.flag(4, 'sequences on the page', 'free', 1, 100)
-    max_steps: int = flags.flag(40, 'the longest that a sequence may be', 'free', 1, 1000)
+    max_steps: int = flags.flag(40, 'the longest sequence', 'free', 1, 1000)
     seed: int = flags.flag(0, 'of the choice of sequences', 'free', minimum=0)
-    prompt: str = flags.flag('', 'of lm: the text, which the model then goes on with', 'free')
+    prompt: str = flags.flag('', 'of lm: the text, which the model continues', 'free')
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
@@ -42,42 +47,57 @@ class Config:
 
 
 def run(config: Config) -> dict[str, str]:
-    """Writes the page and the picture, and prints where they are.
+    """Writes the page and the picture, and prints their paths.
 
     Args:
       config: the flags.
 
     Returns:
-      Their paths, by 'page' and 'picture'.
+      The paths, by 'page' and 'picture'.
 
     Raises:
-      RunError, DataError: the run cannot be looked at, or a file not be written.
+      RunError, DataError: the run cannot be opened, or a file not be written.
     """
-    run_dir = config.run_dir
-    if run_dir is None:
+    if config.run_dir is None:
         message = '--run_dir: wanted the directory of a trained run, got none'
         raise errors.RunError(errors.USAGE, message)
-    if not os.path.isdir(os.path.join(run_dir, 'checkpoints')):
-        message = f'--run_dir={run_dir}: wanted the directory of a trained run, it has none'
-        raise errors.RunError(errors.BAD_DATA, message)
-    page = pathlib.Path(config.output or os.path.join(run_dir, 'attention.html'))
+    page = pathlib.Path(config.output or os.path.join(config.run_dir, 'attention.html'))
+    inspect = _inspector(config.run_dir)
     if not page.parent.is_dir():
-        message = f'--output={page}: wanted a folder that is there, {page.parent} is not'
+        message = f'--output={page}: wanted an existing folder, got {page.parent}'
         raise errors.RunError(errors.CANNOT_SAVE, message)
-    asked = config.num_examples, config.max_steps, config.seed, config.prompt
-    with directory.RunDirectory(run_dir):
-        subject = subjects.open_run(subjects.Request(run_dir, *asked))
-    looks = subjects.look_inside(subject)
+    choice = config.num_examples, config.max_steps, config.seed, config.prompt
+    with directory.owned(config.run_dir):
+        subject = inspect(tracing.Request(config.run_dir, *choice))
+    traces = tracing.trace(subject)
     picture = page.with_suffix('.png')
     try:
-        page.write_text(page_lib.render(subject, looks), 'utf-8')
-        figure.draw(subject.examples[0], looks[0], picture, subject.title)
+        page.write_text(page_lib.render(subject, traces), 'utf-8')
+        attention_figure.draw(subject.examples[0], traces[0], picture, subject.title)
     except OSError as error:
         message = f'{error.filename or page} cannot be written: {error.strerror}'
         raise errors.RunError(errors.CANNOT_SAVE, message) from error
     print(f'page         {page}')
     print(f'picture      {picture}')
     return {'page': str(page), 'picture': str(picture)}
+
+
+def _inspector(run_dir: str) -> Callable[[tracing.Request], tracing.Subject]:
+    """Returns the function that opens a run of its program.
+
+    Raises:
+      RunError, DataError: there is no such run, or it cannot be inspected.
+    """
+    about = directory.read_description(run_dir)
+    if not about:
+        message = f'wanted the directory of a trained run, it has no {directory.DESCRIPTION}'
+    elif about['config'].get('core') != 'rmc':
+        message = f'wanted a run with --core=rmc, got {about["config"].get("core")}'
+    elif about['program'] not in INSPECTORS:
+        message = f'wanted a run of {" or ".join(INSPECTORS)}, got one of {about["program"]}'
+    else:
+        return INSPECTORS[about['program']]
+    raise errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: {message}')
 
 
 if __name__ == '__main__':

@@ -4,7 +4,8 @@
   python -m launch.benchmark --shapes=none         the environments alone
   python -m launch.benchmark --environments=none   the core alone
 
-`launch/benchmarks/unrolls.py` and `launch/benchmarks/environments.py` say what is timed and how.
+What is timed and how is described in `launch/benchmarks/unrolls.py` and
+`launch/benchmarks/environments.py`.
 """
 
 from collections.abc import Collection

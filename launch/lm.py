@@ -30,10 +30,10 @@ from launch.language import tables
 from launch.runs import display, flags, metrics, plots, processes, progress
 from launch.training import cores, cost, devices, experiment, task
 from tasks import base
-from tasks.text import corpora, streams
+from tasks.text import corpora, streams, windows
 from tasks.text import vocabulary as vocabulary_lib
 
-_VOCABULARY = 'vocabulary.txt'  # in a run's directory
+VOCABULARY = 'vocabulary.txt'  # in a run's directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +190,7 @@ def build(config: Config) -> task.Task:
 
     def batch(step: int) -> base.Batch:
         sizes = config.batch_size, config.unroll_length
-        return streams.window(corpus.train, step, *sizes, share, size)
+        return windows.training_window(corpus.train, step, *sizes, share, size)
 
     def evaluate(params: chex.ArrayTree) -> dict[str, float]:
         sizes = config.evaluation_batch, config.unroll_length
@@ -206,7 +206,7 @@ def build(config: Config) -> task.Task:
         return {'dataset': config.dataset, **results, 'sample': sample}
 
     return _task(config, model, batch, evaluate, test)._replace(
-        data=corpus.key, files={_VOCABULARY: corpus.vocabulary.save}
+        data=corpus.key, files={VOCABULARY: corpus.vocabulary.save}
     )
 
 
@@ -254,17 +254,23 @@ def generate(config: Config, run_dir: str) -> str:
     """Prints and returns a sample of the newest checkpoint; needs no corpus."""
     restored = experiment.restore(EXPERIMENT, config, run_dir).config
     restored = dataclasses.replace(restored, seed=config.seed)  # of the sampling
-    vocabulary = vocabulary_lib.load(os.path.join(run_dir, _VOCABULARY))
+    vocabulary = vocabulary_lib.load(os.path.join(run_dir, VOCABULARY))
     model = make_model(restored, len(vocabulary))
     params = experiment.load_params(run_dir, model.init)
-    prompt = corpora.tokenize(config.prompt, restored.dataset, restored.tokenizer)
-    unknown = ', '.join(repr(x) for x in dict.fromkeys(prompt) if x not in vocabulary.index)
-    if unknown:
-        line = f'lm: --prompt: not in the vocabulary, read as <unk>: {unknown}'
-        print(line, file=sys.stderr, flush=True)
+    read_prompt(restored, config.prompt, vocabulary)
     sample = _sample(restored, model, params, vocabulary)
     print(sample)
     return sample
+
+
+def read_prompt(config: Config, prompt: str, vocabulary: vocabulary_lib.Vocabulary) -> list[str]:
+    """Returns the words of a prompt, and warns of those that are not in the vocabulary."""
+    words = corpora.tokenize(prompt, config.dataset, config.tokenizer)
+    unknown = ', '.join(repr(x) for x in dict.fromkeys(words) if x not in vocabulary.index)
+    if unknown:
+        line = f'--prompt: not in the vocabulary, read as <unk>: {unknown}'
+        print(line, file=sys.stderr, flush=True)
+    return words
 
 
 def benchmark(config: Config) -> dict[str, float]:

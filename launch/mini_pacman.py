@@ -10,27 +10,22 @@ environment steps, 27 minutes on one core of an AMD EPYC (one run, seed 0; the L
 uniformly random policy 6.1). Evaluations are of episodes that no run trains on. The same command
 resumes a run that was stopped. Santoro et al. 2018, "Relational recurrent neural networks",
 sections 4.3 and 5.3, https://arxiv.org/abs/1806.01822, do not state the agent of this game: the
-presets whose names begin with `paper` take the one of their BoxWorld.
+presets whose names start with `paper` use the agent of their BoxWorld.
 """
 
 from collections.abc import Mapping
 import dataclasses
 from typing import Literal
 
-from launch.agents import results, rollout, setting
+from launch.agents import configuration, results, rollout
+from launch.reports import published
 from launch.runs import flags
 from launch.training import experiment, task
 from tasks.environments import grid, mini_pacman
 
-# Episode returns that the paper states, of curves that rise further, by the window's size.
-_PUBLISHED = {
-    5: {"the paper's RMC": 677, "the paper's LSTM": 550},
-    0: {"the paper's RMC": 1159, "the paper's LSTM": 598},
-}
-
 
 @dataclasses.dataclass(frozen=True)
-class Config(setting.Config):
+class Config(configuration.Config):
     """Mini PacMan; see --preset=paper for the agent of Santoro et al. 2018, appendix A.3."""
 
     game: Literal['regular', 'avoid', 'hunt', 'ambush', 'rush'] = flags.flag(
@@ -67,10 +62,12 @@ class Config(setting.Config):
 
 # The step sizes are BoxWorld's, and 2e9 environment steps are what the stated returns took.
 PRESETS = {
-    'cpu': setting.derive(Config, setting.CPU, reward_scale=0.2, num_steps=20_000),
-    'paper': setting.derive(Config, setting.PAPER, num_steps=1_600_000),
-    'paper-lstm': setting.derive(Config, setting.PAPER_LSTM, num_steps=1_600_000),
-    'paper-conv-lstm': setting.derive(Config, setting.PAPER_CONV_LSTM, num_steps=1_600_000),
+    'cpu': configuration.derive(Config, configuration.CPU, reward_scale=0.2, num_steps=20_000),
+    'paper': configuration.derive(Config, configuration.PAPER, num_steps=1_600_000),
+    'paper-lstm': configuration.derive(Config, configuration.PAPER_LSTM, num_steps=1_600_000),
+    'paper-conv-lstm': configuration.derive(
+        Config, configuration.PAPER_CONV_LSTM, num_steps=1_600_000
+    ),
 }
 
 
@@ -92,10 +89,10 @@ def title(config: Config) -> str:
     return f'Mini PacMan {config.game}, rules {config.rules}, {window}'
 
 
-def published(config: Config) -> Mapping[str, float]:
+def published_returns(config: Config) -> Mapping[str, float]:
     """Returns what the paper's agents scored where the game is theirs; else nothing."""
     theirs = config.game == 'regular' and config.rules == 'paper'
-    return _PUBLISHED.get(config.viewport, {}) if theirs else {}
+    return published.MINI_PACMAN.get(config.viewport, {}) if theirs else {}
 
 
 EXPERIMENT = experiment.Experiment(
@@ -106,7 +103,7 @@ EXPERIMENT = experiment.Experiment(
     build=build,
     title=title,
     describe=results.describe,
-    draw=results.drawer('return', title, published),
+    draw=results.drawer('return', title, published_returns),
 )
 
 

@@ -45,7 +45,7 @@ class Config:
         'minutes', 'the horizontal axis of the picture', 'free'
     )
     target: float | None = flags.flag(
-        None, 'of the measure: the table tells when it was reached', 'free'
+        None, 'of the measure: the table shows when it was reached', 'free'
     )
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ def run(config: Config) -> list[results_lib.Result]:
         return _show(config, folder, grid)
     module = grid_lib.load_program(config.arguments[0])
     _plan(config.arguments, folder, module)  # before the directory is touched
-    with signals.handled(), directory.RunDirectory(folder, 'sweep_dir'):
+    with signals.handled(), directory.owned(folder, 'sweep_dir'):
         grid = _plan(config.arguments, folder, module)  # another sweep may have added to it
         grid_lib.write(folder, grid)
         failures = execution.execute(grid.program, grid.runs(folder), config.processes)

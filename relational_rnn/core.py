@@ -16,7 +16,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import memory, unrolling
+from relational_rnn import checks, memory, unrolling
 
 
 class RelationalMemory(hk.RNNCore):
@@ -52,14 +52,14 @@ class RelationalMemory(hk.RNNCore):
           mem_slots: N, the number of slots.
           head_size: the width of a head; a slot is num_heads * head_size wide.
           num_heads: the number of attention heads.
-          num_blocks: rounds of attention a step.
+          num_blocks: attention blocks of a step.
           forget_bias: added to the forget gate before the sigmoid.
           input_bias: added to the input gate before the sigmoid.
           gate_style: 'unit', a gate for every unit; 'memory', one for every slot; None, no gates.
           attention_mlp_layers: layers of the row-wise MLP after attention.
           key_size: the width of queries and keys; None for head_size.
           name: the module's name.
-          output_gate: the paper's equations 3 to 9: gates see the hidden state h in place of
+          output_gate: the paper's equations 3 to 9: gates read the hidden state h in place of
             tanh of the memory, the candidate is not squashed, the output is
             h = sigmoid(o) tanh(m), and the state is a `memory.GatedState` of h and m.
 
@@ -150,7 +150,7 @@ class RelationalMemory(hk.RNNCore):
     ) -> tuple[memory.StepParams, memory.Projected, memory.State, unrolling.Flags]:
         """Returns what a scan needs: inputs are projected, the state is in float32 at least."""
         rows = self._as_rows(inputs, state, leading=('T',))
-        unrolling.check_batch(flags, self._check_state(state))
+        unrolling.check_batch(flags, self._batch(state))
         params = self._parameters(rows)()
         state = jax.tree.map(lambda x: x.astype(memory.at_least_float32(x)), state)
         return params.step, memory.project(params, self.config, rows), state, flags
@@ -166,53 +166,21 @@ class RelationalMemory(hk.RNNCore):
     def _as_rows(
         self, inputs: chex.Array, state: memory.State, leading: tuple[str, ...] = ()
     ) -> chex.Array:
-        """Checks inputs against the state and returns them as rows, [..., K, D].
-
-        Args:
-          inputs: [B, D] or [B, K, D], after the dimensions named by `leading`; without B if the
-            state has none.
-          state: the state before the first of the steps.
-          leading: names of dimensions in front, ('T',) for a sequence.
-
-        Returns:
-          The inputs with a K dimension, of 1 for vectors.
-
-        Raises:
-          ValueError: if the shapes or dtypes of inputs and state do not fit.
-        """
-        batch = self._check_state(state)
-        names = (*leading, *(('B',) if batch else ()))
-        vectors = inputs.ndim == len(names) + 1
-        fits = inputs.ndim - len(names) in (1, 2)
-        if not fits or inputs.shape[len(leading) : len(names)] != batch or 0 in inputs.shape:
-            first = ', '.join(names) + ', ' if names else ''
-            raise ValueError(
-                f'inputs are [{first}D] or [{first}K, D]'
-                f'{f" with B = {batch[0]} as in the state" if batch else " for a state without B"}'
-                f', none of them 0, got shape {inputs.shape}.'
-            )
-        if not jnp.issubdtype(inputs.dtype, jnp.floating):
-            raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
-        return jnp.expand_dims(inputs, -2) if vectors else inputs
+        """Returns inputs as rows, [..., K, D], with K = 1 for vectors, if they fit the state."""
+        batch = self._batch(state)
+        checks.check_inputs(inputs, batch, leading, allow_rows=True)
+        is_vector = inputs.ndim == len(leading) + len(batch) + 1
+        return jnp.expand_dims(inputs, -2) if is_vector else inputs
 
     @hk.transparent
-    def _check_state(self, state: memory.State) -> tuple[int, ...]:
-        """Returns the batch dimension of the state as a tuple, () if there is none."""
-        rows = (self.config.mem_slots, self.config.slot_size)
-        wanted = 'memory.GatedState of arrays' if self.config.output_gate else 'array'
-        leaves = jax.tree.leaves(state)
-        shapes = {jnp.shape(leaf) for leaf in leaves}
-        gated = isinstance(state, memory.GatedState)
-        right_type = gated if self.config.output_gate else hasattr(state, 'dtype')
-        shape = next(iter(shapes), ())
-        if not right_type or len(shapes) != 1 or shape[-2:] != rows or len(shape) not in (2, 3):
-            raise ValueError(
-                f'the state is an {wanted} of shape [B, {rows[0]}, {rows[1]}] or '
-                f'[{rows[0]}, {rows[1]}], got {type(state).__name__} of shapes {sorted(shapes)}.'
-            )
-        if any(not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-            raise ValueError(f'the state is of a floating dtype, got {leaves[0].dtype}.')
-        return shape[:-2]
+    def _batch(self, state: memory.State) -> tuple[int, ...]:
+        """Checks the state and returns its batch dimension as a tuple, () if there is none."""
+        state = jax.tree.map(jnp.asarray, state)
+        kind, count = (memory.GatedState, 2) if self.config.output_gate else (jax.Array, 1)
+        shape = self.config.mem_slots, self.config.slot_size
+        batch = checks.check_state(state, kind, *[shape] * count)
+        checks.check_floating('the state is', *jax.tree.leaves(state))
+        return batch
 
     # Not transparent, so that policies and getters see the parameters, and returns a function, so
     # that a policy does not cast them to its output dtype.
@@ -222,10 +190,12 @@ class RelationalMemory(hk.RNNCore):
         config, (num_rows, input_size) = self.config, rows.shape[-2:]
         size, joint, gates_size = config.slot_size, config.projection_size, config.gates_size
         dtype = jnp.promote_types(rows.dtype, jnp.float32)
-        linear, norm = (functools.partial(f, dtype=dtype) for f in (_linear, _norm))
-        shown, input_gates, memory_gates = linear('input', input_size, size), None, None
-        if gates_size:
+        linear = functools.partial(_linear, dtype=dtype)
+        norm = functools.partial(_norm, dtype=dtype)
+        input_gates, memory_gates = None, None
+        if gates_size:  # first, for the order of the calls decides who gets which random numbers
             input_gates = linear('input_gates', num_rows * size, gates_size)
+        shown = linear('input', input_size, size)
         blocks = tuple(
             memory.Block(
                 linear(f'projection_{i}', size, joint),

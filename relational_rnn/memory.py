@@ -24,6 +24,8 @@ import jax
 from jax import ad_checkpoint
 import jax.numpy as jnp
 
+from relational_rnn import checks
+
 GATE_STYLES = ('unit', 'memory', None)
 NORM_EPSILON = 1e-5
 LINEAR = 'linear'  # the checkpoint name of the affine maps' results
@@ -45,12 +47,10 @@ class MemoryConfig:
     output_gate: bool = False
 
     def __post_init__(self) -> None:
-        for name in ('mem_slots', 'head_size', 'num_heads', 'num_blocks', 'attention_mlp_layers'):
-            _check_count(name, getattr(self, name))
-        if self.key_size is not None:
-            _check_count('key_size', self.key_size)
-        if self.gate_style not in GATE_STYLES:
-            raise ValueError(f'gate_style is one of {GATE_STYLES}, got {self.gate_style!r}.')
+        counts = 'mem_slots', 'head_size', 'num_heads', 'num_blocks', 'attention_mlp_layers'
+        checks.check_counts(**{name: getattr(self, name) for name in counts})
+        checks.check_counts(key_size=1 if self.key_size is None else self.key_size)
+        checks.check_choice('gate_style', self.gate_style, GATE_STYLES)
         if self.output_gate and self.gate_style is None:
             raise ValueError("output_gate=True needs gate_style 'unit' or 'memory', got None.")
 
@@ -345,8 +345,3 @@ def _sigmoid(x: chex.Array) -> chex.Array:
 def at_least_float32(x: chex.Array) -> jnp.dtype:
     """Returns the dtype of an array, or float32 where that is narrower."""
     return jnp.promote_types(x.dtype, jnp.float32)
-
-
-def _check_count(name: str, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f'{name} is a whole number of at least 1, got {value!r}.')

@@ -13,6 +13,7 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -91,22 +92,9 @@ def unroll_attention(
     resets: chex.Array | None = None,
     lengths: chex.Array | None = None,
 ) -> tuple[chex.Array, memory.State, tuple[chex.Array, ...]]:
-    """Runs a Relational Memory Core as `unroll` does and returns its attention too.
+    """Runs a Relational Memory Core and returns outputs, state and `Inside.attention`.
 
-    Args:
-      core: the core.
-      inputs: as for `unroll`.
-      state: as for `unroll`.
-      resets: as for `unroll`.
-      lengths: as for `unroll`.
-
-    Returns:
-      Outputs and state as from `unroll`, and for every block the attention weights of all heads
-      and steps, [T, B, H, R, N + K], by query and key; keys are the N slots, then the input's K
-      rows. Weights of steps past the end are zero.
-
-    Raises:
-      ValueError: if `core` is another core, or shapes do not fit.
+    Arguments and errors are those of `unroll_inside`.
     """
     outputs, state, inside = unroll_inside(core, inputs, state, resets, lengths)
     return outputs, state, inside.attention
@@ -119,18 +107,18 @@ def unroll_inside(
     resets: chex.Array | None = None,
     lengths: chex.Array | None = None,
 ) -> tuple[chex.Array, memory.State, Inside]:
-    """Runs a Relational Memory Core as `unroll` does and returns all that happens inside it.
+    """Runs a Relational Memory Core and returns attention, gates and memories of every step too.
 
     Args:
-      core: the core.
-      inputs: as for `unroll`.
-      state: as for `unroll`.
-      resets: as for `unroll`.
-      lengths: as for `unroll`.
+      core: a `RelationalMemory`.
+      inputs: and the other arguments are those of `unroll`.
+      state: before the first step.
+      resets: which steps start from the initial state.
+      lengths: the steps of each batch element.
 
     Returns:
-      Outputs and state as from `unroll`, and attention, gates and memories of every step; all are
-      zero at steps past the end. Where the state has no B, they have none.
+      Outputs and state as from `unroll`, and what happened inside, zeros at steps past the end.
+      Where the state has no B, it has none.
 
     Raises:
       ValueError: if `core` is another core, or shapes do not fit.
@@ -163,27 +151,28 @@ def scan_memory(
       remat: keep only the states for the backward pass.
       scan_unroll: steps in one iteration of the loop.
     """
+    policy = jax.checkpoint_policies.save_only_these_names(*() if remat else (memory.LINEAR,))
+    remember = functools.partial(jax.checkpoint, policy=policy, prevent_cse=False)
     # The gradient is a sum over T: in float32 at least, for in bfloat16 it would stop growing.
     wide = jax.tree.map(lambda x: x.astype(memory.at_least_float32(x)), params)
 
-    def body(state: memory.State, now: tuple) -> tuple:
-        projected, flags = now
+    @remember  # here too, so that `cond` recomputes and differentiates in one branch
+    def advance(state: memory.State, projected: memory.Projected, flags: Flags) -> memory.State:
         # Parameters that depend on the state: else JAX moves their broadcasts out of the loop.
         state, in_step = jax.lax.optimization_barrier((state, wide))
+        narrow = jax.tree.map(lambda x, like: x.astype(like.dtype), in_step, params)
+        step = lambda state: memory.step(narrow, config, projected, state)  # noqa: E731
+        return guard(step, lambda size: memory.initial_memory(config, size), state, flags)[0]
 
-        def advance(state: memory.State) -> memory.State:
-            narrow = jax.tree.map(lambda x, like: x.astype(like.dtype), in_step, params)
-            step = lambda state: memory.step(narrow, config, projected, state)  # noqa: E731
-            return guard(step, lambda size: memory.initial_memory(config, size), state, flags)[0]
-
-        if flags.active is not None:  # the same where no element is active, sooner
-            state = jax.lax.cond(jnp.any(flags.active), advance, lambda state: state, state)
-        else:
-            state = advance(state)
+    @remember
+    def body(state: memory.State, now: tuple) -> tuple:
+        active = now[1].active
+        if active is None:
+            state = advance(state, *now)
+        else:  # the same where no element is active, sooner
+            state = jax.lax.cond(jnp.any(active), advance, lambda state, *_: state, state, *now)
         return state, state
 
-    policy = jax.checkpoint_policies.save_only_these_names(*() if remat else (memory.LINEAR,))
-    body = jax.checkpoint(body, prevent_cse=False, policy=policy)
     return jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)[1]
 
 
@@ -210,34 +199,33 @@ def scan_inside(
 
 def _flags(inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Array | None) -> Flags:
     """Checks resets and lengths against the inputs' T and B, and returns them as flags."""
-    leaf = jax.tree.leaves(inputs)[0]
-    if jnp.ndim(leaf) < 1 or leaf.shape[0] < 1:
-        raise ValueError(f'inputs have at least one time step, got shape {jnp.shape(leaf)}.')
+    shape = jnp.shape(jax.tree.leaves(inputs)[0])
+    if not shape or not shape[0]:
+        raise ValueError(f'inputs have at least one time step, got shape {shape}.')
+    active = None
     if resets is not None:
-        _check_flags('resets', resets, leaf.shape, jnp.bool_)
+        _check_flags('resets', resets, ('T', 'B'), shape[:2], jnp.bool_)
         resets = jnp.asarray(resets)
-    if lengths is None:
-        return Flags(resets, None)
-    _check_flags('lengths', lengths, leaf.shape[1:], jnp.integer)
-    lengths = jnp.asarray(lengths)
-    times = jnp.arange(leaf.shape[0]).reshape(-1, *[1] * lengths.ndim)
-    active = times < jnp.expand_dims(lengths, 0)
-    if resets is None:
-        return Flags(None, active)
-    if resets.ndim != active.ndim:
-        raise ValueError('resets and lengths both have a batch dimension or both have none.')
-    return Flags(resets & active, active)  # past the end nothing happens to a state
+    if lengths is not None:
+        _check_flags('lengths', lengths, ('B',), shape[1:2], jnp.integer)
+        lengths = jnp.expand_dims(lengths, 0)
+        active = jnp.arange(shape[0]).reshape(-1, *[1] * (lengths.ndim - 1)) < lengths
+    if resets is not None and active is not None:
+        if resets.ndim != active.ndim:
+            raise ValueError('resets and lengths both have a batch dimension or both have none.')
+        resets &= active  # past the end nothing happens to a state
+    return Flags(resets, active)
 
 
-def _check_flags(name: str, value: chex.Array, shape: tuple[int, ...], dtype: Any) -> None:
-    """Checks that `value` has the leading dimensions of the inputs and the dtype."""
-    most = ('T', 'B')[: len(shape)] if name == 'resets' else ('B',)
+def _check_flags(
+    name: str, value: chex.Array, dims: tuple[str, ...], shape: tuple[int, ...], dtype: Any
+) -> None:
+    """Raises unless a value has the leading dimensions of the inputs, B or not, and the dtype."""
     got = jnp.shape(value)
-    if len(got) > len(most) or got != shape[: len(got)] or (name == 'resets' and not got):
-        raise ValueError(
-            f'{name} is [{", ".join(most)}] like the inputs, {list(shape[: len(most)])}'
-            f'{" or without B" if len(most) else ""}, got shape {got}.'
-        )
+    without_batch = shape[: len(dims) - 1]
+    if got not in (shape, without_batch):
+        wanted = f'[{", ".join(dims)}] like the inputs, {list(shape)} or {list(without_batch)}'
+        raise ValueError(f'{name} is {wanted}, got shape {got}.')
     if not jnp.issubdtype(jnp.asarray(value).dtype, dtype):
         raise ValueError(f'{name} is of dtype {dtype.__name__}, got {jnp.asarray(value).dtype}.')
 
@@ -287,17 +275,7 @@ def guard(
     state: Any,
     flags: Flags,
 ) -> tuple[Any, Any]:
-    """Resets, steps to (state, anything), and holds the states that are not active.
-
-    Args:
-      step: state to the next state and anything else.
-      initial_state: B, or None, to the state before the first step.
-      state: before the step.
-      flags: of the step, [B] or [].
-
-    Returns:
-      The next state, and what else the step returned.
-    """
+    """Resets a state, steps to (next state, anything), and holds the state where not active."""
     start = _begin(initial_state, state, flags.resets)
     after, rest = step(start)
     return _hold(after, start, flags.active), rest

@@ -1,1 +1,1 @@
-"""Data and worlds of the paper's experiments; independent of the library and the programs."""
+"""Data and environments of the paper's experiments; independent of the library and the programs."""

@@ -1,10 +1,10 @@
 """The Nth Farthest task: which vector is the nth farthest from vector m.
 
-A sequence shows N vectors, drawn uniformly from [-1, 1)^D, one a step, each with its label; labels
-are a permutation of 1 ... N, so that what a vector is called says nothing about when it came. Every
-step also repeats the question, n and m. After the last step the answer is wanted: the label of the
-vector with the nth largest Euclidean distance from the vector labelled m, where n = 0 is the
-farthest and n = N - 1 is vector m itself.
+A sequence has N vectors, sampled uniformly from [-1, 1)^D, one a step, each with its label; labels
+are a random permutation of 1 ... N, independent of the order of the vectors. Every step also
+repeats the question, n and m. The target after the last step is the label of the vector with the
+nth largest Euclidean distance from the vector labelled m, where n = 0 is the farthest and n = N - 1
+is vector m itself.
 
 An input is [vector D; label one-hot N; n one-hot N; m one-hot N]: 40 numbers for 8 vectors of 16.
 In code labels are 0 ... N - 1.
@@ -42,7 +42,7 @@ class Questions(NamedTuple):
 
 
 def sample(keys: chex.PRNGKey, num_objects: int = 8, num_dims: int = 16) -> Questions:
-    """Draws sequences, one for each key, on the device.
+    """Samples sequences, one for each key, on the device.
 
     Args:
       keys: [B] keys, so that a sequence depends on its own key alone.
@@ -59,16 +59,18 @@ def sample(keys: chex.PRNGKey, num_objects: int = 8, num_dims: int = 16) -> Ques
         raise ValueError(
             f'wanted at least 2 objects of at least 1 dimension, got {num_objects} of {num_dims}'
         )
-    draw = functools.partial(_draw, num_objects=num_objects, num_dims=num_dims)
-    vectors, labels, n, m = jax.vmap(draw, out_axes=(1, 1, 0, 0))(keys)
-    return ask(vectors, labels, n, m)
+    sample_one = functools.partial(_sample_one, num_objects=num_objects, num_dims=num_dims)
+    vectors, labels, n, m = jax.vmap(sample_one, out_axes=(1, 1, 0, 0))(keys)
+    return make_questions(vectors, labels, n, m)
 
 
-def ask(vectors: chex.Array, labels: chex.Array, n: chex.Array, m: chex.Array) -> Questions:
+def make_questions(
+    vectors: chex.Array, labels: chex.Array, n: chex.Array, m: chex.Array
+) -> Questions:
     """Returns the inputs and answers of given sequences; the arguments are as in `Questions`."""
     num_objects = vectors.shape[0]
-    asked = [jnp.broadcast_to(x, labels.shape) for x in (n, m)]
-    one_hots = [jax.nn.one_hot(x, num_objects) for x in (labels, *asked)]
+    repeated = [jnp.broadcast_to(x, labels.shape) for x in (n, m)]
+    one_hots = [jax.nn.one_hot(x, num_objects) for x in (labels, *repeated)]
     inputs = jnp.concatenate([vectors, *one_hots], axis=-1)
     ranking = jnp.argsort(-squared_distances(vectors, labels, m), axis=1).T.astype(jnp.int32)
     answers = jnp.take_along_axis(ranking, n[None], axis=0)[0]
@@ -87,8 +89,8 @@ def by_label(vectors: chex.Array, labels: chex.Array) -> chex.Array:
     return jnp.take_along_axis(vectors, jnp.argsort(labels, axis=0)[..., None], axis=0)
 
 
-def _draw(key: chex.PRNGKey, num_objects: int, num_dims: int) -> tuple[chex.Array, ...]:
-    """Draws one sequence: vectors [N, D], labels [N], n and m []."""
+def _sample_one(key: chex.PRNGKey, num_objects: int, num_dims: int) -> tuple[chex.Array, ...]:
+    """Samples one sequence: vectors [N, D], labels [N], n and m []."""
     for_vectors, for_labels, for_n, for_m = jax.random.split(key, 4)
     shape = num_objects, num_dims
     return (

@@ -15,15 +15,15 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from launch.agents import configuration
 from launch.agents import network as network_lib
 from launch.agents import rollout as rollout_lib
-from launch.agents import setting
 from launch.training import task as task_lib
 from relational_rnn import losses, vtrace
 
 
 def make_task(
-    config: setting.Config,
+    config: configuration.Config,
     source: rollout_lib.Source,
     network: network_lib.Network,
     evaluate: Callable[[chex.ArrayTree], Mapping[str, float]],
@@ -68,7 +68,7 @@ def make_task(
 
 
 def learn(
-    config: setting.Config,
+    config: configuration.Config,
     network: network_lib.Network,
     params: chex.ArrayTree,
     rollout: rollout_lib.Rollout,

@@ -1,4 +1,4 @@
-"""The network of an agent as pure functions, for whatever core its flags name.
+"""The network of an agent as pure functions, with the core that its flags name.
 
 Glossary of shapes:
   T: time; B: batch; H, W, C: height, width and channels of an observation; A: actions.
@@ -12,7 +12,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from launch.agents import setting
+from launch.agents import configuration
 from launch.training import cores
 from relational_rnn.networks import actor_critic
 from tasks import base
@@ -30,7 +30,7 @@ class Network(NamedTuple):
     core_parameters: int
 
 
-def make(config: setting.Config, environment: base.Environment) -> Network:
+def make(config: configuration.Config, environment: base.Environment) -> Network:
     """Returns the network of a configuration for an environment's observations and actions."""
     height, width, _ = environment.observation_spec.shape
     channels = actor_critic.CHANNELS[-1] + 2

@@ -6,15 +6,15 @@ from typing import Any
 
 import chex
 
+from launch.agents import configuration, learning, network, rollout
 from launch.agents import evaluation as evaluation_lib
-from launch.agents import learning, network, rollout, setting
 from launch.runs import display, metrics, plots
 from launch.training import experiment, task
 
 _LABELS = {'return': 'episode return', 'success': 'share of episodes with success'}
 
 
-def build(config: setting.Config, source: rollout.Source, measure: str) -> task.Task:
+def build(config: configuration.Config, source: rollout.Source, measure: str) -> task.Task:
     """Returns the task of an agent.
 
     Args:
@@ -36,7 +36,7 @@ def build(config: setting.Config, source: rollout.Source, measure: str) -> task.
     return learning.make_task(config, source, functions, in_training, test)
 
 
-def describe(config: setting.Config, evaluation: experiment.Evaluation) -> str:
+def describe(config: configuration.Config, evaluation: experiment.Evaluation) -> str:
     """Returns means and standard errors of the agent and of the uniformly random policy."""
     steps = evaluation['step'] * config.frames
     lines = [f'{steps:,} environment steps; {evaluation["episodes"]:,} held-out episodes']

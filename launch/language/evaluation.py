@@ -5,7 +5,7 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
 `<unk>` is a word like any other, and easy where it stands for many; so its share is given.
 
 `evaluation.json` in a run's directory:
-  program, dataset, core, step, parameters   what was evaluated
+  program, core, step, dataset   what was evaluated
   corpus      hex; perplexities are comparable where it is equal
   vocab_size  words of the vocabulary
   test        the perplexity of the test split, for tables of all kinds of runs
@@ -14,6 +14,7 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
   ngrams      by name, unigram and bigram: perplexities by split; empty for very long texts
   unroll      null where it was not measured, else `words` of test, `carried` (their perplexity with
               the state carried along), `lengths`, and `perplexities` with resets so often
+  sample      a text that the model continued
 A perplexity is null where there is no word or where a number is not finite.
 
 Glossary of shapes:
@@ -55,7 +56,7 @@ def evaluate(
     unroll_length: int,
     num_unrolled: int,
 ) -> dict[str, Any]:
-    """Returns what `evaluation.json` says of a model's predictions, and shows the progress.
+    """Returns the part of `evaluation.json` about a model's predictions, and shows the progress.
 
     Args:
       score: made by `model.make_score`.
@@ -108,7 +109,7 @@ def perplexity(nll: np.ndarray) -> float | None:
 def measure_split(
     nll: np.ndarray, tokens: np.ndarray, vocabulary: vocabulary_lib.Vocabulary
 ) -> dict[str, Any]:
-    """Returns what `evaluation.json` says of a split.
+    """Returns the part of `evaluation.json` about a split.
 
     Args:
       nll: [N] nats, of every word.
@@ -138,7 +139,7 @@ def measure_unrolls(
     unroll_length: int,
     count: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Returns what `evaluation.json` says of unroll lengths.
+    """Returns the part of `evaluation.json` about unroll lengths.
 
     Args:
       score: made by `model.make_score`.

@@ -88,7 +88,7 @@ def draw_unrolls(unrolls: Mapping[str, Mapping[str, Any]], output: str, title: s
         values = zip(unroll['lengths'], unroll['perplexities'], strict=True)
         increases = [(length, increase(value, unroll['carried'])) for length, value in values]
         series[name] = [(length, value) for length, value in increases if value is not None]
-    plots.plot_places(
+    plots.plot_points(
         series,
         output,
         f'Test perplexity by unroll length: {title}',

@@ -1,192 +1,157 @@
-"""Runs of `learning_to_execute` beside each other and beside published numbers: Table 1.
+"""Runs of `learning_to_execute` next to published accuracies: Table 1.
 
 Santoro et al. 2018, "Relational recurrent neural networks", https://arxiv.org/abs/1806.01822, and
 Dehghani et al. 2019, "Universal Transformers", https://arxiv.org/abs/1807.03819, Tables 5 and 6.
-Both report programs of nesting 2 and length 5, so beside others they are left out. How long the
-strings to memorize were Santoro et al. do not say, nor which operations stand behind each column;
-of several models they report the one that was best on a batch of the test.
+Both report programs of nesting 2 and length 5; Santoro et al. do not state the length of the
+strings to memorize, nor the operations of each task, and report the best of several models on a
+batch of the test split. All of them were trained from the answers alone, on samples in random
+order, so they appear only next to runs that were trained in that way.
 
-A run is known by what `facts` makes of its files: `core`, `task`, `nesting`, `length`, `dialect`
-and `decoding`, and where they are known `parameters`, `curriculum` and, after an evaluation,
-`character_accuracy`, `sequence_accuracy` and `sequences`.
+The facts of a run are its flags and, after an evaluation, its `evaluation.json`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from launch.reports import published, records
 from launch.runs import display
+from tasks import base
 
-Facts = Mapping[str, Any]  # of a run
-Runs = Mapping[str, Facts]  # by the name of the run
+Runs = Mapping[str, records.Facts]  # by the label of the run
 
 PROGRAM = 'learning_to_execute'
 TASKS = {
     'programs': ('addition', 'control', 'program', 'algebra'),
     'memorization': ('copy', 'reverse', 'double'),
 }
-MEASURED = frozenset({'character_accuracy', 'sequence_accuracy', 'sequences'})
-SETTING = frozenset({'core', 'task', 'nesting', 'length', 'dialect', 'decoding'})
-_SANTORO, _DEHGHANI = 'Santoro et al. 2018', 'Dehghani et al. 2019'
-_TABLE_1 = ('addition', 'control', 'program', 'copy', 'reverse', 'double')
-# In % per character, of whole answers in parentheses, in the digits that were printed.
-_SCORES = {
-    ('LSTM', _SANTORO): ('99.8', '97.4', '66.1', '99.8', '99.7', '99.7'),
-    ('EntNet', _SANTORO): ('98.4', '98.0', '73.4', '91.8', '100.0', '62.3'),
-    ('DNC', _SANTORO): ('99.4', '83.8', '69.5', '100.0', '100.0', '100.0'),
-    ('RMC', _SANTORO): ('99.9', '99.6', '79.0', '100.0', '100.0', '99.8'),
-    ('LSTM', _DEHGHANI): ('83 (11)', '68 (21)', '53 (12)', '78', '91', '51'),
-    ('Transformer', _DEHGHANI): ('100 (100)', '93 (66)', '71 (29)', '98', '81', '94'),
-    ('Universal Transformer', _DEHGHANI): (
-        '100 (100)',
-        '100 (100)',
-        '89 (63)',
-        '100',
-        '100',
-        '100',
-    ),
-}
-PUBLISHED: Mapping[tuple[str, str], Mapping[str, str]] = {  # by model and source, by task
-    model: dict(zip(_TABLE_1, scores, strict=True)) for model, scores in _SCORES.items()
-}
-OURS = ('RMC', _SANTORO)  # the paper's own model
+_SETTING = {'core', 'task', 'nesting', 'length', 'dialect', 'decoding'}
+_MEASURED = {'character_accuracy', 'sequence_accuracy', 'sequences'}
 _BEST = 'published: Santoro et al. 2018 report the best of several models on a batch of the test'
 _LENGTHS = (
     'published: at lengths that Santoro et al. 2018 do not state; of at most 55 characters in '
     'Dehghani et al. 2019'
 )
+_LEFT_OUT = 'published numbers are left out next to runs with a curriculum'
 
 
 class Difficulty(NamedTuple):
-    """What makes runs comparable; sorts as it should be read."""
+    """The properties that make runs comparable; sorts in reading order."""
 
     memorizes: bool
     nesting: int
     length: int
     dialect: str
 
-    @property
-    def is_published(self) -> bool:
-        """Whether there are published numbers, of strings at whatever length."""
-        published = self.memorizes or (self.nesting, self.length) == (2, 5)
-        return published and self.dialect == 'sonnet'
-
     def __str__(self) -> str:
         nesting = '' if self.memorizes else f'nesting {self.nesting}, '
         dialect = '' if self.dialect == 'sonnet' else f', {self.dialect}'
         return f'{nesting}length {self.length}{dialect}'
 
+    @property
+    def is_published(self) -> bool:
+        """Whether there are published numbers; for strings, of any length."""
+        same = self.memorizes or (self.nesting, self.length) == (2, 5)
+        return same and self.dialect == 'sonnet'
 
-def facts(description: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Facts | None:
-    """Returns what is known of a run, None if it is one of another program.
 
-    Args:
-      description: its `run.json`, or nothing.
-      evaluation: its `evaluation.json`, or nothing.
+def facts(run: records.Run) -> records.Facts | None:
+    """Returns the facts of a run, None for another program.
+
+    Raises:
+      DataError: some of them are missing.
     """
-    if PROGRAM not in (description.get('program'), evaluation.get('program')):
+    if run.description['program'] != PROGRAM:
         return None
-    parameters = description.get('parameters')
-    return {**description.get('config', {}), 'parameters': parameters, **evaluation}
+    parameters = run.description['parameters']
+    known = {**run.description['config'], 'parameters': parameters, **run.evaluation}
+    missing = sorted((_SETTING | (_MEASURED if run.evaluation else set())) - known.keys())
+    if missing:
+        message = f'has no {", ".join(missing)}: evaluate again with --mode=evaluate'
+        raise base.DataError(f'{run.label}: {message}')
+    return known
 
 
-def difficulty(known: Facts) -> Difficulty:
-    """Returns how hard the programs of a run are."""
-    return Difficulty(_memorizes(known), known['nesting'], known['length'], known['dialect'])
+def difficulty(known: records.Facts) -> Difficulty:
+    """Returns the difficulty of a run's programs."""
+    memorizes = known['task'] in TASKS['memorization']
+    return Difficulty(memorizes, known['nesting'], known['length'], known['dialect'])
 
 
-def _memorizes(known: Facts) -> bool:
-    return known['task'] in TASKS['memorization']
+def by_difficulty(runs: Runs) -> dict[Difficulty, dict[str, records.Facts]]:
+    """Returns the runs in groups with comparable accuracies, programs first."""
+    return dict(sorted(records.group(runs, difficulty).items()))
 
 
-def level(difficulty: Difficulty, task: str) -> float | None:
-    """Returns the accuracy of the paper's own model, from 0 to 1, if it was trained on the same.
+def published_accuracy(known: records.Facts) -> float | None:
+    """Returns the accuracy of the paper's own model, from 0 to 1, if its training was the same.
 
     The lengths of the strings that it memorized are not known.
     """
-    score = PUBLISHED[OURS].get(task)
-    same = difficulty.is_published and not difficulty.memorizes
+    score, what = published.TABLE_1[published.RMC].get(known['task']), difficulty(known)
+    same = what.is_published and not what.memorizes and not records.training(known)
     return float(score) / 100 if score and same else None
 
 
-def lacking(known: Facts) -> list[str]:
-    """Returns the names of what a run should tell and does not."""
-    return sorted((SETTING | (MEASURED if 'test' in known else frozenset())) - known.keys())
+def name_model(known: records.Facts) -> str:
+    """Returns the core of a run and what is unusual about its training."""
+    decoding = known['decoding'].replace('_', ' ')
+    decodings = [decoding] if decoding != 'non autoregressive' else []
+    return ', '.join([known['core'], *decodings, *records.training(known)])
 
 
-def by_difficulty(runs: Runs) -> dict[Difficulty, Runs]:
-    """Returns the runs whose accuracies are comparable, in groups, programs first."""
-    groups: dict[Difficulty, dict[str, Facts]] = {}
-    for name, known in runs.items():
-        groups.setdefault(difficulty(known), {})[name] = known
-    return dict(sorted(groups.items()))
-
-
-def label(known: Facts) -> str:
-    """Returns the name of a model: its core, and what is unusual about its training."""
-    unusual = [
-        str(known[name]).replace('_', ' ')
-        for name, usual in (('decoding', 'non_autoregressive'), ('curriculum', 'mix'))
-        if known.get(name, usual) != usual
-    ]
-    hinted = known.get('hint_weight', 0) > 0 and known['dialect'] == 'sonnet'
-    with_hints = ['hints'] if hinted and not _memorizes(known) else []
-    return ', '.join([known['core'], *with_hints, *unusual])
-
-
-def describe(difficulty: Difficulty, runs: Runs) -> str:
-    """Returns Table 1 as text: models by tasks.
+def describe(runs: Runs) -> list[str]:
+    """Returns Table 1 as text, models by tasks, once for each difficulty.
 
     Args:
-      difficulty: of all of the runs.
-      runs: at least one, all of them evaluated.
+      runs: evaluated ones.
     """
-    columns = _columns(difficulty, runs)
-    table = [['', 'parameters', *columns], *_own_rows(runs, columns)]
-    notes = []
-    if difficulty.is_published:
-        table += [
-            [f'{model} ({source})', '', *(scores.get(task, '') for task in columns)]
-            for (model, source), scores in PUBLISHED.items()
-        ]
-        notes = [_LENGTHS if difficulty.memorizes else _BEST]
-    sizes = {known['sequences'] for known in runs.values()}
-    size = f'{sizes.pop():,} ' if len(sizes) == 1 else ''
-    what = 'strings' if difficulty.memorizes else 'programs'
-    title = f'accuracy in % per character (of whole answers) on {size}{what} of test, {difficulty}'
-    return '\n'.join([f'{title}, as in Table 1', display.table(table), *notes])
+    return [_describe_difficulty(each, group) for each, group in by_difficulty(runs).items()]
 
 
-def _columns(difficulty: Difficulty, runs: Runs) -> list[str]:
-    """Returns the tasks of Table 1, and those of the runs that it lacks."""
+def _describe_difficulty(what: Difficulty, runs: Runs) -> str:
+    kind = 'memorization' if what.memorizes else 'programs'
     ran = {known['task'] for known in runs.values()}
-    tasks = TASKS['memorization' if difficulty.memorizes else 'programs']
-    return [task for task in tasks if task in ran or task in _TABLE_1]
+    columns = [
+        task for task in TASKS[kind] if task in ran or task in published.TABLE_1[published.RMC]
+    ]
+    table, notes = [['', 'parameters', *columns], *_own_rows(runs, columns)], []
+    if what.is_published and any(map(records.training, runs.values())):
+        notes = [_LEFT_OUT]
+    elif what.is_published:
+        for model, scores in published.TABLE_1.items():
+            table.append([model, '', *(scores.get(task, '') for task in columns)])
+        notes = [_LENGTHS if what.memorizes else _BEST]
+    counts = {known['sequences'] for known in runs.values()}
+    count = f'{counts.pop():,} ' if len(counts) == 1 else ''
+    samples = f'{count}{"strings" if what.memorizes else "programs"} of test, {what}'
+    title = f'accuracy in % per character (of whole answers) on {samples}, as in Table 1'
+    return '\n'.join([title, display.table(table), *notes])
 
 
 def _own_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
-    """Returns a row for each model; a second run of a model on the same task has its own.
+    """Returns a row for each model, and one for each further run of it on the same task.
 
-    What depends on a task's texts makes the parameters of a model differ a little between tasks.
+    A model's parameters differ a little between tasks, as the sizes of their texts do.
     """
-    rows: dict[str, dict[str, str]] = {}
-    counts: dict[str, list[int]] = {}
-    for name, known in runs.items():
-        model = label(known)
+    rows: dict[str, dict[str, records.Facts]] = {}  # by model, by task
+    for label, known in runs.items():
+        model = name_model(known)
         if known['task'] in rows.get(model, {}):
-            model = f'{model}: {name}'
-        accuracies = (100 * known[f'{what}_accuracy'] for what in ('character', 'sequence'))
-        cell = '{:.1f} ({:.1f})'.format(*accuracies)
-        rows.setdefault(model, {})[known['task']] = cell
-        counts.setdefault(model, []).extend(
-            [known['parameters']] if known.get('parameters') else []
-        )
+            model = f'{model}: {label}'
+        rows.setdefault(model, {})[known['task']] = known
     return [
-        [model, _range(counts[model]), *(cells.get(task, '') for task in columns)]
-        for model, cells in rows.items()
+        [
+            model,
+            _describe_range([known['parameters'] for known in row.values()]),
+            *(_describe_accuracies(row[task]) if task in row else '' for task in columns),
+        ]
+        for model, row in rows.items()
     ]
 
 
-def _range(counts: Sequence[int]) -> str:
-    """Returns a count, or the least and the greatest one."""
-    ends = dict.fromkeys(f'{count:,}' for count in (min(counts), max(counts))) if counts else '?'
-    return ' to '.join(ends)
+def _describe_accuracies(known: records.Facts) -> str:
+    return f'{100 * known["character_accuracy"]:.1f} ({100 * known["sequence_accuracy"]:.1f})'
+
+
+def _describe_range(counts: Sequence[int]) -> str:
+    return ' to '.join(dict.fromkeys(f'{count:,}' for count in (min(counts), max(counts))))

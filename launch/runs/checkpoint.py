@@ -2,22 +2,20 @@
 
 A checkpoint is the folder `run_dir/checkpoints/<step>/`:
 
-  state/         every array of the training state, named by its path in the tree, written by Orbax
+  state/         every array of the training state, see `arrays`
   metadata.json  what the caller adds (the configuration), and dtype and shape of every array
-  manifest.json  the step, size and SHA-256 of every other file, and the SHA-256 of that list
+  manifest.json  seals the other files, see `integrity`
 
 It is written as `<step>.partial` and renamed once it is complete, so a folder without that suffix
-was whole at some time. Whatever no longer agrees with its manifest is damaged: it is kept as
+was whole at some time. One that no longer agrees with its manifest is damaged: it is kept as
 `<step>.damaged` and the newest whole checkpoint is used. Only the owner of the run's directory
 (see `directory`) may save or restore. Nothing is pickled.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 import contextlib
-import errno
-import hashlib
+import itertools
 import json
-import logging
 import os
 import pathlib
 import re
@@ -26,15 +24,15 @@ import sys
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
-from launch.runs import errors
+from launch.runs import arrays as arrays_lib
+from launch.runs import errors, integrity, signals
+from tasks import storage
 
+MAX_FAILURES = 3  # saves in a row that end the run
 _ARRAYS = 'state'
 _METADATA = 'metadata.json'
-_MANIFEST = 'manifest.json'
 
 
 class Restored(NamedTuple):
@@ -43,10 +41,6 @@ class Restored(NamedTuple):
     step: int
     state: Any  # the template's structure with NumPy leaves
     metadata: dict[str, Any]
-
-
-class _DamageError(Exception):
-    """Says why a checkpoint disagrees with its manifest."""
 
 
 def warn(line: str) -> None:
@@ -61,27 +55,25 @@ class Checkpointer:
         self,
         run_dir: str | os.PathLike[str],
         keep: int = 3,
-        max_failures: int = 3,
-        tell: Callable[[str], None] = warn,
+        warn: Callable[[str], None] = warn,
     ):
         """Opens a run; nothing is read or written yet.
 
         Args:
           run_dir: the run's directory; checkpoints go into its folder `checkpoints`.
           keep: how many of the newest checkpoints stay.
-          max_failures: how many saves may fail in a row before the run ends.
-          tell: receives the one-line warnings.
+          warn: receives the one-line warnings.
         """
-        if keep < 1 or max_failures < 1:
-            raise ValueError(f'wanted keep, max_failures >= 1, got {keep}, {max_failures}')
+        if keep < 1:
+            raise ValueError(f'wanted keep >= 1, got {keep}')
         self._folder = pathlib.Path(run_dir).absolute() / 'checkpoints'
         self._keep = keep
-        self._max_failures = max_failures
-        self._tell = tell
-        self._failures = 0
+        self._warn = warn
+        self._failures = 0  # saves in a row
 
+    @signals.deferred()
     def save(self, step: int, state: Any, metadata: Mapping[str, Any]) -> bool:
-        """Saves the state of a step, in place of an earlier checkpoint of the same step.
+        """Saves the state of a step that has no checkpoint yet.
 
         Args:
           step: a count of steps, >= 0.
@@ -94,26 +86,29 @@ class Checkpointer:
         Raises:
           RunError: a leaf holds NaN or Inf, or too many saves in a row have failed.
         """
-        leaves = _named_leaves(state)
-        _check_finite(step, leaves)
-        specs = {name: _spec(leaf) for name, leaf in leaves.items()}
-        text = json.dumps({'metadata': dict(metadata), 'leaves': specs}, indent=1)
+        arrays = {name: np.asarray(leaf) for name, leaf in arrays_lib.named(state).items()}
+        bad = arrays_lib.non_finite(arrays)
+        if bad is not None:
+            message = f'checkpoint of step {step} not saved: state{bad} holds NaN or Inf'
+            raise errors.RunError(errors.INTERNAL, message)
+        record = {'metadata': dict(metadata), 'leaves': arrays_lib.describe(arrays)}
         try:
-            self._write(step, leaves, text)
+            self._write(step, arrays, json.dumps(record, indent=1))
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._clean()
+                self._remove_partial()
             self._count_failure(step, error)
             return False
         self._failures = 0
         self._prune()
         return True
 
-    def restore(self, template: Any) -> Restored | None:
+    def restore(self, template: Any, path: str = '') -> Restored | None:
         """Restores the newest whole checkpoint; damaged ones are reported and moved aside.
 
         Args:
           template: a tree with the structure, shapes and dtypes that are expected.
+          path: of the part of the state to restore, `.params`; the whole by default.
 
         Returns:
           The checkpoint, or None where none was ever finished.
@@ -125,85 +120,65 @@ class Checkpointer:
         if step is None:
             return None
         folder = self._folder / str(step)
-        wanted = {name: _spec(leaf) for name, leaf in _named_leaves(template).items()}
+        wanted = arrays_lib.describe(arrays_lib.named(template))
+        wanted = {path + name: spec for name, spec in wanted.items()}
         try:
-            record = json.loads((folder / _METADATA).read_text('utf-8'))
-            _check_fit(folder, record['leaves'], wanted)
-            arrays = _load_arrays(folder / _ARRAYS, list(wanted))
+            record = self._record(step)
+            saved = {name: spec for name, spec in record['leaves'].items() if _below(name, path)}
+            _check_fit(folder, saved, wanted)
+            arrays = arrays_lib.load(folder / _ARRAYS, list(wanted))
         except errors.RunError:
             raise
         except Exception as error:  # a sealed checkpoint that this version cannot read
-            reason = f'{folder}: cannot be read: {_first_line(error)}'
+            reason = f'{folder}: cannot be read: {errors.first_line(error)}'
             raise errors.RunError(errors.BAD_DATA, reason) from error
-        _check_fit(folder, {name: _spec(array) for name, array in arrays.items()}, wanted)
+        _check_fit(folder, arrays_lib.describe(arrays), wanted)
         structure = jax.tree_util.tree_structure(template)
-        state = jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
-        return Restored(step, state, record['metadata'])
-
-    def restore_part(self, template: Any, prefix: str) -> Restored | None:
-        """Restores only the leaves below a path."""
-        step = self._newest_whole()
-        if step is None:
-            return None
-        folder = self._folder / str(step)
-        pairs, structure = jax.tree_util.tree_flatten_with_path(template)
-        wanted = {prefix + jax.tree_util.keystr(path): _spec(leaf) for path, leaf in pairs}
-        record = json.loads((folder / _METADATA).read_text('utf-8'))
-        saved = {k: v for k, v in record['leaves'].items() if k.startswith(prefix)}
-        _check_fit(folder, saved, wanted)
-        arrays = _load_arrays(folder / _ARRAYS, list(record['leaves']))
         state = jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
         return Restored(step, state, record['metadata'])
 
     def newest_metadata(self) -> tuple[int, dict[str, Any]] | None:
         """Reads step and metadata of the newest whole checkpoint, under the rules of `restore`."""
         step = self._newest_whole()
-        if step is None:
-            return None
-        record = json.loads((self._folder / str(step) / _METADATA).read_text('utf-8'))
-        return step, record['metadata']
+        return None if step is None else (step, self._record(step)['metadata'])
 
-    def _write(self, step: int, leaves: Mapping[str, np.ndarray], text: str) -> None:
+    def _record(self, step: int) -> dict[str, Any]:
+        return json.loads((self._folder / str(step) / _METADATA).read_text('utf-8'))
+
+    def _write(self, step: int, arrays: arrays_lib.Arrays, text: str) -> None:
         partial = self._folder / f'{step}.partial'
-        final, replaced = self._folder / str(step), self._folder / f'{step}.replaced'
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
-        _save_arrays(partial / _ARRAYS, leaves)
-        _write_durably(partial / _METADATA, text)
-        _seal(partial, step)
-        if final.exists():
-            os.replace(final, replaced)
-        os.replace(partial, final)
-        _sync_folder(self._folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        arrays_lib.save(partial / _ARRAYS, arrays)
+        storage.write_text(partial / _METADATA, text)
+        integrity.seal(partial, step)
+        os.replace(partial, self._folder / str(step))
+        storage.sync(self._folder)
 
-    def _clean(self) -> bool:
+    def _remove_partial(self) -> bool:
         """Removes what interrupted saves left behind; returns whether there was any."""
-        partials = list(self._folder.glob('*.partial'))
-        for replaced in self._folder.glob('*.replaced'):
-            if replaced.with_suffix('').exists():
-                shutil.rmtree(replaced)
-            else:  # stopped between the two renames
-                os.replace(replaced, replaced.with_suffix(''))
-        for partial in partials:
-            shutil.rmtree(partial)
-        return bool(partials)
+        partial = list(self._folder.glob('*.partial'))
+        for folder in partial:
+            shutil.rmtree(folder)
+        return bool(partial)
 
     def _count_failure(self, step: int, error: OSError) -> None:
         self._failures += 1
-        reason = f'checkpoint of step {step} not saved in {self._folder}: {_first_line(error)}'
-        if self._failures >= self._max_failures:
-            reason = f'{reason} ({self._failures} saves in a row failed; the older ones are whole)'
-            raise errors.RunError(errors.CANNOT_SAVE, reason) from error
-        self._tell(f'warning: {reason}; the run goes on')
+        reason = errors.first_line(error)
+        message = f'checkpoint of step {step} not saved in {self._folder}: {reason}'
+        if self._failures >= MAX_FAILURES:
+            message += f' ({self._failures} saves in a row failed; the older ones are whole)'
+            raise errors.RunError(errors.CANNOT_SAVE, message) from error
+        self._warn(f'warning: {message}; training continues')
 
     def _steps(self) -> list[int]:
         """Returns the steps that have a folder, newest first."""
         if not self._folder.is_dir():
             return []
-        folders = (path.name for path in self._folder.iterdir() if path.is_dir())
-        return sorted((int(name) for name in folders if _is_step(name)), reverse=True)
+        names = [path.name for path in self._folder.iterdir() if path.is_dir()]
+        is_step = re.compile('0|[1-9][0-9]{0,17}').fullmatch
+        return sorted((int(name) for name in names if is_step(name)), reverse=True)
 
     def _prune(self) -> None:
         for step in self._steps()[self._keep :]:
@@ -213,60 +188,35 @@ class Checkpointer:
                 shutil.rmtree(old)
 
     def _newest_whole(self) -> int | None:
-        interrupted = self._clean()
-        damaged: list[tuple[int, str]] = []
+        interrupted = self._remove_partial()
+        damaged: dict[int, str] = {}
         for step in self._steps():
-            reason = _damage(self._folder / str(step), step)
+            reason = integrity.damage(self._folder / str(step), step)
             if reason is None:
-                for bad_step, bad_reason in damaged:
+                for bad_step, bad_reason in damaged.items():
                     self._move_aside(bad_step, bad_reason, step)
                 return step
-            damaged.append((step, reason))
+            damaged[step] = reason
         if self._folder.is_dir() and any(self._folder.iterdir()):
-            reasons = '; '.join(f'{step}: {reason}' for step, reason in damaged)
+            reasons = '; '.join(f'{step}: {reason}' for step, reason in damaged.items())
             line = f'no whole checkpoint in {self._folder} ({reasons or "only moved ones"})'
             remedy = 'repair it, or move the folder away to start again from step 0'
             raise errors.RunError(errors.BAD_DATA, f'{line}; {remedy}')
         if interrupted:
-            self._tell(f'the first save in {self._folder} was interrupted: starting from step 0')
+            self._warn(f'the first save in {self._folder} was interrupted: starting from step 0')
         return None
 
     def _move_aside(self, step: int, reason: str, used: int) -> None:
-        source, number = self._folder / str(step), 0
-        target = self._folder / f'{step}.damaged'
-        while target.exists():
-            number += 1
-            target = self._folder / f'{step}.damaged.{number}'
+        source = self._folder / str(step)
+        suffixes = (f'.damaged.{i}' if i else '.damaged' for i in itertools.count())
+        target = next(x for x in map(source.with_suffix, suffixes) if not x.exists())
         os.replace(source, target)
-        self._tell(f'warning: {source}: {reason}; kept as {target.name}, using step {used}')
+        self._warn(f'warning: {source}: {reason}; kept as {target.name}, using step {used}')
 
 
-def _is_step(name: str) -> bool:
-    return re.fullmatch('0|[1-9][0-9]{0,17}', name) is not None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _named_leaves(tree: Any) -> dict[str, np.ndarray]:
-    """Returns the leaves by their path, in the order of the tree."""
-    pairs, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in pairs}
-
-
-def _spec(leaf: np.ndarray) -> str:
-    return f'{leaf.dtype}{list(leaf.shape)}'
-
-
-def _check_finite(step: int, leaves: Mapping[str, np.ndarray]) -> None:
-    for name, leaf in leaves.items():
-        if leaf.dtype.kind in 'OSUMm' or leaf.size == 0:
-            raise ValueError(f'{name}: wanted an array of numbers, got {_spec(leaf)}')
-        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(leaf).all():
-            message = f'checkpoint of step {step} not saved: state{name} holds NaN or Inf'
-            raise errors.RunError(errors.INTERNAL, message)
+def _below(name: str, path: str) -> bool:
+    """Returns whether a leaf stands below a path, or is what stands there."""
+    return name.startswith(path) and name[len(path) :][:1] in ('', '.', '[')
 
 
 def _check_fit(folder: pathlib.Path, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
@@ -276,113 +226,3 @@ def _check_fit(folder: pathlib.Path, saved: Mapping[str, str], wanted: Mapping[s
         got, want = saved.get(first, 'nothing'), wanted.get(first, 'nothing')
         message = f'{folder} does not fit: state{first}: wanted {want}, got {got}{more}'
         raise errors.RunError(errors.MISMATCH, message)
-
-
-@contextlib.contextmanager
-def _orbax() -> Iterator[ocp.Checkpointer]:
-    """Yields an Orbax checkpointer that logs nothing; uncompressed, as weights do not compress.
-
-    It does not wait for other processes: they do not save.
-    """
-    logger = logging.getLogger('absl')
-    before, logger.disabled = logger.disabled, True
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix=f'process_{jax.process_index()}',
-    )
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
-    try:
-        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-            yield checkpointer
-    finally:
-        logger.disabled = before
-
-
-def _save_arrays(path: pathlib.Path, leaves: Mapping[str, np.ndarray]) -> None:
-    size = sum(leaf.nbytes for leaf in leaves.values()) + 2**20  # a margin for the small files
-    free = shutil.disk_usage(path.parent).free
-    if free < size:  # said here in one line, where Orbax would fail half-way
-        reason = os.strerror(errno.ENOSPC)
-        raise OSError(f'{reason}, wanted {size:,} bytes, {free:,} are free')
-    try:
-        with _orbax() as checkpointer:
-            checkpointer.save(path, ocp.args.PyTreeSave(dict(leaves)))
-    except Exception as error:  # Orbax reports I/O errors as ValueError
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        reason = os.strerror(int(code[1])) if code else _first_line(error)
-        raise OSError(reason) from error
-
-
-def _load_arrays(path: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]:
-    how = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
-    with _orbax() as checkpointer:
-        arrays = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=how))
-    return {name: np.asarray(array) for name, array in arrays.items()}
-
-
-def _write_durably(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(f'{path.name}.tmp')
-    with open(temporary, 'w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: pathlib.Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns all files under a folder but its manifest, by relative path."""
-    paths = {str(p.relative_to(folder)): p for p in sorted(folder.rglob('*')) if p.is_file()}
-    paths.pop(_MANIFEST, None)
-    return paths
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def _seal(folder: pathlib.Path, step: int) -> None:
-    files = {name: [p.stat().st_size, _sha256(p)] for name, p in _files(folder).items()}
-    body = json.dumps({'step': step, 'files': files})
-    _write_durably(folder / _MANIFEST, f'{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n')
-
-
-def _damage(folder: pathlib.Path, step: int) -> str | None:
-    """Returns what is wrong with a checkpoint, None if it is whole."""
-    try:
-        _verify(folder, step)
-    except Exception as error:  # whatever bytes the files hold, they are damaged and no defect here
-        return _first_line(error)
-    return None
-
-
-def _verify(folder: pathlib.Path, step: int) -> None:
-    found = _files(folder)
-    if not (folder / _MANIFEST).is_file():
-        raise _DamageError(f'{_MANIFEST} is missing')
-    body, _, digest = (folder / _MANIFEST).read_bytes().partition(b'\n')
-    if digest != f'{hashlib.sha256(body).hexdigest()}\n'.encode():
-        raise _DamageError(f'{_MANIFEST} is altered')
-    manifest = json.loads(body)
-    if manifest['step'] != step:
-        raise _DamageError(f'{_MANIFEST} is of step {manifest["step"]}')
-    for name in sorted(found.keys() | manifest['files'].keys()):
-        if name not in found:
-            raise _DamageError(f'{name} is missing')
-        if name not in manifest['files']:
-            raise _DamageError(f'{name} does not belong here')
-        wanted, size = manifest['files'][name], found[name].stat().st_size
-        if size != wanted[0]:
-            raise _DamageError(f'{name} has {size} bytes instead of {wanted[0]}')
-        if _sha256(found[name]) != wanted[1]:
-            raise _DamageError(f'{name} is altered')

@@ -1,67 +1,62 @@
-"""The directory of a run: who owns it, what is in it, and whether a configuration may go on in it.
+"""The directory of a run: who owns it, how it describes the run, and what may change on resuming.
 
-`run.json` says what the run is, for whoever reads its metrics:
+`run.json` describes the run to readers of its metrics:
   program           the module in `launch`
   config            all flags by name
   parameters        how many numbers are trained
   unit              what is counted, in the plural: words
   units_per_update  how many of them an update reads
-  measure           the metric by which such runs are compared: valid_perplexity
-  higher_is_better  whether more of it is better; runs without this entry say no
+  measure           the name in `metrics.jsonl` by which such runs are compared
+  higher_is_better  whether more of it is better; False where the file does not state it
 """
 
-from collections.abc import Mapping
-import fcntl
+from collections.abc import Iterator, Mapping
+import contextlib
 import json
 import os
 import pathlib
 import socket
 from typing import Any
 
+import filelock
+
 from launch.runs import errors
-from tasks import base
+from tasks import base, storage
 
 DESCRIPTION = 'run.json'
 EVALUATION = 'evaluation.json'
 _FIELDS = {'program', 'config', 'parameters', 'unit', 'units_per_update', 'measure'}
 
 
-class RunDirectory:
-    """Owns a run's directory while its `with` block lasts; the system frees it when a run dies."""
+@contextlib.contextmanager
+def owned(path: str | os.PathLike[str], flag: str = 'run_dir') -> Iterator[pathlib.Path]:
+    """Owns a directory while its `with` block lasts; the system frees it when the process dies.
 
-    def __init__(self, path: str | os.PathLike[str], flag: str = 'run_dir'):
-        """Names the directory, which is created on entry.
+    Args:
+      path: the directory, which is created where it is missing.
+      flag: by which the user named it, for messages.
 
-        Args:
-          path: the run's directory.
-          flag: by which the user named it, for messages.
-        """
-        self.path = pathlib.Path(path)
-        self._flag = flag
-        self._file: Any = None
+    Yields:
+      The directory.
 
-    def __enter__(self) -> pathlib.Path:
+    Raises:
+      RunError: another process owns it, or it cannot be written.
+    """
+    folder, name = pathlib.Path(path), f'--{flag}={path}'
+    owner = folder / '.owner'
+    with contextlib.ExitStack() as stack:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path / '.lock', 'a+', encoding='utf-8')
-        except OSError as error:
-            message = f'--{self._flag}={self.path}: cannot be used: {error.strerror}'
-            raise errors.RunError(errors.CANNOT_SAVE, message) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.seek(0)
-            owner = self._file.read().strip() or 'another run'
-            self._file.close()
-            message = f'--{self._flag}={self.path}: in use by {owner}; wait for it or take another'
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(storage.lock(folder / '.lock').acquire(timeout=0))
+            storage.write_text(owner, f'process {os.getpid()} on {socket.gethostname()}\n')
+        except filelock.Timeout as error:
+            other = owner.read_text('utf-8').strip() if owner.exists() else 'another run'
+            message = f'{name}: in use by {other}; wait for it or take another'
             raise errors.RunError(errors.IN_USE, message) from error
-        self._file.truncate(0)
-        self._file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-        self._file.flush()
-        return self.path
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
+        except OSError as error:
+            message = f'{name}: cannot be used: {error.strerror}'
+            raise errors.RunError(errors.CANNOT_SAVE, message) from error
+        yield folder
 
 
 def describe(
@@ -74,17 +69,7 @@ def describe(
     measure: str,
     higher_is_better: bool = False,
 ) -> None:
-    """Writes `run.json`.
-
-    Args:
-      path: the run's directory.
-      program: the module's name in `launch`.
-      config: the flags and their values.
-      parameters: how many numbers are trained.
-      unit: what is counted, in the plural.
-      units_per_update: how many of them an update reads.
-      measure: the name in `metrics.jsonl` by which such runs are compared.
-      higher_is_better: whether more of it is better.
+    """Writes `run.json`; the arguments after the run's directory are its fields.
 
     Raises:
       RunError: the file cannot be written.
@@ -102,27 +87,22 @@ def describe(
 
 
 def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads `run.json`.
-
-    Args:
-      path: the run's directory.
-
-    Returns:
-      What the file holds; nothing for a run that is older than this file.
+    """Reads the `run.json` of a run's directory; a run that is older than this file has none: {}.
 
     Raises:
       DataError: the file is damaged.
     """
     file = pathlib.Path(path) / DESCRIPTION
     description = read_json(file)
-    lacks = sorted(_FIELDS - description.keys())
-    if description and lacks:
-        raise base.DataError(f'{file} has no {", ".join(lacks)}: train on to have it written anew')
+    missing = sorted(_FIELDS - description.keys())
+    if description and missing:
+        remedy = 'resume the run to have it written again'
+        raise base.DataError(f'{file} has no {", ".join(missing)}: {remedy}')
     return description
 
 
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
-    """Replaces a file at once, or leaves it as it is; the same value gives the same bytes.
+    """Replaces a file at once; the same value gives the same bytes.
 
     Args:
       path: the file.
@@ -131,10 +111,8 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
     Raises:
       RunError: the file cannot be written.
     """
-    temporary = path.with_name(f'{path.name}.tmp')
     try:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n', 'utf-8')
-        os.replace(temporary, path)
+        storage.write_text(path, json.dumps(value, indent=1, allow_nan=False) + '\n')
     except OSError as error:
         message = f'{path} cannot be written: {error.strerror}'
         raise errors.RunError(errors.CANNOT_SAVE, message) from error
@@ -189,6 +167,3 @@ def check_config(
         remedy = 'use the same values or another --run_dir'
         raise errors.RunError(errors.MISMATCH, f'{message}; {remedy}')
     return [line for name, line in changed.items() if on_resume[name] == 'warn']
-
-
-owned = RunDirectory

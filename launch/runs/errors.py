@@ -1,4 +1,4 @@
-"""Exit codes of every program, and the exceptions that carry them.
+"""Exit codes of every program, and the exception that carries them.
 
 The numbers are those of `sysexits.h` where it has one.
 """
@@ -7,7 +7,7 @@ USAGE = 2  # bad flags
 BAD_DATA = 65  # data missing, malformed or too short
 INTERNAL = 70  # NaN or Inf, or a defect of the program
 IN_USE = 73  # another run owns the directory
-CANNOT_SAVE = 74  # checkpoints cannot be written
+CANNOT_SAVE = 74  # a file or checkpoint cannot be written
 INTERRUPTED = 75  # stopped by a signal, saved, resumable
 MISMATCH = 78  # the configuration does not fit the checkpoint
 
@@ -18,3 +18,8 @@ class RunError(Exception):
     def __init__(self, code: int, message: str):
         super().__init__(message)
         self.code = code
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, its type where it has none."""
+    return str(error).partition('\n')[0] or type(error).__name__

@@ -11,10 +11,9 @@ A program declares its flags once:
       def __post_init__(self) -> None:
           flags.check(self)
 
-and ends with `sys.exit(flags.main(Config, run, 'lm', PRESETS))`. A field is an int, float, bool or
-str, one of them or None (`int | None`), or a `Literal` of strings. `on_resume` says what happens
-when a run is resumed with another value: 'fixed' is refused, 'warn' is reported, 'free' is
-accepted.
+and ends with `sys.exit(flags.main(Config, run, 'lm', PRESETS))`. A flag is an int, float, bool, str
+or `Literal` of strings, or one of them or None (`int | None`). Its `on_resume` states what happens
+when a run is resumed with another value: 'fixed' is refused, 'warn' reported, 'free' accepted.
 """
 
 import argparse
@@ -45,7 +44,7 @@ def flag(
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
-    """Declares one flag: what stands behind the `=` of a field of a frozen dataclass.
+    """Declares one flag: the default of a field of a frozen dataclass.
 
     Args:
       default: the value without the flag; never a mutable one.
@@ -54,44 +53,22 @@ def flag(
       minimum: the least value allowed.
       maximum: the greatest value allowed.
     """
-    if on_resume not in typing.get_args(OnResume):
-        raise ValueError(f'wanted on_resume in {typing.get_args(OnResume)}, got {on_resume!r}')
     facts = {'help': help, 'on_resume': on_resume, 'minimum': minimum, 'maximum': maximum}
     return dataclasses.field(default=default, metadata=facts)
 
 
 def positional(help: str) -> Any:  # noqa: A002
-    """Declares the one field, a `tuple[str, ...]`, for the words that are no flags; at least one.
-
-    Args:
-      help: one line for `--help`.
-    """
-    facts = {'help': help, 'on_resume': 'free', 'positional': True}
-    return dataclasses.field(default=(), metadata=facts)
+    """Declares the field, a `tuple[str, ...]`, for the words that are no flags, at least one."""
+    return flag((), help, 'free')
 
 
 def on_resume(config_type: Any) -> dict[str, str]:
-    """Returns what happens to every flag when a run is resumed, by name.
-
-    Args:
-      config_type: a dataclass whose fields are declared with `flag`, or one of its instances.
-
-    Raises:
-      TypeError: a field is not declared so.
-    """
-    fields = dataclasses.fields(config_type)
-    bare = [field.name for field in fields if 'on_resume' not in field.metadata]
-    if bare:
-        raise TypeError(f'wanted every field declared with flag(...), got {", ".join(bare)}')
-    return {field.name: field.metadata['on_resume'] for field in fields}
+    """Returns what happens to every flag of a dataclass, or its instance, when a run is resumed."""
+    return {field.name: field.metadata['on_resume'] for field in dataclasses.fields(config_type)}
 
 
 def check(config: Any) -> None:
-    """Raises a ValueError for the first flag that is not finite, out of range or not a choice.
-
-    Args:
-      config: an instance of a dataclass whose fields are declared with `flag`.
-    """
+    """Raises a ValueError for the first flag that is not finite, out of range or not a choice."""
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         name, value, facts = field.name, getattr(config, field.name), field.metadata
@@ -109,13 +86,7 @@ def check(config: Any) -> None:
 
 
 def check_choice(name: str, value: str, choices: Collection[str]) -> None:
-    """Raises a ValueError that lists the choices if a value is none; `check` knows `Literal`s.
-
-    Args:
-      name: the flag's name.
-      value: what was given.
-      choices: what is allowed.
-    """
+    """Raises a ValueError unless a flag's value is one of the choices; `check` knows `Literal`s."""
     if value not in choices:
         wanted = f'wanted one of {", ".join(choices)}'
         raise ValueError(f'--{name}: {wanted}, got {value!r}{_did_you_mean(value, choices)}')
@@ -141,10 +112,8 @@ def main(
     """
     try:
         run(parse(config_type, sys.argv[1:] if args is None else args, program, presets or {}))
-    except errors.RunError as error:
-        return _fail(program, error.code, error)
-    except base.DataError as error:
-        return _fail(program, errors.BAD_DATA, error)
+    except (errors.RunError, base.DataError) as error:
+        return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
     except KeyboardInterrupt:
         return _fail(program, errors.INTERRUPTED, 'interrupted')
     except Exception:
@@ -195,18 +164,18 @@ def _parser(default: Any, hints: Mapping[str, Any], program: str) -> _Parser:
         allow_abbrev=False,
     )
     for field in dataclasses.fields(default):
-        text, hint = field.metadata['help'], hints[field.name]
-        if 'positional' in field.metadata:
-            parser.add_argument(field.name, nargs='+', help=text.replace('%', '%%'))
+        name, hint, text = field.name, hints[field.name], field.metadata['help'].replace('%', '%%')
+        if hint == tuple[str, ...]:
+            parser.add_argument(name, nargs='+', help=text)
             continue
         words, other = _allowed(hint)
-        text += f' (default: {getattr(default, field.name)})'
+        value = str(getattr(default, name)).replace('%', '%%')
         alone: Any = {'nargs': '?', 'const': True} if hint is bool else {}
         parser.add_argument(
-            f'--{field.name}',
+            f'--{name}',
             type=functools.partial(_read, hint),
-            help=text.replace('%', '%%'),
-            metavar=field.name.upper() if other else '|'.join(words),
+            help=f'{text} (default: {value})',
+            metavar=name.upper() if other else '|'.join(words),
             **alone,
         )
     return parser
@@ -224,24 +193,28 @@ def _normalize(word: str) -> list[str]:
 def _read(hint: Any, text: str) -> Any:
     """Returns the value of a type that a word of a command line stands for."""
     words, other = _allowed(hint)
+    if text in words:
+        return words[text]
     with contextlib.suppress(ValueError):
-        if text in words or other:
-            return words[text] if text in words else other(text)
-    names = {int: 'an integer', float: 'a number', str: 'a text'}
-    wanted = ' or '.join([names[other], *words]) if other else f'one of {", ".join(words)}'
+        if other:
+            return other(text)
+    kinds = {int: 'an integer', float: 'a number', str: 'a text', None: 'one of'}
+    wanted = f'{kinds[other]}{" or" if other and words else ""} {", ".join(words)}'.strip()
     raise argparse.ArgumentTypeError(f'wanted {wanted}, got {text!r}{_did_you_mean(text, words)}')
 
 
 def _allowed(hint: Any) -> tuple[dict[str, Any], Any]:
-    """Returns the words that a type lists, with their values, and the type of other values."""
+    """Returns the words that a type lists, with their values, and the type of all other values."""
     words: dict[str, Any] = {}
     other = None
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     for part in typing.get_args(hint) if union else (hint,):
         if typing.get_origin(part) is Literal:
             words |= {choice: choice for choice in typing.get_args(part)}
-        elif part in (bool, types.NoneType):
-            words |= {str(value): value for value in ((True, False) if part is bool else (None,))}
+        elif part is bool:
+            words |= {'True': True, 'False': False}
+        elif part is types.NoneType:
+            words |= {'None': None}
         else:
             other = part
     return words, other

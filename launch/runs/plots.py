@@ -1,7 +1,7 @@
-"""Pictures of numbers, as PNG files: curves, bars, and a value at a few places.
+"""Pictures of numbers, as PNG files: curves, bars, and points that are joined by lines.
 
 Every series has a name, which the legend shows, and the same colour in each picture of a program
-that hands in its series in the same order.
+that gives its series in the same order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,9 @@ from typing import Any
 from launch.runs import display
 
 Points = Sequence[tuple[float, float]]
-Ranges = Sequence[tuple[float, float]]  # lowest and highest, at every point of a curve
 PALETTE = ('#c8501e', '#2f6db3', '#2a7f62', '#7b4fa3', '#b08a1e', '#444444', '#c2628f', '#4fa3a3')
-PALE = '#9db8d9'  # of what is drawn behind the others
-_FEW = 40  # so many points are marked one by one
+BACKGROUND = '#9db8d9'  # the colour of a series in the background
+_FEW = 40  # up to so many points of a curve have markers
 
 
 def plot_curves(
@@ -26,27 +25,28 @@ def plot_curves(
     baselines: Mapping[str, float] | None = None,
     log_scale: bool = True,
     background: Sequence[str] = (),
-    bands: Mapping[str, Ranges] | None = None,
 ) -> None:
     """Draws curves.
 
     Args:
       curves: (x, y) of each curve by its name; one without points is left out.
       output: the picture's path.
-      title: stands above the picture.
-      x_label: stands below it.
-      y_label: stands beside it.
+      title: of the picture.
+      x_label: of the horizontal axis.
+      y_label: of the vertical axis.
       baselines: heights of horizontal lines by name.
       log_scale: whether the vertical axis is logarithmic.
-      background: names of the curves to draw behind the others.
-      bands: between what each curve is a mean of, by the curve's name; empty where it is of one.
+      background: names of the curves in the background.
     """
     picture, axes = _blank(title, x_label, y_label)
     for name, color in _colors(curves, background).items():
         if curves[name]:
             _draw_curve(axes, curves[name], name, color)
-            shade(axes, [x for x, _ in curves[name]], (bands or {}).get(name, ()), color)
-    _draw_baselines(axes, baselines or {})
+    for name, y in (baselines or {}).items():
+        _draw_line(axes, y)
+        text = f'{name}\n{display.number(y)}'
+        style: Any = {'verticalalignment': 'center', 'xycoords': ('axes fraction', 'data')}
+        _annotate(axes, text, (1, y), (6, 0), **style)
     if log_scale:
         set_log_scale(axes)
     axes.xaxis.set_major_formatter('{x:,.10g}')
@@ -64,12 +64,12 @@ def plot_bars(
     """Draws groups of bars on a logarithmic scale, each with its height above it.
 
     Args:
-      series: the heights of each series by its name, one a group; None where there is nothing.
-      groups: what stands below the groups.
+      series: the heights of each series by its name, one for each group; None where there is none.
+      groups: names of the groups.
       output: the picture's path.
-      title: stands above the picture.
-      x_label: stands below it.
-      y_label: stands beside it.
+      title: of the picture.
+      x_label: of the horizontal axis.
+      y_label: of the vertical axis.
     """
     picture, axes = _blank(title, x_label, y_label)
     width = 0.8 / len(series)
@@ -77,74 +77,53 @@ def plot_bars(
     base = 0.5 * min(known, default=1.0)
     axes.set_ylim(base, 2 * max(known, default=2.0))
     set_log_scale(axes)
-    for index, (name, color) in enumerate(_colors(series, ()).items()):
-        places = [group - 0.4 + width * (index + 0.5) for group in range(len(groups))]
-        heights = [height or 0.0 for height in series[name]]
-        axes.bar(places, heights, 0.92 * width, label=name, color=color)
-        for place, height in zip(places, series[name], strict=True):
-            text, top = (display.number(height), height) if height else ('none', base)
-            _write_above(axes, text, place, top, 9 if len(series) < 4 else 7)
+    size = 9 if len(series) < 4 else 7
+    for index, (name, color) in enumerate(_colors(series).items()):
+        xs = [group - 0.4 + width * (index + 0.5) for group in range(len(groups))]
+        axes.bar(xs, [y or 0.0 for y in series[name]], 0.92 * width, label=name, color=color)
+        for x, y in zip(xs, series[name], strict=True):
+            text = display.number(y) if y else 'none'
+            _annotate(axes, text, (x, y or base), (0, 4), size, horizontalalignment='center')
     axes.set_xticks(range(len(groups)), groups)
     axes.tick_params(axis='x', length=0)
     _save(picture, axes, output)
 
 
-def plot_places(
+def plot_points(
     series: Mapping[str, Points],
     output: str | os.PathLike[str],
     title: str,
     x_label: str,
     y_label: str,
 ) -> None:
-    """Draws series that have a value at a few places on the horizontal axis, and a line at zero.
+    """Draws series of a few points each, with a tick at every x value, and a line at zero.
 
     Args:
       series: (x, y) of each series by its name; x > 0.
       output: the picture's path.
-      title: stands above the picture.
-      x_label: stands below it.
-      y_label: stands beside it.
+      title: of the picture.
+      x_label: of the horizontal axis.
+      y_label: of the vertical axis.
     """
     from matplotlib import ticker
 
     picture, axes = _blank(title, x_label, y_label)
-    axes.axhline(0, color='0.45', linestyle=(0, (4, 3)), linewidth=1.1)
-    for name, color in _colors(series, ()).items():
-        places, heights = zip(*series[name], strict=True) if series[name] else ((), ())
-        axes.plot(places, heights, label=name, color=color, linewidth=1.8, marker='o', markersize=5)
-        for place, height in series[name] if len(series) == 1 else ():
-            axes.annotate(
-                f'{height:.2f}',
-                (place, height),
-                xytext=(6, 5),  # to the right, where the curve has fallen
-                textcoords='offset points',
-                color='0.3',
-                fontsize=9,
-            )
+    _draw_line(axes, 0)
+    for name, color in _colors(series).items():
+        xs, ys = zip(*series[name], strict=True) if series[name] else ((), ())
+        axes.plot(xs, ys, label=name, color=color, linewidth=1.8, marker='o', markersize=5)
+        for x, y in series[name] if len(series) == 1 else ():
+            _annotate(axes, f'{y:.2f}', (x, y), (6, 5))  # to the right, where the curve has fallen
     axes.set_xscale('log')  # the short lengths, which matter most, would lie on each other
-    axes.set_xticks(sorted({place for points in series.values() for place, _ in points}))
+    axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
     axes.xaxis.set_major_formatter('{x:,.10g}')
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.margins(x=0.08, y=0.12)
     _save(picture, axes, output)
 
 
-def shade(axes: Any, places: Sequence[float], ranges: Ranges, color: Any) -> None:
-    """Fills what lies between lowest and highest, background and behind a curve.
-
-    Args:
-      axes: where.
-      places: of the curve's points.
-      ranges: lowest and highest at each of them; empty for nothing.
-      color: the curve's.
-    """
-    if ranges:
-        lowest, highest = zip(*ranges, strict=True)
-        axes.fill_between(places, lowest, highest, color=color, alpha=0.2, linewidth=0, zorder=1)
-
-
-def set_manner(axes: Any) -> None:
-    """Gives axes what all pictures have: background lines behind, and no frame above and to the right."""
+def set_style(axes: Any) -> None:
+    """Gives axes the style of all pictures: a light grid, and no frame above and to the right."""
     axes.grid(axis='y', color='0.9')
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
@@ -173,65 +152,53 @@ def _blank(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     axes.set_title(title, loc='left', fontsize=12, fontweight='bold')
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    set_manner(axes)
+    set_style(axes)
     return picture, axes
 
 
 def _save(picture: Any, axes: Any, output: str | os.PathLike[str]) -> None:
-    """Adds the legend, beside the axes where it would be long, and writes the file."""
+    """Adds the legend, next to the axes where it would be long, and writes the file."""
     count = len(axes.get_legend_handles_labels()[0])
-    if count > 5:
-        axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1.12, 1))
-    elif count:
-        axes.legend(frameon=False)
+    if count:
+        outside = {'loc': 'upper left', 'bbox_to_anchor': (1.12, 1)} if count > 5 else {}
+        axes.legend(frameon=False, **outside)
     picture.savefig(output, format='png', bbox_inches='tight')
 
 
-def _colors(names: Mapping[str, Any], background: Sequence[str]) -> dict[str, str]:
-    """Returns a colour for each series, the background one for what lies behind."""
-    strong = [name for name in names if name not in background]
-    colors = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(strong)}
-    return {name: colors.get(name, PALE) for name in names}
+def _colors(names: Mapping[str, Any], background: Sequence[str] = ()) -> dict[str, str]:
+    """Returns the colour of each series."""
+    foreground = [name for name in names if name not in background]
+    colors = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(foreground)}
+    return {name: colors.get(name, BACKGROUND) for name in names}
 
 
 def _draw_curve(axes: Any, points: Points, name: str, color: str) -> None:
-    places, heights = zip(*points, strict=True)
+    xs, ys = zip(*points, strict=True)
     few = len(points) <= _FEW
     axes.plot(
-        places,
-        heights,
-        label=f'{name} ({display.number(heights[-1])} at the end)',
+        xs,
+        ys,
+        label=f'{name} ({display.number(ys[-1])} at the end)',
         color=color,
         linewidth=1.8 if few else 1.2,
         marker='o' if few else None,
         markersize=4,
-        zorder=2 if color == PALE else 3,
+        zorder=2 if color == BACKGROUND else 3,
     )
 
 
-def _draw_baselines(axes: Any, baselines: Mapping[str, float]) -> None:
-    """Draws a dashed line for each baseline, with its name and height at its right end."""
-    for name, height in baselines.items():
-        axes.axhline(height, color='0.45', linestyle=(0, (4, 3)), linewidth=1.1)
-        axes.annotate(
-            f'{name}\n{display.number(height)}',
-            (1, height),
-            xycoords=('axes fraction', 'data'),
-            xytext=(6, 0),
-            textcoords='offset points',
-            verticalalignment='center',
-            color='0.3',
-            fontsize=9,
-        )
+def _draw_line(axes: Any, y: float) -> None:
+    axes.axhline(y, color='0.45', linestyle=(0, (4, 3)), linewidth=1.1)
 
 
-def _write_above(axes: Any, text: str, place: float, height: float, size: int) -> None:
-    axes.annotate(
-        text,
-        (place, height),
-        xytext=(0, 4),
-        textcoords='offset points',
-        horizontalalignment='center',
-        color='0.3',
-        fontsize=size,
-    )
+def _annotate(
+    axes: Any,
+    text: str,
+    point: tuple[float, float],
+    offset: tuple[float, float],
+    size: int = 9,
+    **options: Any,
+) -> None:
+    """Writes a text at a distance from a point, which is in typographic points."""
+    place = {'xytext': offset, 'textcoords': 'offset points'}
+    axes.annotate(text, point, color='0.3', fontsize=size, **place, **options)

@@ -1,10 +1,10 @@
 """One program as several processes on several machines.
 
 Every process runs the same command. `join` connects them by `jax.distributed`: with the flags
-`--coordinator_address`, `--num_processes` and `--process_id`, or, without flags, by what Slurm,
-Open MPI, Kubernetes or a TPU pod tell each process. Process 0 prints, owns the run's directory and
-sends the others what it reads there, so they need not see its disk; theirs is a folder that is
-deleted at the end. A process that dies ends the others, and all of them started again resume.
+`--coordinator_address`, `--num_processes` and `--process_id`, or, without flags, where Slurm, Open
+MPI, Kubernetes or a TPU pod started them. Process 0 prints, owns the run's directory and sends the
+others what it reads there, so they need not see its disk; their directory is a folder that is
+deleted at the end. If a process dies the others end too, and the same commands resume the run.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,7 @@ from typing import NoReturn
 
 import jax
 
-from launch.runs import errors
-from launch.runs import flags as flags_lib
+from launch.runs import errors, flags
 
 CONNECT_SECONDS = 300  # that a process waits for the others at the start
 # Words of the errors that XLA raises in a collective operation whose other end is gone.
@@ -31,33 +30,28 @@ _LOST = ('gloo', 'nccl', 'coordination', 'connection', 'socket', 'unavailable', 
 class Config:
     """The flags of a program that may run as several processes."""
 
-    coordinator_address: str | None = flags_lib.flag(
-        None, 'HOST:PORT of process 0; default: as the cluster tells', 'free'
+    coordinator_address: str | None = flags.flag(
+        None, 'HOST:PORT of process 0; default: as the cluster sets it', 'free'
     )
-    num_processes: int | None = flags_lib.flag(
-        None, 'processes of the run; default: as the cluster tells, else 1', 'free', minimum=1
+    num_processes: int | None = flags.flag(
+        None, 'processes of the run; default: as the cluster sets it, else 1', 'free', minimum=1
     )
-    process_id: int | None = flags_lib.flag(
-        None, 'which of them this is, from 0', 'free', minimum=0
-    )
+    process_id: int | None = flags.flag(None, 'which of them this is, from 0', 'free', minimum=0)
 
     def __post_init__(self) -> None:
         """Raises a ValueError unless all three flags are given or none."""
         count = self.num_processes or 1
-        several = count > 1
-        flags = {'coordinator_address': self.coordinator_address, 'process_id': self.process_id}
-        for name, value in flags.items():
-            if several and value is None:
-                raise ValueError(f'--num_processes={self.num_processes}: wanted --{name} too')
-            if not several and value is not None:
-                raise ValueError(f'--{name}: wanted --num_processes of at least 2 beside it')
+        for name in ('coordinator_address', 'process_id'):
+            given = getattr(self, name) is not None
+            if given and count == 1:
+                raise ValueError(f'--{name}: wanted --num_processes of at least 2 with it')
+            if not given and count > 1:
+                raise ValueError(f'--num_processes={count}: wanted --{name} too')
         if (self.process_id or 0) >= count:
-            raise ValueError(
-                f'--process_id: wanted less than --num_processes={self.num_processes}, '
-                f'got {self.process_id}'
-            )
-        host, colon, port = (self.coordinator_address or 'host:1').rpartition(':')
-        if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+            wanted = f'wanted less than --num_processes={count}'
+            raise ValueError(f'--process_id: {wanted}, got {self.process_id}')
+        host, _, port = (self.coordinator_address or 'host:1').rpartition(':')
+        if not (host and port.isdecimal() and 0 < int(port) < 65536):
             got = repr(self.coordinator_address)
             raise ValueError(f'--coordinator_address: wanted HOST:PORT, got {got}')
 
@@ -84,22 +78,23 @@ def join(config: Config, run_dir: str) -> Iterator[str]:
     Raises:
       RunError: the others cannot be reached, or one of them ended.
     """
-    if not _is_one_of_several(config):
+    if config.num_processes == 1 or (config.num_processes is None and not in_cluster()):
         yield run_dir
         return
     _connect(config)
     with contextlib.ExitStack() as stack:
         if jax.process_index():
-            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(_nowhere())))
+            nowhere = stack.enter_context(open(os.devnull, 'w', encoding='utf-8'))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
             run_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix='process-'))
         print(f'{jax.process_count()} processes, {jax.device_count()} devices', flush=True)
         try:
             yield run_dir
-        except Exception as error:
-            if isinstance(error, errors.RunError) or not _is_lost(error):
+        except (ValueError, RuntimeError) as error:
+            if not any(word in str(error).lower() for word in _LOST):
                 raise
-            message = f'another process of this run ended ({str(error).splitlines()[0]})'
-            remedy = 'start all of them again to go on from the newest checkpoint'
+            message = f'another process of this run ended ({errors.first_line(error)})'
+            remedy = 'start all of them again to resume from the newest checkpoint'
             raise errors.RunError(errors.INTERRUPTED, f'{message}; {remedy}') from error
 
 
@@ -116,25 +111,16 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def detect() -> str | None:
-    """Names the cluster that started this process as one of several, None if none did."""
+def in_cluster() -> bool:
+    """Returns whether a cluster started this process as one of several, which JAX can connect."""
     environment = os.environ
-    if int(environment.get('SLURM_STEP_NUM_TASKS', 1)) > 1:
-        return 'Slurm'
-    if int(environment.get('OMPI_COMM_WORLD_SIZE', 1)) > 1:
-        return 'Open MPI'
+    tasks = [environment.get(x) for x in ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')]
+    if any(int(count or 1) > 1 for count in tasks):
+        return True
     if {'KUBERNETES_SERVICE_HOST', 'JOB_COMPLETION_INDEX'} <= environment.keys():
-        return 'Kubernetes'
+        return True
     chips = glob.glob('/dev/accel[0-9]*') + glob.glob('/dev/vfio/[0-9]*')
-    if chips and importlib.util.find_spec('libtpu'):
-        return 'TPU'
-    return None
-
-
-def _is_one_of_several(config: Config) -> bool:
-    if config.num_processes is not None:
-        return config.num_processes > 1
-    return detect() is not None
+    return bool(chips) and importlib.util.find_spec('libtpu') is not None
 
 
 def _connect(config: Config) -> None:
@@ -147,17 +133,8 @@ def _connect(config: Config) -> None:
             initialization_timeout=CONNECT_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
-        where = config.coordinator_address or f'the processes that {detect()} started'
-        reason = str(error).splitlines()[0]
-        message = f'cannot connect with {where}: {reason}; --num_processes=1 runs alone'
-        raise errors.RunError(errors.INTERRUPTED, message) from error
-
-
-def _nowhere() -> contextlib.AbstractContextManager:
-    return open(os.devnull, 'w', encoding='utf-8')
-
-
-def _is_lost(error: Exception) -> bool:
-    """Returns whether an error of the runtime says that another process is gone."""
-    text = str(error).lower()
-    return isinstance(error, ValueError | RuntimeError) and any(word in text for word in _LOST)
+        where = config.coordinator_address or 'the other processes of the cluster'
+        message = f'cannot connect with {where}: {errors.first_line(error)}'
+        raise errors.RunError(
+            errors.INTERRUPTED, f'{message}; --num_processes=1 runs alone'
+        ) from error

@@ -97,7 +97,7 @@ def _plot_panel(
     panel: Any, style: _Style, results: Sequence[results_lib.Result], x: str, target: float | None
 ) -> None:
     """Plots the curves of one panel."""
-    plots.set_manner(panel)
+    plots.set_style(panel)
     if target is not None:
         panel.axhline(target, color='0.6', linewidth=0.8)
     for index, each in enumerate(results):

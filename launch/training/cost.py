@@ -42,7 +42,7 @@ def measure(
     optimizer = optimizer_lib.make(config, config.num_steps)
     update = update_lib.make_update(task, optimizer, config.batch_size, config.accumulate)
     shapes = jax.eval_shape(lambda: loop.initial_state(config, task, host=False))
-    placed = devices.place(shapes._replace(carry=task.initial_carry))
+    placed = shapes._replace(carry=devices.split_carry(task.initial_carry))
     batch = devices.split(make_batch(0), axis=1)
     compiled = devices.compile_update(update, shapes).lower(placed, batch).compile()
     analysis = compiled.memory_analysis()

@@ -76,7 +76,7 @@ def compile_update(update: Callable[..., Any], state: Any, donate: bool = True) 
 
 
 def _devices() -> list[jax.Device]:
-    """Returns all devices, those of a process together, whatever order their ids have."""
+    """Returns all devices, ordered by process, then by id."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
@@ -95,9 +95,24 @@ def merge(tree: chex.ArrayTree) -> chex.ArrayTree:
 
 
 def place(state: Any) -> Any:
-    """Returns a host state with this process's share of its carry, split over its devices."""
-    carry = jax.tree.map(lambda x: np.asarray(x)[process_slice(len(x))], state.carry)
-    return state._replace(carry=split(carry, axis=0))
+    """Puts a host state where updates return it, or the next one would be compiled again."""
+    carry = jax.device_put(split_carry(state.carry), _sharding(AXIS))
+    return replicate(state._replace(carry=()))._replace(carry=carry)
+
+
+def replicate(tree: chex.ArrayTree) -> chex.ArrayTree:
+    """Puts host arrays on all devices of this process, whole on each."""
+    return jax.device_put(tree, _sharding())
+
+
+def _sharding(*axes: str) -> jax.sharding.Sharding:
+    mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
+def split_carry(carry: chex.ArrayTree) -> chex.ArrayTree:
+    """Splits this process's share of a carry over its devices: [B, ...] -> [n, B / P / n, ...]."""
+    return split(jax.tree.map(lambda x: np.asarray(x)[process_slice(len(x))], carry), axis=0)
 
 
 def gather(state: Any) -> Any:

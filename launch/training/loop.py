@@ -1,11 +1,11 @@
 """The training loop of every program.
 
-A program says what its task is (`task.Task`: parameters, loss, batches, evaluation) and this loop
-does the rest, on all devices of all processes: updates, a state that is carried from batch to
+A program describes its task (`task.Task`: parameters, loss, batches, evaluation) and this loop does
+the rest, on all devices of all processes: updates, a state that is carried from batch to
 batch, progress, metrics, checkpoints, signals, and what happens when a number is not finite.
 
 Everything that steers training is a function of (configuration, seed, step), so a run that was
-stopped at any moment and resumed ends in the same bytes as one that never stopped, however often
+stopped at any step and resumed ends in the same bytes as one that never stopped, however often
 it logs, evaluates or saves.
 
 Glossary of shapes:
@@ -62,7 +62,7 @@ def train(
       config: the flags.
       task: what to train.
       run_dir: the run's directory, owned by the caller.
-      metadata: what a checkpoint keeps besides the state, the configuration among it.
+      metadata: what a checkpoint keeps in addition to the state, such as the configuration.
 
     Returns:
       The final state, as host arrays.
@@ -119,22 +119,25 @@ class _Loop:
         self._meter = Meter(task)
         self._pace = _Pace()
         self._skipped = 0  # updates in a row
+        self._diagnose: Any = None  # compiled when an update is not finite
+        self._level: list[int] = []  # of the curriculum, and evaluations without success
 
     def run(self, state: update_lib.TrainState) -> update_lib.TrainState:
         """Runs the steps that are left and returns the final state on the host."""
         config, step = self._config, int(state.step)
         update = self._compile(state)
         self._bar.step(step, config.num_steps, None)
+        self._level = np.asarray(state.level, np.int32).tolist()
         state = devices.place(state)
-        work = self._work(step, state) if step < config.num_steps else None
+        work = self._work(step) if step < config.num_steps else None
         self._meter.restart()
         with signals.deferred():  # all the time, for each is answered after an update, saved
             while step < config.num_steps:
                 state, report = update(state, work)
-                asks = self._asks_curriculum(step + 1, state)
+                asks = self._asks_curriculum(step + 1)
                 following = None
                 if self._task.batch and step + 1 < config.num_steps and not asks:
-                    following = self._work(step + 1, state)  # while the device works
+                    following = self._work(step + 1)  # while the device works
                 report = devices.to_host(report)
                 self._pace.end()
                 step += int(report.num_updates) + (not report.finite)
@@ -144,7 +147,7 @@ class _Loop:
                     state = self._advance(step, state)
                 self._after(step, state)
                 if following is None and step < config.num_steps:
-                    following = self._work(step, state)
+                    following = self._work(step)
                 work = following
         return devices.gather(state)
 
@@ -160,11 +163,10 @@ class _Loop:
         update = make(self._task, optimizer, config.batch_size, config.accumulate)
         return devices.compile_update(update, state, donate=not diagnosis)
 
-    def _work(self, step: int, state: update_lib.TrainState) -> Any:
+    def _work(self, step: int) -> Any:
         """Returns what the next call works on: a batch, or how many batches to sample."""
         if self._task.batch:
-            level = (int(state.level[0]),) if self._task.curriculum else ()
-            return devices.split(self._task.batch(step, *level), axis=1)
+            return devices.split(self._task.batch(step, *self._level[:1]), axis=1)
         config = self._config
         every = config.log_every, config.evaluate_every, config.save_every, config.num_steps
         due = min(-(-(step + 1) // interval) * interval for interval in every)
@@ -172,10 +174,10 @@ class _Loop:
         count = devices.broadcast_json(self._pace.begin(count))
         return np.full(jax.local_device_count(), count, np.int32)
 
-    def _asks_curriculum(self, step: int, state: update_lib.TrainState) -> bool:
+    def _asks_curriculum(self, step: int) -> bool:
         """Returns whether the level of the batches after `step` updates is still open."""
         curriculum = self._task.curriculum
-        if curriculum is None or state.level[0] + 1 == curriculum.num_levels:
+        if curriculum is None or self._level[0] + 1 == curriculum.num_levels:
             return False
         return step % curriculum.every == 0
 
@@ -183,7 +185,7 @@ class _Loop:
         """Goes to the curriculum's next level if that is due."""
         curriculum = self._task.curriculum
         assert curriculum
-        level, failures = np.asarray(state.level).tolist()
+        level, failures = self._level
         with self._meter.paused():
             passes = curriculum.passes(devices.to_host(state.params), level)
             passes = bool(devices.broadcast_json(int(passes)))
@@ -193,8 +195,8 @@ class _Loop:
             reason = '' if passes else f', not learned after {curriculum.patience} evaluations'
             where = f'step {step}/{self._config.num_steps}'
             self._bar.say(f'{where}  level {level} -> {level + 1}{reason}')
-        reached = [level + 1, 0] if due else [level, failures + 1]
-        return state._replace(level=np.asarray(reached, np.int32))
+        self._level = [level + 1, 0] if due else [level, failures + 1]
+        return state._replace(level=devices.replicate(np.asarray(self._level, np.int32)))
 
     def _after(self, step: int, state: update_lib.TrainState) -> None:
         """Logs, evaluates and saves what is due after a step; raises after a signal."""
@@ -242,8 +244,9 @@ class _Loop:
             self._skipped = 0
             return
         self._skipped = (0 if report.num_updates else self._skipped) + 1
-        found = self._compile(state, diagnosis=True)(state, work)
-        what = f'update {step}: {update_lib.first_nonfinite(devices.to_host(found))} is not finite'
+        self._diagnose = self._diagnose or self._compile(state, diagnosis=True)
+        found = devices.to_host(self._diagnose(state, work))
+        what = f'update {step}: {update_lib.first_nonfinite(found)} is not finite'
         if self._config.on_nonfinite == 'stop' or self._skipped == MAX_SKIPPED:
             repeated = f', {self._skipped} updates in a row' if self._skipped == MAX_SKIPPED else ''
             remedy = 'nothing of it was saved; try a smaller --learning_rate or --clip_norm'

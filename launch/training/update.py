@@ -16,6 +16,9 @@ from launch.training import devices
 from launch.training import task as task_lib
 from relational_rnn import losses
 
+# Of an update, in the order of the computation, which a dict loses on its way through JAX.
+_PARTS = 'the loss', 'the gradient of ', 'the carried state', 'the parameter '
+
 
 class TrainState(NamedTuple):
     """All that a checkpoint holds. All but `carry` is equal on all devices."""
@@ -76,7 +79,7 @@ def make_sampled_updates(
     batch_size: int,
     accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, Report]]:
-    """Returns updates on batches sampled on the device, as many as a call asks for.
+    """Returns updates on batches sampled on the device, as many as a call is given.
 
     They end after the first one that is not finite. However many are made in a call, the results
     are the same bits.
@@ -140,12 +143,9 @@ def make_diagnosis(
             batch, carry = _sample(task, batch_size, state)
         attempt = _attempt(task, optimizer, batch_size, accumulate, state, batch, carry)
         all_finite = lambda tree: jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)  # noqa: E731
-        return {
-            'the loss': jnp.isfinite(attempt.metrics['loss'].total),
-            'the gradient of ': all_finite(attempt.grads),
-            'the carried state': attempt.bad_carry == 0,
-            'the parameter ': all_finite(attempt.state.params),
-        }
+        loss = jnp.isfinite(attempt.metrics['loss'].total)
+        grads, params = all_finite(attempt.grads), all_finite(attempt.state.params)
+        return dict(zip(_PARTS, (loss, grads, attempt.bad_carry == 0, params), strict=True))
 
     return diagnose
 
@@ -156,8 +156,8 @@ def first_nonfinite(found: dict[str, Any]) -> str:
     Args:
       found: by a function of `make_diagnosis`, on the host.
     """
-    for name, tree in found.items():
-        for path, finite in jax.tree_util.tree_leaves_with_path(tree):
+    for name in _PARTS:
+        for path, finite in jax.tree_util.tree_leaves_with_path(found[name]):
             if not finite:
                 return f'{name}{jax.tree_util.keystr(path)}'
     return 'an update'  # on another device kind the repetition may differ in the last bits
@@ -172,7 +172,7 @@ def _attempt(
     batch: chex.ArrayTree,
     carry: chex.ArrayTree,
 ) -> _Attempt:
-    """Returns what an update of a state comes to, whether it is finite or not."""
+    """Returns the result of an update of a state, whether it is finite or not."""
     keys = _element_keys(state, batch_size)
     shares = batch, carry, keys
     grads, metrics, new_carry = _gradients(task.loss, state.params, shares, accumulate)
@@ -241,7 +241,7 @@ def _gradients(
 
 
 def _cut(tree: chex.ArrayTree, axis: int, parts: int) -> chex.ArrayTree:
-    """Cuts a batch on its axis B into parts: [..., B / n, ...] -> [A, ..., B / n / A, ...]."""
+    """Splits a batch on its axis B into parts: [..., B / n, ...] -> [A, ..., B / n / A, ...]."""
 
     def cut(x: chex.Array) -> chex.Array:
         shape = *x.shape[:axis], parts, -1, *x.shape[axis + 1 :]

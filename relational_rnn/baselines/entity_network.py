@@ -6,15 +6,14 @@ for the output. They give no equations. Those here put an LSTM in the place of t
 own update in Henaff et al. 2017, "Tracking the world state with recurrent entity networks", section
 2.2, https://arxiv.org/abs/1612.03969:
 
-  s    = W x + b                              the input, encoded
-  g_j  = sigmoid(s . h_j + s . w_j)           whether it concerns cell j: by content and by key
+  s    = W x + b                              the encoded input
+  g_j  = sigmoid(s . h_j + s . w_j)           cell j's gate, by content and by key
   h~_j, c~_j = LSTM([s, w_j], (h_j, c_j))     with the same weights for all cells
   h_j <- h_j + g_j (h~_j - h_j),  and c_j likewise;  output: the sum of all h_j
 
 The keys w_j are learned; without them cells that begin alike and share their weights would stay
-alike. A gate moves a cell's state towards the LSTM's instead of adding to it, so that an input that
-does not concern a cell leaves it as it was; Henaff et al. normalise h_j to forget, which an LSTM
-does by itself.
+alike. A gate moves a cell's state towards the LSTM's instead of adding to it, so that a shut gate
+leaves it as it was; Henaff et al. normalise h_j to forget, which an LSTM does by itself.
 
 Glossary of shapes:
   B: batch; ...: B, or nothing; D: input size; K: memory cells; h: units of a cell.
@@ -27,18 +26,18 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn.baselines import checks
+from relational_rnn import checks
 
 
 class EntityState(NamedTuple):
-    """What the cells remember; all zeros before the first step."""
+    """The state of the cells; all zeros before the first step."""
 
     hidden: chex.Array  # [..., K, h], between -1 and 1
     cell: chex.Array  # [..., K, h]
 
 
 class EntityNetwork(hk.RNNCore):
-    """Memory cells that share an LSTM and are told apart by learned keys.
+    """Memory cells that share an LSTM and differ by learned keys.
 
     Takes inputs `[B, D]` and an `EntityState`, or the same without B; returns outputs `[B, h]` and
     the next state, which is float32 at least. For linear maps in bfloat16 set a jmp policy
@@ -57,9 +56,7 @@ class EntityNetwork(hk.RNNCore):
           ValueError: for a count below 1.
         """
         super().__init__(name=name)
-        for argument, value in (('num_cells', num_cells), ('cell_size', cell_size)):
-            if value < 1:
-                raise ValueError(f'{argument} is a whole number of at least 1, got {value}.')
+        checks.check_counts(num_cells=num_cells, cell_size=cell_size)
         self._shape = num_cells, cell_size
         self._encoder = hk.Linear(cell_size, name='input')
         # The LSTM's map of [s, w_j, h_j] in three parts, for s and w_j are mapped once for all.
@@ -81,7 +78,7 @@ class EntityNetwork(hk.RNNCore):
         Raises:
           ValueError: if the shapes or dtypes of inputs and state do not fit.
         """
-        self._check(inputs, state)
+        checks.check_inputs(inputs, checks.check_state(state, EntityState, *[self._shape] * 2))
         inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
         encoded, keys = self._encoder(inputs), self._keys(inputs.dtype)
         parts = self._from_input(encoded), self._from_keys(keys), self._from_hidden(state.hidden)
@@ -97,26 +94,13 @@ class EntityNetwork(hk.RNNCore):
         return EntityState(zeros, zeros)
 
     def _keys(self, dtype: jnp.dtype) -> chex.Array:
-        """The keys, [K, h], about as long as a vector of length 1."""
+        """The keys, [K, h], of a length of about 1."""
         init = hk.initializers.TruncatedNormal(self._shape[1] ** -0.5)
         return hk.get_parameter('keys', self._shape, dtype, init=init)
 
-    def _check(self, inputs: chex.Array, state: EntityState) -> None:
-        """Raises where shapes or dtypes do not fit each other."""
-        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
-        batch = shapes[0][:-2] if shapes else ()
-        right = isinstance(state, EntityState) and shapes == [(*batch, *self._shape)] * 2
-        if not right or len(batch) > 1:
-            cells, size = self._shape
-            raise ValueError(
-                f'the state is an EntityState of arrays [B, {cells}, {size}] or [{cells}, {size}], '
-                f'got {type(state).__name__} of shapes {shapes}.'
-            )
-        checks.check_inputs(inputs, batch)
-
 
 def gates(encoded: chex.Array, keys: chex.Array, hidden: chex.Array) -> chex.Array:
-    """Returns how much an input concerns each cell, by what it remembers and by its key.
+    """Returns the gate of each cell, by its content and by its key.
 
     Args:
       encoded: s, [..., h].
@@ -133,12 +117,12 @@ def gates(encoded: chex.Array, keys: chex.Array, hidden: chex.Array) -> chex.Arr
 def candidates(
     from_input: chex.Array, from_keys: chex.Array, from_hidden: chex.Array, cell: chex.Array
 ) -> EntityState:
-    """Returns the state to which an LSTM would take each cell, its gates in Haiku's order.
+    """Returns the next state of each cell by an LSTM, its gates in Haiku's order.
 
     Args:
-      from_input: what the input adds to input gate, candidate, forget and output gate, [..., 4 h].
-      from_keys: what the keys add, [K, 4 h].
-      from_hidden: what the cells' own outputs add, [..., K, 4 h].
+      from_input: the input's share of input gate, candidate, forget and output gate, [..., 4 h].
+      from_keys: the keys' share, [K, 4 h].
+      from_hidden: the share of the cells' own outputs, [..., K, 4 h].
       cell: [..., K, h].
 
     Returns:
@@ -146,11 +130,11 @@ def candidates(
     """
     shape = from_hidden.shape
     shared = jnp.broadcast_to(jnp.expand_dims(from_input, -2), shape)
-    write, new, keep, show = jnp.split(
-        shared + jnp.broadcast_to(from_keys, shape) + from_hidden, 4, axis=-1
-    )
-    cell = jax.nn.sigmoid(keep + 1) * cell + jax.nn.sigmoid(write) * jnp.tanh(new)
-    return EntityState(jax.nn.sigmoid(show) * jnp.tanh(cell), cell)
+    joint = shared + jnp.broadcast_to(from_keys, shape) + from_hidden
+    in_gate, candidate, forget_gate, out_gate = jnp.split(joint, 4, axis=-1)
+    kept = jax.nn.sigmoid(forget_gate + 1) * cell
+    cell = kept + jax.nn.sigmoid(in_gate) * jnp.tanh(candidate)
+    return EntityState(jax.nn.sigmoid(out_gate) * jnp.tanh(cell), cell)
 
 
 def move(open_gates: chex.Array, candidate: EntityState, state: EntityState) -> EntityState:

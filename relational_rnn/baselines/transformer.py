@@ -1,15 +1,15 @@
-"""A Transformer with a memory as a recurrent core: the baseline that attends to the past itself.
+"""A Transformer with a memory as a recurrent core: a baseline that attends to the past.
 
 The memory is the idea of Dai et al. 2019, "Transformer-XL", https://arxiv.org/abs/1901.02860: each
-layer attends to its own inputs of the last M steps, which go from window to window as a state.
+layer attends to its own inputs of the last M steps, which the state carries between windows.
 Positions are relative, by rotating queries and keys (Su et al. 2021, "RoFormer",
 https://arxiv.org/abs/2104.09864). Blocks normalise before attention and before the MLP, and each
-step sees just M steps back and itself, wherever a window begins, so that one pass over a window
-gives the numbers of its single steps.
+step attends to just M steps back and itself, wherever a window begins, so that one pass over a
+window gives the numbers of its single steps.
 
 Glossary of shapes:
   T: steps of a window; B: batch; D: input size; F: model size, heads x head size; L: layers.
-  M: steps that the memory holds; S: what a window can see, M + T; H: heads; C: head size, even.
+  M: steps that the memory holds; S: keys of a window, M + T; H: heads; C: head size, even.
 """
 
 from typing import NamedTuple
@@ -19,13 +19,13 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import unrolling
+from relational_rnn import checks, unrolling
 
 BASE = 10_000.0  # the longest wavelength of the rotations is about 2 pi times as many steps
 
 
 class TransformerState(NamedTuple):
-    """What a Transformer remembers; entries that are not valid are zero."""
+    """The memory of a Transformer; entries that are not valid are zero."""
 
     memory: chex.Array  # [B, M, L, F], each layer's inputs of the last M steps, the newest last
     num_valid: chex.Array  # [B] int32, how many of the M entries have been written
@@ -58,17 +58,14 @@ class Transformer(hk.RNNCore):
           num_layers: L, blocks of attention and MLP.
           num_heads: H, attention heads.
           head_size: C, an even number, for rotations turn pairs; the model size F is H x C.
-          memory_size: M, the steps before its own that a step attends to.
+          memory_size: M, the steps back that a step attends to.
           name: the module's name.
 
         Raises:
           ValueError: for a count below 1, or an odd head_size.
         """
         super().__init__(name=name)
-        counts = {'num_layers': num_layers, 'num_heads': num_heads, 'memory_size': memory_size}
-        for argument, value in counts.items():
-            if value < 1:
-                raise ValueError(f'{argument} is a whole number of at least 1, got {value}.')
+        checks.check_counts(num_layers=num_layers, num_heads=num_heads, memory_size=memory_size)
         if head_size < 2 or head_size % 2:
             raise ValueError(f'head_size is an even number of at least 2, got {head_size}.')
         self._size = num_heads * head_size
@@ -128,8 +125,10 @@ class Transformer(hk.RNNCore):
           ValueError: if the shapes or dtypes of the arguments do not fit.
         """
         del scan_unroll
-        self._check(inputs, state)
-        unrolling.check_batch(flags, state.num_valid.shape)
+        shape = self._memory_size, len(self._blocks), self._size
+        batch = checks.check_state(state, TransformerState, shape, ())
+        checks.check_inputs(inputs, batch, leading=('T',))
+        unrolling.check_batch(flags, batch)
         if state.num_valid.ndim == 0:
             flags = jax.tree.map(lambda flag: flag[:, None], flags)
             state = jax.tree.map(lambda leaf: leaf[None], state)
@@ -157,39 +156,18 @@ class Transformer(hk.RNNCore):
         memory = jnp.stack(memories, axis=2).astype(state.memory.dtype)
         return jnp.swapaxes(self._norm(x), 0, 1), TransformerState(memory, num_valid)
 
-    def _check(self, inputs: chex.Array, state: TransformerState) -> None:
-        """Raises where shapes or dtypes do not fit each other."""
-        wanted = (self._memory_size, len(self._blocks), self._size)
-        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
-        right = isinstance(state, TransformerState) and shapes[0] == (*shapes[1], *wanted)
-        if not right or len(shapes[1]) > 1:
-            text = ', '.join(str(size) for size in wanted)
-            raise ValueError(
-                f'the state is a TransformerState of shapes [B, {text}] and [B], or both without '
-                f'B, got {type(state).__name__} of shapes {shapes}.'
-            )
-        batch = shapes[1]
-        if inputs.ndim != len(batch) + 2 or inputs.shape[1:-1] != batch or 0 in inputs.shape:
-            rows = f'[T, B, D] with B = {batch[0]}' if batch else '[T, D]'
-            raise ValueError(
-                f'inputs are {rows} as in the state (a step has no T), none of them 0, '
-                f'got shape {inputs.shape}.'
-            )
-        if not jnp.issubdtype(inputs.dtype, jnp.floating):
-            raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
-
 
 class Block(hk.Module):
     """One layer: attention to the past, then an MLP, each of normalised values and added."""
 
     def __init__(self, num_heads: int, head_size: int, num_layers: int, name: str | None = None):
-        """Takes the sizes, and how many such layers there are, by which residuals begin small."""
+        """Takes the sizes, and how many such layers there are, by which residuals start small."""
         super().__init__(name=name)
         self._attention = (num_heads, head_size)
         self._num_layers = num_layers
 
     def __call__(self, seen: chex.Array, mask: chex.Array) -> chex.Array:
-        """Returns [B, T, F] for what is seen, [B, S, F], of which the last T are the window."""
+        """Returns [B, T, F] for inputs [B, S, F], of which the last T are the window."""
         size, num_steps = seen.shape[-1], mask.shape[-2]
         residual_init = _initializer(1 / (2 * self._num_layers))
         normalized = _layer_norm('attention_norm')(seen)
@@ -255,10 +233,10 @@ def first_visible(
 
 
 def visible(first: chex.Array, memory_size: int) -> chex.Array:
-    """Returns what each step may see, [B, T, S] bool: M entries back, itself, none before `first`.
+    """Returns the attention mask, [B, T, S] bool: M entries back, itself, none before `first`.
 
     Args:
-      first: [T, B], the oldest entry that each step may see.
+      first: [T, B], the oldest entry that each step may attend to.
       memory_size: M.
     """
     num_steps = len(first)
@@ -272,11 +250,11 @@ def visible(first: chex.Array, memory_size: int) -> chex.Array:
 def _newest(
     seen: chex.Array, lengths: chex.Array | None, num_valid: chex.Array, memory_size: int
 ) -> chex.Array:
-    """Returns the M entries up to each row's last step, [B, M, F], zero where not valid.
+    """Returns the M entries up to each last step, [B, M, F], zero where not valid.
 
     Args:
       seen: [B, S, F].
-      lengths: [B], the steps that each row has made; None for all T.
+      lengths: [B], the steps before the end; None for all T.
       num_valid: [B].
       memory_size: M.
     """

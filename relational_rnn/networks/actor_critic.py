@@ -21,7 +21,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import unrolling
+from relational_rnn import checks, unrolling
 
 # How a map enters a core: every cell a row of its own [B, K, D], one vector [B, K D], or as it is.
 CELLS = ('rows', 'flat', 'map')
@@ -54,8 +54,7 @@ class ActorCritic(hk.Module):
           ValueError: for unknown `cells` or fewer than 2 actions.
         """
         super().__init__(name=name)
-        if cells not in CELLS:
-            raise ValueError(f'cells is one of {", ".join(CELLS)}, got {cells!r}.')
+        checks.check_choice('cells', cells, CELLS)
         if num_actions < 2:
             raise ValueError(f'num_actions is at least 2, got {num_actions}.')
         self._core, self._cells = core, cells

@@ -30,7 +30,7 @@ class LanguageModel(hk.Module):
         embedding_size: int = 512,
         dropout: float = 0.5,
         output_dropout: float = 0.0,
-        output_layer: softmax.FullSoftmax | None = None,
+        output_layer: softmax.FullSoftmax | softmax.AdaptiveSoftmax | None = None,
         dtype: Any = jnp.float32,
         name: str | None = None,
     ):
@@ -42,7 +42,7 @@ class LanguageModel(hk.Module):
           embedding_size: E.
           dropout: the dropout rate of the embeddings in training.
           output_dropout: the dropout rate of the projected output in training.
-          output_layer: the softmax, a `softmax.FullSoftmax` by default.
+          output_layer: makes the parameters of the softmax, a `softmax.FullSoftmax` by default.
           dtype: of the matrix products, float32 or bfloat16; see `precision.multiplying_in`.
           name: the module's name.
 
@@ -86,15 +86,14 @@ class LanguageModel(hk.Module):
           The weighted sum of the negative log-probabilities in nats, and the next state.
         """
         hidden, state = self._hidden(inputs, resets, state, keys)
-        total = self._softmax.cross_entropy(hidden, targets, weights, self._embeddings())
-        return total, state
+        return softmax.cross_entropy(hidden, targets, weights, self._output()), state
 
     def log_probs(
         self, inputs: chex.Array, targets: chex.Array, resets: chex.Array, state: chex.ArrayTree
     ) -> tuple[chex.Array, chex.ArrayTree]:
         """Returns the log-probability of each target, [T, B], and the next state."""
         hidden, state = self._hidden(inputs, resets, state, None)
-        return self._softmax.log_probs(hidden, targets, self._embeddings()), state
+        return softmax.log_probs(hidden, targets, self._output()), state
 
     def next_word(
         self, words: chex.Array, state: chex.ArrayTree
@@ -104,7 +103,7 @@ class LanguageModel(hk.Module):
         with precision.multiplying_in(self._dtype):
             output, state = self._core(embedded, state)
             hidden = self._rounded(self._projection(output))
-        return self._softmax.distribution(hidden, self._embeddings()), state
+        return softmax.distribution(hidden, self._output()), state
 
     def _hidden(
         self,
@@ -126,6 +125,10 @@ class LanguageModel(hk.Module):
     def _rounded(self, hidden: chex.Array) -> chex.Array:
         """Casts the inputs of the softmax, which computes its products in their dtype."""
         return hidden if self._dtype == jnp.float32 else hidden.astype(self._dtype)
+
+    def _output(self) -> softmax.Params:
+        """Returns the parameters of the softmax, tied to the embeddings."""
+        return self._softmax(self._embeddings())
 
     def _embeddings(self) -> chex.Array:
         """The embeddings, [V, E]; small, for they are the softmax's weights too."""

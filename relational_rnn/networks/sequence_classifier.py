@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import chex
 import haiku as hk
 
-from relational_rnn import unrolling
+from relational_rnn import checks, unrolling
 
 LAYERS = (256, 256, 256, 256)
 
@@ -55,8 +55,7 @@ class ClassifierHead(hk.Module):
     def __init__(self, num_classes: int, layers: Sequence[int] = LAYERS, name: str | None = None):
         """Makes a head of `layers` with ReLU and a linear map to `num_classes` logits."""
         super().__init__(name=name)
-        if num_classes < 1:
-            raise ValueError(f'num_classes is a whole number of at least 1, got {num_classes}.')
+        checks.check_counts(num_classes=num_classes)
         self._mlp = hk.nets.MLP(layers, activate_final=True, name='mlp')
         self._logits = hk.Linear(num_classes, name='logits')
 

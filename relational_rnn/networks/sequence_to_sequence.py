@@ -18,7 +18,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import unrolling
+from relational_rnn import checks, unrolling
 from relational_rnn.networks import sequence_classifier
 
 # The decoder's inputs: zeros; its own last prediction; in training the true one, else its own.
@@ -107,15 +107,13 @@ class SequenceToSequence(hk.Module):
 
     def _check(self, inputs: chex.Array, targets: chex.Array, decoding: str) -> None:
         """Raises where arguments do not fit; `unroll` checks the lengths."""
-        if decoding not in DECODINGS:
-            raise ValueError(f'decoding is one of {DECODINGS}, got {decoding!r}.')
+        checks.check_choice('decoding', decoding, DECODINGS)
         if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[-1] < self._num_classes:
             raise ValueError(
                 f'inputs are [T, B, D], none of them 0, with room for {self._num_classes} classes '
                 f'in D, got shape {inputs.shape}.'
             )
-        if not jnp.issubdtype(inputs.dtype, jnp.floating):
-            raise ValueError(f'inputs are of a floating dtype, got {inputs.dtype}.')
+        checks.check_floating('inputs are', inputs)
         if targets.ndim != 2 or 0 in targets.shape or targets.shape[1] != inputs.shape[1]:
             raise ValueError(
                 f'targets are [A, B] with B = {inputs.shape[1]} as in the inputs and at least one '

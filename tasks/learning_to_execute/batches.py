@@ -1,11 +1,11 @@
 """Learning to Execute as batches: programs to read and answers to write, character by character.
 
-Curricula say how hard the samples of a batch are. 'mix' samples nesting and length of each program
-uniformly from 1 to the setting's, 'baseline' takes the setting's own; 'naive' and 'combined' have
-levels, which training goes through one after the other: at nesting 1 all lengths, then at nesting 2
-all lengths, and so on. 'naive' takes the level's difficulty; 'combined' does so for four fifths of
-the samples and mixes the others, as Zaremba and Sutskever did. (The authors' example has another
-'combined', which samples uniformly up to the level.)
+A curriculum sets the difficulty of the samples of a batch. 'mix' samples nesting and length of each
+program uniformly from 1 to the setting's, 'baseline' takes the setting's own; 'naive' and
+'combined' have levels, which training goes through one after the other: at nesting 1 all lengths,
+then at nesting 2 all lengths, and so on. 'naive' takes the level's difficulty; 'combined' does so
+for four fifths of the samples and mixes the others, as Zaremba and Sutskever did. (The authors'
+example has another 'combined', which samples uniformly up to the level.)
 
 A batch holds the first programs of its split among those that are sampled from all splits: where a
 difficulty has few programs, its share follows from how many of them the split has.

@@ -1,7 +1,7 @@
-"""Samples programs of Learning to Execute with their answers, and tells their splits apart.
+"""Samples programs of Learning to Execute with their answers, and assigns them to splits.
 
-`setting` says what programs there are. Which split a program belongs to depends on its text alone,
-so that no program of the validation or test split is ever trained on.
+`setting` defines the programs. The split of a program depends on its text alone, so that no program
+of the validation or test split is ever trained on.
 
 Glossary of shapes:
   B: samples; T: characters of the longest program; A: characters of the longest answer; N: levels
@@ -95,8 +95,8 @@ def _sample_numbers(
     digits = rng.integers(10, size=(len(length), setting.length), dtype=np.uint8)
     digits[:, 0] = rng.integers(1, 10, len(length), dtype=np.uint8)
     return [
-        ''.join(map(str, row[:end]))
-        for row, end in zip(digits.tolist(), length.tolist(), strict=True)
+        ''.join(map(str, number[:end]))
+        for number, end in zip(digits.tolist(), length.tolist(), strict=True)
     ]
 
 

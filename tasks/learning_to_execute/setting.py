@@ -1,4 +1,4 @@
-r"""What Learning to Execute is made of: tasks, dialects, operations and difficulty.
+r"""The programs of Learning to Execute: tasks, dialects, operations and difficulty.
 
 A program is built from the inside out. A literal is the first value; then, `nesting` times, one of
 the task's operations is applied: the program so far becomes one of its operands, new literals

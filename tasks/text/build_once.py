@@ -1,11 +1,11 @@
-"""A folder that is made once, by one process, and is seen whole or not at all.
+"""A folder that one process makes once, and that others find complete or not at all.
 
 Next to a folder `NAME` there may be:
   NAME.lock      a lock, which the system frees when the process that holds it dies
   NAME.building  what is made, renamed to `NAME` when it is whole
 
-Other processes wait and then use what the first one made. What a killed process leaves is taken
-away by the next one that makes the folder.
+Other processes wait and then use the folder of the first one. What a killed process leaves is
+deleted by the next one that makes the folder.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def build_once(
       folder: the folder.
       build: fills an empty folder, whose parent is free for scratch files and deleted afterwards.
       damage: returns what is wrong with the folder that is there, '' if nothing is.
-      progress: is told if this process has to wait, or to replace a damaged folder.
+      progress: receives a line if this process has to wait, or to replace a damaged folder.
 
     Raises:
       OSError: a folder or file cannot be written.

@@ -1,9 +1,9 @@
 """Corpora of text as streams of words, by name.
 
-`load` knows:
+Names for `load`:
   pydoc  the documentation inside Python itself, see `python_docs`; one paragraph, one `<eos>`.
-         Capitals are folded: a corpus this small shows too few sentences for a model to learn that
-         'The' is 'the', and what Python's names lose by it is little.
+         Text is lower-cased: a corpus this small has too few sentences for a model to learn that
+         'The' is 'the'.
   text   your own files in `data_dir`, UTF-8, in the first of these layouts that is complete:
            wiki.train.tokens, wiki.valid.tokens, wiki.test.tokens   (WikiText as published)
            train.txt, valid.txt, test.txt
@@ -64,15 +64,7 @@ GIGAWORD_TEXTS = {
     'summary': ('summary',),
     'both': ('document', 'summary'),
 }
-_DEFAULT_TOKENIZERS = {
-    'pydoc': 'words',
-    'text': 'whitespace',
-    'gutenberg': 'words',
-    'gigaword': 'whitespace',
-    'lm1b': 'whitespace',
-    'pg19': 'words',
-    'wikitext103': 'whitespace',
-}
+_CUT_INTO_WORDS = ('pydoc', 'gutenberg', 'pg19')  # by default; the others at white space
 _RULES = 1  # raise it when a tokenizer or a reader changes what it yields
 _EOS = vocabulary.EOS
 
@@ -121,7 +113,7 @@ def load(
         and pg19, 'whitespace' for those that are published as words with spaces between.
       cache_dir: where digests of files over a gibibyte are remembered, None for the default.
       gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
-      progress: is told how far the preparation of a data set of TFDS is.
+      progress: receives how far the preparation of a data set of TFDS is.
 
     Returns:
       The corpus.
@@ -140,7 +132,7 @@ def load(
     request = _Request(
         name,
         pathlib.Path(data_dir) if data_dir else None,
-        tokenizer or _DEFAULT_TOKENIZERS[name],
+        tokenizer or _default_tokenizer(name),
         pathlib.Path(cache_dir or default_cache_dir()),
         gigaword_text,
         progress,
@@ -149,7 +141,7 @@ def load(
 
 
 def tokenize(text: str, name: str, tokenizer: str | None = None) -> list[str]:
-    """Cuts a line of text as the lines of a corpus are cut.
+    """Cuts a line of text like the lines of a corpus, without an `<eos>` at the end.
 
     Args:
       text: the line.
@@ -157,18 +149,18 @@ def tokenize(text: str, name: str, tokenizer: str | None = None) -> list[str]:
       tokenizer: as for `load`.
 
     Returns:
-      Its words, without an `<eos>` at the end.
+      Its words.
     """
     folded = text.lower() if name == 'pydoc' else text
-    return TOKENIZERS[tokenizer or _DEFAULT_TOKENIZERS[name]](folded)
+    return TOKENIZERS[tokenizer or _default_tokenizer(name)](folded)
+
+
+def _default_tokenizer(name: str) -> str:
+    return 'words' if name in _CUT_INTO_WORDS else 'whitespace'
 
 
 def default_cache_dir() -> pathlib.Path:
-    """Names the folder for what can be made again.
-
-    Returns:
-      `relational_rnn` in `$XDG_CACHE_HOME` or in `~/.cache`.
-    """
+    """Returns the folder for caches: `relational_rnn` in `$XDG_CACHE_HOME` or in `~/.cache`."""
     root = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
     return pathlib.Path(root) / 'relational_rnn'
 

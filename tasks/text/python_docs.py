@@ -6,10 +6,10 @@ order of its source. Modules are parsed, never imported; test packages and insta
 left out. A document is a list of paragraphs. Interactive examples (`>>>`) and grammar (`::=`) are
 not prose and are left out, and so are lines without a letter or digit (rulers, frames of tables).
 
-Documents are dealt into train, valid and test by a hash of their names, about 90 : 5 : 5. The
+Documents are split into train, valid and test by a hash of their names, about 90 : 5 : 5. The
 reference repeats its chapters under several topics and modules share docstrings, so a paragraph
-that was seen before, spaces and capitals aside, is dropped: none occurs in two splits. The text
-differs between versions of Python; `fingerprint` tells them apart.
+that has occurred before, apart from spaces and capitals, is dropped: none occurs in two splits. The
+text differs between versions of Python, and so does `fingerprint`.
 """
 
 import ast
@@ -34,38 +34,20 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def read(split: str) -> Iterator[tuple[str, ...]]:
-    """Reads the documents of one split.
-
-    Args:
-      split: 'train', 'valid' or 'test'.
-
-    Yields:
-      The paragraphs of each document, each on one line.
-    """
+    """Yields the paragraphs of each document of 'train', 'valid' or 'test', each on one line."""
     for name, paragraphs in documents().items():
         if split_of(name) == split:
             yield paragraphs
 
 
 def split_of(name: str) -> str:
-    """Deals a document into a split by the hash of its name.
-
-    Args:
-      name: the document's name, such as 'topics/lambda' or 'asyncio/events.py'.
-
-    Returns:
-      'train', 'valid' or 'test'.
-    """
+    """Returns the split of a document, by its name, as 'topics/lambda' or 'asyncio/events.py'."""
     bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 20
     return {0: 'test', 1: 'valid'}.get(bucket, 'train')
 
 
 def fingerprint() -> str:
-    """Identifies the text without parsing it.
-
-    Returns:
-      The SHA-256 of the Python version, all sources read and the rules of reading, in hex.
-    """
+    """Returns the SHA-256 of the Python version, all sources and the rules of reading, in hex."""
     digest = hashlib.sha256(f'{_RULES} {platform.python_version()}'.encode())
     for name, text in sorted(topics.topics.items()):
         digest.update(f'\n{name}\n{text}'.encode())
@@ -97,14 +79,7 @@ def documents() -> dict[str, tuple[str, ...]]:
 
 
 def docstrings(source: bytes) -> list[str]:
-    """Parses a module and collects its docstrings.
-
-    Args:
-      source: the module's source, in the encoding that it declares.
-
-    Returns:
-      The docstrings, indentation removed, outer scopes first; none where it is not valid Python.
-    """
+    """Returns the docstrings of a module, outer scopes first; none if it is not valid Python."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # invalid escapes in other people's strings
         try:
@@ -116,13 +91,9 @@ def docstrings(source: bytes) -> list[str]:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Cuts a text into paragraphs of prose.
+    """Returns the paragraphs of prose of a text, each on one line with single spaces.
 
-    Args:
-      text: lines, with paragraphs apart by lines that hold no letter or digit.
-
-    Returns:
-      The paragraphs, each on one line with single spaces.
+    They are separated by lines that hold no letter or digit.
     """
     lines = (' '.join(part.split()) for part in _BETWEEN_PARAGRAPHS.split(f'\n{text}\n'))
     return [line for line in lines if line and not any(mark in line for mark in _NOT_PROSE)]

@@ -7,9 +7,9 @@ are always there and are ranked like all others: `<eos>`, the end of a line or p
 `<unk>`, which stands for every word left out. A corpus that spells them out means the same words.
 
 A text of billions of words has more types (different words) than fit in memory. Counting therefore
-spills: when the counts reach `MAX_TYPES` they are written to a file, sorted by word, and begin
-anew; at the end the files are merged and the counts of equal words added. Nothing is approximate:
-the vocabulary is the one that counting in memory gives.
+spills: when there are `MAX_TYPES` counts they are written to a file, sorted by word, and counting
+starts from zero; at the end the files are merged and the counts of equal words added. This is
+exact: the vocabulary is the one that counting in memory gives.
 
 Glossary of shapes:
   V: vocabulary size; N: number of words.
@@ -47,7 +47,7 @@ class Counts(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The words a model knows, most frequent first."""
+    """The words of a model, most frequent first."""
 
     words: tuple[str, ...]  # [V]
     counts: np.ndarray  # [V] int64, occurrences in the counted text, words left out under <unk>
@@ -80,34 +80,16 @@ class Vocabulary:
         return self.index[EOS]
 
     def encode(self, words: Sequence[str]) -> np.ndarray:
-        """Turns N words into ids.
-
-        Args:
-          words: [N] words; those that are not in the vocabulary become `<unk>`.
-
-        Returns:
-          [N] int32 ids.
-        """
+        """Returns N words as ids [N] int32; out-of-vocabulary words become `<unk>`."""
         ids = map(self.index.get, words, itertools.repeat(self.unk))
         return np.fromiter(ids, np.int32, len(words))
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Turns N ids into words.
-
-        Args:
-          ids: [N] ids, each in [0, V).
-
-        Returns:
-          [N] words.
-        """
+        """Returns N ids, each in [0, V), as words."""
         return [self.words[i] for i in ids]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes one line a word, `word<TAB>count`, in the order of the ids.
-
-        Args:
-          path: the UTF-8 file to write.
-        """
+        """Writes a UTF-8 file of one line a word, `word<TAB>count`, in the order of the ids."""
         lines = map('{}\t{}\n'.format, self.words, self.counts)
         storage.write_text(pathlib.Path(path), ''.join(lines))
 
@@ -150,7 +132,7 @@ def from_counts(counts: Counts, size: int | None = None) -> Vocabulary:
       The vocabulary of the most frequent words; the count of `<unk>` is that of all words left out.
 
     Raises:
-      ValueError: the size has no room for a word beside `<unk>` and `<eos>`.
+      ValueError: the size has no room for a word in addition to `<unk>` and `<eos>`.
     """
     if size and size < 3:
         raise ValueError(f'vocab_size holds {UNK}, {EOS} and words: wanted 0 (all) or >= 3: {size}')
@@ -165,17 +147,7 @@ def from_counts(counts: Counts, size: int | None = None) -> Vocabulary:
 
 
 def load(path: str | os.PathLike[str]) -> Vocabulary:
-    """Reads what `Vocabulary.save` wrote.
-
-    Args:
-      path: the file.
-
-    Returns:
-      The vocabulary.
-
-    Raises:
-      DataError: the file is not a vocabulary.
-    """
+    """Reads what `Vocabulary.save` wrote; raises a DataError if the file is no vocabulary."""
     try:
         lines = pathlib.Path(path).read_bytes().decode().split('\n')[:-1]
         pairs = [line.split('\t') for line in lines]
@@ -226,7 +198,7 @@ def _read(path: pathlib.Path) -> Iterator[Pair]:
 
 
 def _ordinary(pairs: Iterable[Pair], special: dict[str, int]) -> Iterator[Pair]:
-    """Sets `<unk>` and `<eos>` apart; what is not kept later is unknown, so first of all all is."""
+    """Sets `<unk>` and `<eos>` apart; counts all other words under `<unk>` until they are kept."""
     for word, number in pairs:
         if word in special:
             special[word] += number

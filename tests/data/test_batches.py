@@ -75,7 +75,7 @@ def test_other_seeds_steps_and_splits_give_other_programs(other):
     assert not set(texts_of(ours)) & set(texts_of(theirs))
 
 
-def test_splits_are_drawn_from_streams_of_their_own(monkeypatch):
+def test_splits_are_sampled_from_streams_of_their_own(monkeypatch):
     """Not only told apart afterwards: what is drawn, and how hard it is, differs from the start."""
     seen, sample = [], programs.sample
 
@@ -140,7 +140,7 @@ def shares_of(batch):
     return counts / counts.sum()
 
 
-def test_mix_is_even_over_nesting_and_length():
+def test_mix_is_uniform_over_nesting_and_length():
     shares = shares_of(make(batch_size=24_000))
     np.testing.assert_allclose(shares, 1 / 12, atol=0.01)
 

@@ -1,5 +1,6 @@
 """BoxWorld on drawn levels, against plain Python over long games, and played to the gem."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -12,7 +13,6 @@ import pytest
 from tasks.environments import boxworld
 from tasks.environments import grid as grid_lib
 from tasks.environments.boxworld import environment as environment_lib
-from tasks.environments.boxworld import levels as levels_lib
 from tests.support import boxworld_reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -43,17 +43,13 @@ def _no_rank_promotion():
 
 
 @functools.cache
-def jitted(world):
-    return jax.jit(world.step)
-
-
-@functools.cache
-def draw(world, count, seed):
-    levels = jax.jit(world.sample_levels, static_argnums=1)(jax.random.key(seed), count)
+def pool_of(environment):
+    """A pool of 12 levels."""
+    levels = jax.jit(lambda key: environment.sample_levels(key, 12))(jax.random.key(1))
     return jax.tree.map(np.asarray, levels)
 
 
-def begin(world, drawing):
+def begin(environment, drawing):
     """The state of a drawn level: keys a to d, their locks A to D, locks of distractors 1 to 4."""
     signs = '.#*abcdABCD1234'
     rows = drawing.split()
@@ -61,14 +57,14 @@ def begin(world, drawing):
     grid = np.pad(np.array(inside, np.uint8), 1, constant_values=boxworld.WALL)
     (position,) = np.argwhere(np.array([list(row) for row in rows]) == '@') + 1
     level = boxworld.Level(jnp.asarray(grid), jnp.asarray(position, jnp.int32))
-    return world.reset_to(level)[0]
+    return environment.reset_to(level)[0]
 
 
-def play(world, state, actions):
+def play(environment, state, actions):
     """The states and time steps after each of some moves, as lists."""
     after = []
     for action in actions:
-        after.append(jitted(world)(state, jnp.int32(action)))
+        after.append(grid_lib.step(environment, state, np.int32(action)))
         state = after[-1][0]
     return after
 
@@ -138,7 +134,7 @@ def test_a_key_opens_its_lock_and_both_vanish():
 @pytest.mark.parametrize(
     ('position', 'action'), [((2, 2), DOWN), ((3, 1), RIGHT), ((4, 2), UP), ((4, 2), DOWN)]
 )
-def test_what_a_locked_box_holds_stops_even_with_its_key(position, action):
+def test_the_content_of_a_locked_box_blocks_even_with_its_key(position, action):
     for held in (boxworld.WALL, *range(3, 7)):
         state = begin(DRAWN, DRAWING)._replace(position=jnp.array(position), held=jnp.uint8(held))
         ((after, step),) = play(DRAWN, state, [action])
@@ -165,7 +161,7 @@ def test_a_distractor_takes_one_and_ends():
     assert (after.position.tolist(), float(step.reward), bool(step.last)) == ([4, 7], 0, False)
 
 
-def test_an_episode_is_cut_at_its_last_step_and_keeps_its_discount():
+def test_an_episode_is_truncated_at_its_last_step_and_keeps_its_discount():
     after = play(DRAWN, begin(DRAWN, DRAWING), [DOWN, UP] * 3)
     assert [bool(step.last) for _, step in after] == [False] * 5 + [True]
     assert [float(step.discount) for _, step in after] == [1] * 6
@@ -173,28 +169,28 @@ def test_an_episode_is_cut_at_its_last_step_and_keeps_its_discount():
 
 
 def test_rewards_can_be_chosen():
-    world = boxworld.BoxWorld(
+    environment = boxworld.BoxWorld(
         7, COLORS, (1, 1), (0, 1), gem_reward=3.5, box_reward=0.25, distractor_reward=-2.0
     )
-    state = begin(world, DRAWING)
+    state = begin(environment, DRAWING)
     at_b = state._replace(position=jnp.array([5, 4]), held=jnp.uint8(4))
     at_2 = state._replace(position=jnp.array([4, 7]), held=jnp.uint8(4))
-    rewards = [float(step.reward) for _, step in play(world, at_b, [LEFT, LEFT])]
-    assert [*rewards, float(play(world, at_2, [DOWN])[0][1].reward)] == [0.25, 3.5, -2]
+    rewards = [float(step.reward) for _, step in play(environment, at_b, [LEFT, LEFT])]
+    assert [*rewards, float(play(environment, at_2, [DOWN])[0][1].reward)] == [0.25, 3.5, -2]
 
 
 @functools.cache
-def random_games(world, count, steps, seed=0):
+def random_games(environment, count, steps, seed=0):
     """The states and time steps of games at random, [T + 1, B, ...], and the moves [T, B]."""
     for_levels, for_moves = jax.random.split(jax.random.key(seed))
     actions = jax.random.randint(for_moves, (steps, count), 0, 4)
 
     def advance(state, moves):
-        state, step = jax.vmap(world.step)(state, moves)
+        state, step = jax.vmap(environment.step)(state, moves)
         return state, (state, step)
 
     def roll(keys, actions):
-        first = jax.vmap(world.reset)(keys)
+        first = jax.vmap(environment.reset)(keys)
         rest = jax.lax.scan(advance, first[0], actions)[1]
         return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
 
@@ -202,16 +198,16 @@ def random_games(world, count, steps, seed=0):
     return jax.tree.map(np.asarray, (*played, actions))
 
 
-@pytest.mark.parametrize('world', [SMALL, LONG], ids=['viewport', 'whole'])
-def test_games_at_random_are_those_of_the_reference(world):
-    states, steps, actions = random_games(world, 60, 350)
-    colors, rewards = boxworld.key_colors(world.num_colors), []
+@pytest.mark.parametrize('environment', [SMALL, LONG], ids=['viewport', 'whole'])
+def test_random_episodes_are_those_of_the_reference(environment):
+    states, steps, actions = random_games(environment, 60, 350)
+    colors, rewards = boxworld.key_colors(environment.num_colors), []
     for row in range(60):
         game = boxworld_reference.Game(
-            states.grid[0, row], states.position[0, row], world.num_colors
+            states.grid[0, row], states.position[0, row], environment.num_colors
         )
         for time, action in enumerate(actions[:, row], 1):
-            reward, ends = game.move(world.action_names[action])
+            reward, ends = game.move(environment.action_names[action])
             rewards.append(reward)
             assert steps.reward[time, row] == reward
             assert steps.last[time, row] == ends
@@ -223,8 +219,8 @@ def test_games_at_random_are_those_of_the_reference(world):
             if not ends:
                 assert states.held[time, row] == expected
             if not ends and time % 9 == row % 9:
-                if world.viewport:
-                    seen = game.window(colors, world.viewport)
+                if environment.viewport:
+                    seen = game.window(colors, environment.viewport)
                 else:
                     seen = game.picture(colors)
                 np.testing.assert_array_equal(steps.observation[time, row], seen)
@@ -233,15 +229,15 @@ def test_games_at_random_are_those_of_the_reference(world):
     assert all(rewards.count(reward) > 4 for reward in (-1, 1, 10))
 
 
-@pytest.mark.parametrize('world', [PAPER, SMALL, LONG], ids=['paper', 'small', 'long'])
-def test_the_shortest_solution_earns_ten_and_one_a_box(world):
-    start = jax.jit(world.reset_to)
-    for level in zip(*draw(world, 12, seed=1), strict=True):
+@pytest.mark.parametrize('environment', [PAPER, SMALL, LONG], ids=['paper', 'small', 'long'])
+def test_the_shortest_solution_earns_ten_and_one_a_box(environment):
+    start = jax.jit(environment.reset_to)
+    for level in zip(*pool_of(environment), strict=True):
         state, _ = start(boxworld.Level(*level))
-        game = boxworld_reference.Game(state.grid, state.position, world.num_colors)
+        game = boxworld_reference.Game(state.grid, state.position, environment.num_colors)
         names = boxworld_reference.shortest_solution(game)
-        assert len(names) <= world.max_steps
-        after = play(world, state, [world.action_names.index(name) for name in names])
+        assert len(names) <= environment.max_steps
+        after = play(environment, state, [environment.action_names.index(name) for name in names])
         assert [bool(step.last) for _, step in after] == [False] * (len(names) - 1) + [True]
         boxes = len(game.locks) - len(game.distractors)
         assert sum(float(step.reward) for _, step in after) == 10 + boxes
@@ -249,28 +245,33 @@ def test_the_shortest_solution_earns_ten_and_one_a_box(world):
 
 
 def test_the_window_is_a_crop_of_the_whole():
-    whole_world = boxworld.BoxWorld(9, 7, (1, 2), (0, 1), viewport=None, max_steps=400)
-    whole = random_games(whole_world, 60, 350)[1].observation
+    states = jax.tree.map(lambda x: x[::50, ::7], random_games(SMALL, 60, 350)[0])
+
+    def observe(viewport):
+        environment = dataclasses.replace(SMALL, viewport=viewport)
+        one = functools.partial(environment_lib.observe, environment)
+        return np.asarray(jax.jit(jax.vmap(jax.vmap(one)))(states))
+
+    whole = observe(None)
     for side in (3, 5):
-        world = boxworld.BoxWorld(9, 7, (1, 2), (0, 1), viewport=side, max_steps=400)
-        states, steps, _ = random_games(world, 60, 350)
-        for time, row in itertools.product(range(0, 351, 50), range(0, 60, 7)):
+        window = observe(side)
+        for time, row in np.ndindex(8, 9):
             inside = whole[time, row].copy()
-            inside[0, 0] = 0  # a wall, without the key in hand
+            inside[0, 0] = 0  # a wall, without the held key
             padded = np.pad(inside, [(4, 4), (4, 4), (0, 0)])
             top, left = states.position[time, row] + 4 - side // 2
             crop = padded[top : top + side, left : left + side]
-            seen = steps.observation[time, row]
+            seen = window[time, row]
             np.testing.assert_array_equal(seen[..., :3], crop)
             hand = np.broadcast_to(whole[time, row, 0, 0], crop.shape)
             np.testing.assert_array_equal(seen[..., 3:], hand)
 
 
 def test_observations_are_as_specified():
-    for world, shape in ((PAPER, (5, 5, 6)), (boxworld.BoxWorld(viewport=None), (16, 16, 3))):
-        assert world.observation_spec == jax.ShapeDtypeStruct(shape, jnp.float32)
-        state, step = jax.jit(world.reset)(jax.random.key(3))
-        _, after = jitted(world)(state, jnp.int32(UP))
+    for environment, shape in ((SMALL, (5, 5, 6)), (LONG, (11, 11, 3))):
+        assert environment.observation_spec == jax.ShapeDtypeStruct(shape, jnp.float32)
+        state, step = grid_lib.reset(environment, jax.random.key(3))
+        _, after = grid_lib.step(environment, state, np.int32(UP))
         for each in (step, after):
             chex.assert_shape(each.observation, shape)
             chex.assert_type(each, [jnp.float32, jnp.float32, jnp.float32, bool])
@@ -278,7 +279,7 @@ def test_observations_are_as_specified():
         assert (float(step.reward), float(step.discount), bool(step.last)) == (0, 1, False)
 
 
-def test_a_drawn_level_has_the_right_colors():
+def test_a_level_set_by_hand_has_the_right_colors():
     state = begin(DRAWN, DRAWING)
     whole = environment_lib.observe(
         boxworld.BoxWorld(7, COLORS, (1, 1), (0, 1), viewport=None), state
@@ -293,7 +294,7 @@ def test_a_drawn_level_has_the_right_colors():
 
 
 @pytest.mark.parametrize('num_colors', [20, 7])
-def test_colors_can_be_told_apart(num_colors):
+def test_colors_can_be_distinguished(num_colors):
     greys = np.array([[0.8] * 3, [0.5] * 3, [0] * 3, [1] * 3], np.float32)
     colors = np.concatenate([boxworld.key_colors(num_colors), greys])
     assert colors.shape == (num_colors + 4, 3)
@@ -302,33 +303,34 @@ def test_colors_can_be_told_apart(num_colors):
 
 
 def test_a_picture_shows_the_whole_enlarged():
-    state, _ = jax.jit(PAPER.reset)(jax.random.key(5))
+    state, _ = grid_lib.reset(SMALL, jax.random.key(5))
     state = state._replace(held=jnp.uint8(boxworld.FIRST_KEY + 3))
-    picture = PAPER.render(state, scale=3)
+    picture = SMALL.render(state, scale=3)
     assert picture.dtype == np.uint8
-    assert picture.shape == (48, 48, 3)
-    whole = np.asarray(environment_lib.observe(boxworld.BoxWorld(viewport=None), state))
-    for row, column in itertools.product(range(48), range(48)):
+    assert picture.shape == (33, 33, 3)
+    environment = dataclasses.replace(SMALL, viewport=None)
+    whole = np.asarray(environment_lib.observe(environment, state))
+    for row, column in np.ndindex(33, 33):
         expected = np.round(255 * whole[row // 3, column // 3])
         np.testing.assert_array_equal(picture[row, column], expected)
 
 
 def test_the_same_level_and_moves_give_the_same_bytes_with_and_without_jit():
-    level = next(zip(*draw(PAPER, 12, seed=1), strict=True))
-    level = boxworld.Level(*map(jnp.asarray, level))
-    state, first = PAPER.reset_to(level)
-    chex.assert_trees_all_equal((state, first), jax.jit(PAPER.reset_to)(level))
+    level = boxworld.Level(*(jnp.asarray(x[0]) for x in pool_of(SMALL)))
+    state, first = SMALL.reset_to(level)
+    chex.assert_trees_all_equal((state, first), jax.jit(SMALL.reset_to)(level))
     for action in (UP, LEFT, DOWN, RIGHT, RIGHT):
-        plain = PAPER.step(state, jnp.int32(action))
-        chex.assert_trees_all_equal(plain, jitted(PAPER)(state, jnp.int32(action)))
+        plain = SMALL.step(state, np.int32(action))
+        chex.assert_trees_all_equal(plain, grid_lib.step(SMALL, state, np.int32(action)))
         state = plain[0]
 
 
-def test_a_pool_has_the_levels_of_its_key_and_begin_takes_them_evenly():
-    pool = draw(SMALL, 5, seed=6)
-    generate = jax.jit(functools.partial(levels_lib.sample, SMALL))
-    for key, *level in zip(jax.random.split(jax.random.key(6), 5), *pool, strict=True):
-        chex.assert_trees_all_equal(tuple(generate(key)), tuple(level))
+def test_a_pool_has_the_levels_of_its_key_and_resets_sample_them_uniformly():
+    pool = pool_of(SMALL)
+    for key, *level in zip(jax.random.split(jax.random.key(1), 12), *pool, strict=True):
+        state, _ = grid_lib.reset(SMALL, key)
+        chex.assert_trees_all_equal((state.grid, state.position), tuple(level))
+    pool = jax.tree.map(lambda x: x[:5], pool)
     keys = jax.random.split(jax.random.key(7), 2000)
     states, steps = jax.jit(lambda pool, keys: jax.vmap(SMALL.reset_from(pool))(keys))(pool, keys)
     assert not np.any(steps.last)
@@ -338,18 +340,17 @@ def test_a_pool_has_the_levels_of_its_key_and_begin_takes_them_evenly():
 
 
 def test_episodes_follow_each_other_on_levels_of_a_pool():
-    world = boxworld.BoxWorld(9, 7, (1, 2), (0, 1), max_steps=9)
-    pool = draw(world, 6, seed=8)
+    environment, pool = dataclasses.replace(SMALL, max_steps=9), pool_of(SMALL)
 
     def roll(pool, keys, actions):
-        chain = grid_lib.AutoReset(world, world.reset_from(pool))
+        chain = grid_lib.AutoReset(environment, environment.reset_from(pool))
         state, _ = jax.vmap(chain.reset)(keys)
         return jax.lax.scan(jax.vmap(chain.step), state, actions)[1]
 
     actions = jax.random.randint(jax.random.key(9), (40, 3), 0, 4)
     steps = jax.jit(roll)(pool, jax.random.split(jax.random.key(10), 3), actions)
     steps = jax.tree.map(np.asarray, steps)
-    starts = np.asarray(jax.jit(jax.vmap(world.reset_to))(pool)[1].observation)
+    starts = np.asarray(jax.jit(jax.vmap(environment.reset_to))(pool)[1].observation)
     for seen in steps.observation[steps.last]:
         assert np.any(np.all(starts == seen, axis=(1, 2, 3)))
     assert np.sum(steps.last) >= 3 * (40 // 9)
@@ -366,6 +367,6 @@ def test_episodes_follow_each_other_on_levels_of_a_pool():
         ({'size': 9}, 'at most 4 .* size 9, got 11'),
     ],
 )
-def test_worlds_that_cannot_be_are_refused(changes, message):
+def test_impossible_environments_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         boxworld.BoxWorld(**changes)

@@ -119,7 +119,9 @@ class TestTfds:
         assert {split: words_of(after, split) for split in corpora.SPLITS} == wanted
         assert after.num_bytes == before.num_bytes
 
-    def test_the_fingerprint_knows_the_tokenizer_and_not_the_place(self, prepared, tmp_path):
+    def test_the_fingerprint_depends_on_the_tokenizer_and_not_on_the_folder(
+        self, prepared, tmp_path
+    ):
         name, data_dir = prepared
         shutil.copytree(data_dir, tmp_path / 'copy')
         prints = {
@@ -129,7 +131,7 @@ class TestTfds:
         assert len(prints) == 2
         assert corpora.load(name, tmp_path / 'copy').fingerprint in prints
 
-    def test_the_fingerprint_knows_the_records(self, tmp_path):
+    def test_the_fingerprint_depends_on_the_records(self, tmp_path):
         examples = prepared_corpora.pairs()
         first = prepared_corpora.prepare('gigaword', tmp_path / 'a', examples)
         examples['test'].pop()

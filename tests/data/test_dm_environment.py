@@ -32,18 +32,15 @@ class BoxWorldTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
         yield from np.random.default_rng(0).integers(4, size=40).astype(np.int32)
 
 
-class MiniPacmanTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
-    def make_object_under_test(self):
-        return dm_environment.DmEnvironment(PACMAN, seed=3)
-
-    def make_action_sequence(self):
-        yield from np.random.default_rng(0).integers(5, size=40).astype(np.int32)
-
-
-def test_specs_are_those_of_the_world():
+def test_specs_are_those_of_the_environment():
     env = dm_environment.DmEnvironment(boxworld.BoxWorld())
-    seen = env.observation_spec()
-    assert (seen.shape, seen.dtype, seen.minimum, seen.maximum) == ((5, 5, 6), np.float32, 0, 1)
+    timestep = env.observation_spec()
+    assert (timestep.shape, timestep.dtype, timestep.minimum, timestep.maximum) == (
+        (5, 5, 6),
+        np.float32,
+        0,
+        1,
+    )
     assert env.action_spec() == specs.DiscreteArray(4, np.int32, name='action')
     assert env.reward_spec() == specs.Array((), np.float32, name='reward')
     assert env.discount_spec() == specs.BoundedArray((), np.float32, 0, 1, name='discount')
@@ -61,43 +58,40 @@ def test_a_tree_of_observations_is_a_tree_of_specs():
     assert spec == {'a': (specs.BoundedArray((2,), np.int32, 0, 7, name='observation'),)}
 
 
-@pytest.mark.parametrize('world', [BOXWORLD, PACMAN, tiny_worlds.Corridor()])
-def test_it_is_a_chain_of_episodes_step_by_step(world):
-    env = dm_environment.DmEnvironment(world, seed=7)
-    chain = grid.AutoReset(world)
-    step = jax.jit(chain.step)
-    bare = jax.jit(world.step)
-    where, seen = jax.jit(chain.reset)(jax.random.key(7))
-    observation, last, discounts = np.asarray(seen.observation), True, []
-    dice = np.random.default_rng(8)
+@pytest.mark.parametrize('environment', [BOXWORLD, tiny_worlds.Corridor()])
+def test_its_episodes_are_those_of_auto_reset(environment):
+    env = dm_environment.DmEnvironment(environment, seed=7)
+    auto = grid.AutoReset(environment)
+    step = jax.jit(auto.step)
+    state, wanted = jax.jit(auto.reset)(jax.random.key(7))
+    last, discounts, actions = True, [], np.random.default_rng(8)
     for _ in range(100):
-        action = dice.integers(world.num_actions)
-        timestep = env.step(np.int32(action))
+        action = np.int32(actions.integers(environment.num_actions))
+        timestep, first = env.step(action), np.asarray(wanted.observation)
         if last:
             assert timestep.first()
             assert timestep.reward is timestep.discount is None
-            assert timestep.observation.tobytes() == observation.tobytes()
+            assert timestep.observation.tobytes() == first.tobytes()
             assert timestep.observation.flags.writeable
             last = False
             continue
-        shown = bare(where.state, jnp.int32(action))[1].observation
-        where, seen = step(where, jnp.int32(action))
-        last = bool(seen.last)
+        final = grid.step(environment, state.state, action)[1].observation
+        state, wanted = step(state, action)
+        last = bool(wanted.last)
         assert timestep.last() is last
-        assert timestep.observation.tobytes() == np.asarray(shown).tobytes()
-        for found, wanted in ((timestep.reward, seen.reward), (timestep.discount, seen.discount)):
-            assert found.dtype == np.float32
-            assert found.tobytes() == np.asarray(wanted).tobytes()
-        observation = np.asarray(seen.observation)
+        assert timestep.observation.tobytes() == np.asarray(final).tobytes()
+        for name in ('reward', 'discount'):
+            assert getattr(timestep, name).dtype == np.float32
+            assert getattr(timestep, name) == getattr(wanted, name)
         if last:
             discounts.append(float(timestep.discount))
-    assert int(where.episodes) > 5
-    assert set(discounts) == {0, 1} or not isinstance(world, tiny_worlds.Corridor)
+    assert int(state.episodes) > 5
+    assert set(discounts) == {0, 1} or not isinstance(environment, tiny_worlds.Corridor)
 
 
-def test_a_reset_begins_the_next_episode_wherever_it_is_called():
+def test_a_reset_starts_the_next_episode_wherever_it_is_called():
     def firsts(seed, steps):
-        env = dm_environment.DmEnvironment(boxworld.BoxWorld(), seed)
+        env = dm_environment.DmEnvironment(BOXWORLD, seed)
         found = []
         for count in steps:
             found.append(env.reset().observation.tobytes())
@@ -118,7 +112,7 @@ def test_an_action_that_there_is_not_is_refused(action):
         env.step(action)
 
 
-def test_equal_worlds_compile_once():
+def test_equal_environments_compile_once():
     Traced, traced = tiny_worlds.traced_corridor()
     for seed in range(3):
         env = dm_environment.DmEnvironment(Traced(), seed)

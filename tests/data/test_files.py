@@ -1,5 +1,6 @@
 """Files of text through `corpora.load`, which is how they are read."""
 
+import contextlib
 import os
 import tracemalloc
 
@@ -103,6 +104,17 @@ class TestDigests:
         assert hashed.count(str(path)) == 2
         assert changed.fingerprint != first.fingerprint
 
+    def test_a_digest_that_another_process_computed_meanwhile_is_used(self, tmp_path, monkeypatch):
+        @contextlib.contextmanager
+        def lock(path):  # the other process had it until now
+            path.with_suffix('').write_text('its digest')
+            yield
+
+        (tmp_path / 'large').write_text('some text')
+        monkeypatch.setattr(files, '_LARGE', 6)
+        monkeypatch.setattr(files.storage, 'lock', lock)
+        assert files.digest(tmp_path / 'large', tmp_path / 'cache') == 'its digest'
+
 
 class TestErrors:
     def check(self, message, call, *arguments):
@@ -113,7 +125,7 @@ class TestErrors:
     def test_missing_folder(self, tmp_path):
         self.check('none is not a folder', corpora.load, 'text', tmp_path / 'none')
 
-    def test_a_missing_split_names_what_was_looked_for(self, tmp_path):
+    def test_a_missing_split_names_the_files_that_were_expected(self, tmp_path):
         write(tmp_path, {'wiki.valid.tokens': 'v', 'wiki.test.tokens': 't', 'train.txt': 'x'})
         wanted = 'no train split: looked for wiki.train.tokens, train.txt, train/'
         self.check(wanted, corpora.load, 'text', tmp_path)

@@ -64,7 +64,7 @@ def test_at_a_bend_a_ghost_turns_and_does_not_go_back():
         assert turn((1, 1), 'left', pacman) == 'down'
 
 
-def test_a_ghost_that_looks_at_a_wall_in_a_corridor_takes_the_first_way():
+def test_a_ghost_that_faces_a_wall_in_a_corridor_takes_the_first_way():
     assert turn((3, 9), 'up', (13, 1)) == 'right'
     assert turn((4, 3), 'left', (13, 1)) == 'up'
 

@@ -1,4 +1,4 @@
-"""Windows and chains of episodes, on a world that can be followed by hand."""
+"""Windows, and episodes that follow each other, in an environment that can be followed by hand."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Count(NamedTuple):
 
 
 class Counting:
-    """Counts from a number drawn with the key; an episode is 3 steps, or ends by action 1."""
+    """Counts from a random number; an episode is 3 steps, or ends by action 1."""
 
     num_actions = 2
     action_names = ('go', 'end')
@@ -115,25 +115,25 @@ def test_the_last_step_of_an_episode_shows_the_first_observation_of_the_next():
     np.testing.assert_array_equal(states.state.steps, steps.observation[..., 1])
 
 
-def test_an_episode_begins_with_what_begin_says():
-    world = Counting()
+def test_an_episode_starts_with_what_another_reset_returns():
+    environment = Counting()
 
     def begin(key):
         state = Count(key, jnp.int32(-5), jnp.int32(0))
-        return state, world.see(state, 0, False, jnp.array(False))
+        return state, environment.see(state, 0, False, jnp.array(False))
 
-    chain = grid.AutoReset(world, begin)
-    state, seen = chain.reset(jax.random.key(0))
-    assert seen.observation.tolist() == [-5, 0]
+    chain = grid.AutoReset(environment, begin)
+    state, timestep = chain.reset(jax.random.key(0))
+    assert timestep.observation.tolist() == [-5, 0]
     step = jax.jit(chain.step)
-    state, seen = step(state, 0)
-    assert seen.observation.tolist() == [-5, 1]
-    state, seen = step(state, 1)
-    assert seen.observation.tolist() == [-5, 0]
-    assert (int(state.episodes), float(seen.reward), float(seen.discount)) == (1, 2, 0)
+    state, timestep = step(state, 0)
+    assert timestep.observation.tolist() == [-5, 1]
+    state, timestep = step(state, 1)
+    assert timestep.observation.tolist() == [-5, 0]
+    assert (int(state.episodes), float(timestep.reward), float(timestep.discount)) == (1, 2, 0)
 
 
-def test_a_batch_is_its_rows_one_by_one():
+def test_a_batch_is_its_elements_one_by_one():
     chain = grid.AutoReset(Counting())
     keys = jax.random.split(jax.random.key(2), 4)
     actions = jax.random.randint(jax.random.key(3), (12, 4), 0, 2)
@@ -142,17 +142,17 @@ def test_a_batch_is_its_rows_one_by_one():
     step = jax.jit(chain.step)
     state, _ = jax.jit(chain.reset)(keys[2])
     for time in range(12):
-        state, seen = step(state, actions[time, 2])
+        state, timestep = step(state, actions[time, 2])
         jax.tree.map(
-            lambda a, b, time=time: np.testing.assert_array_equal(a, b[time, 2]), seen, whole
+            lambda a, b, time=time: np.testing.assert_array_equal(a, b[time, 2]), timestep, whole
         )
     assert np.sum(whole.last[:, 2]) > 2
 
 
 def test_the_rest_of_the_protocol_is_the_environments():
-    world = Counting()
-    chain = grid.AutoReset(world)
+    environment = Counting()
+    chain = grid.AutoReset(environment)
     assert (chain.num_actions, chain.action_names) == (2, ('go', 'end'))
-    assert chain.observation_spec == world.observation_spec
+    assert chain.observation_spec == environment.observation_spec
     state, _ = chain.reset(jax.random.key(0))
     assert chain.render(chain.step(state, 0)[0]).tolist() == [[[1, 1, 1], [1, 1, 1]]]

@@ -59,13 +59,13 @@ def test_ghosts_grow_by_one_every_second_level_up_to_eight():
     assert counts == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 8, 8, 8]
 
 
-def test_all_begin_on_different_squares_by_the_paper():
+def test_all_start_on_different_squares_by_the_paper():
     drawn = draw('paper')[1]
     squares = np.concatenate([drawn.pacman[:, None], drawn.pills, drawn.ghosts], axis=1)
     assert all(len(set(row)) == 11 for row in squares.tolist())
 
 
-def test_squares_are_drawn_evenly_by_the_paper():
+def test_squares_are_sampled_uniformly_by_the_paper():
     drawn = draw('paper')[1]
     for squares in (drawn.pacman, drawn.pills, drawn.ghosts[:, -3:]):
         counts = np.bincount(squares.ravel(), minlength=levels.NUM_SQUARES)
@@ -75,7 +75,7 @@ def test_squares_are_drawn_evenly_by_the_paper():
     assert set(drawn.directions.ravel()) == {0, 1, 2, 3}
 
 
-def test_released_ghosts_begin_far_from_pacman():
+def test_released_ghosts_start_far_from_pacman():
     drawn = draw('released')[1]
     here, there = (np.stack(np.divmod(x, 19)) for x in (drawn.pacman[:, None], drawn.ghosts))
     away = there - here

@@ -128,7 +128,7 @@ def test_pairs_of_a_large_vocabulary_do_not_overflow():
     assert found[0] > 0.5
 
 
-def test_the_bigram_model_knows_order():
+def test_the_bigram_model_depends_on_the_order_of_words():
     train, test = np.tile([0, 1, 2, 3], 50), np.tile([0, 1, 2, 3], 9)
     assert unigram_perplexity(train, test, 5) == pytest.approx(4, rel=0.01)
     assert bigram_perplexity(train, test, 5, eos=3) == pytest.approx(1, rel=0.05)

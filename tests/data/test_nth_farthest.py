@@ -13,10 +13,18 @@ from tasks import nth_farthest
 NUM_RULED = 40_000  # sequences that rules are scored on: one standard deviation is 0.0025 at most
 
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
+
+
 @functools.cache
-def draw(count, *sizes, seed=0):
-    keys = jax.random.split(jax.random.key(seed), count)
-    return jax.tree.map(np.asarray, jax.jit(lambda keys: nth_farthest.sample(keys, *sizes))(keys))
+def sampler(*sizes):
+    return jax.jit(lambda keys: nth_farthest.sample(keys, *sizes))
+
+
+@functools.cache
+def sample(*sizes, count=50):
+    keys = jax.random.split(jax.random.key(0), count)
+    return jax.tree.map(np.asarray, sampler(*sizes)(keys))
 
 
 def by_label(questions):
@@ -36,7 +44,7 @@ def score(scores, questions):
 def test_the_worked_example():
     vectors = jnp.array([0.5, -1.0, 0.4]).reshape(3, 1, 1)
     for n, answer in ((0, 0), (1, 2), (2, 1)):
-        questions = nth_farthest.ask(
+        questions = nth_farthest.make_questions(
             vectors, jnp.array([[2], [0], [1]]), jnp.array([n]), jnp.array([1])
         )
         assert questions.answers.tolist() == [answer]
@@ -44,9 +52,10 @@ def test_the_worked_example():
     np.testing.assert_array_equal(questions.inputs[0, 0], np.array(expected, np.float32))
 
 
-@pytest.mark.parametrize(('num_objects', 'num_dims'), [(8, 16), (5, 3), (2, 1)])
-def test_answers_are_those_of_a_loop(num_objects, num_dims):
-    questions = draw(50, num_objects, num_dims)
+@pytest.mark.parametrize('sizes', [(), (5, 3), (2, 1)])
+def test_answers_are_those_of_a_loop(sizes):
+    questions = sample(*sizes, count=50 if sizes else NUM_RULED)
+    num_objects = len(questions.vectors)
     for row in range(50):
         vectors = questions.vectors[:, row].astype(np.float64)
         labels = questions.labels[:, row].tolist()
@@ -57,17 +66,18 @@ def test_answers_are_those_of_a_loop(num_objects, num_dims):
 
 
 def test_inputs_hold_vector_label_n_and_m_in_this_order_at_every_step():
-    questions = draw(6, 4, 3)
-    chex.assert_shape(questions.inputs, (4, 6, 3 + 3 * 4))
-    vectors, labels, n, m = np.split(questions.inputs, [3, 7, 11], axis=-1)
+    questions = sample(5, 3)
+    chex.assert_shape(questions.inputs, (5, 50, 3 + 3 * 5))
+    vectors, labels, n, m = np.split(questions.inputs, [3, 8, 13], axis=-1)
     np.testing.assert_array_equal(vectors, questions.vectors)
     for one_hot, numbers in ((labels, questions.labels), (n, questions.n), (m, questions.m)):
-        expected = np.broadcast_to(numbers, (4, 6))
-        np.testing.assert_array_equal(one_hot, np.eye(4)[expected])
+        expected = np.broadcast_to(numbers, (5, 50))
+        np.testing.assert_array_equal(one_hot, np.eye(5)[expected])
 
 
-def test_what_is_drawn_is_uniform():
-    questions = draw(NUM_RULED)
+def test_what_is_sampled_is_uniform():
+    questions = sample(count=NUM_RULED)
+    assert questions.inputs.shape == (8, NUM_RULED, 16 + 3 * 8)
     assert np.abs(questions.vectors).max() < 1
     np.testing.assert_allclose(questions.vectors.mean(axis=(1, 2)), 0, atol=0.005)
     np.testing.assert_allclose(questions.vectors.var(axis=(1, 2)), 1 / 3, rtol=0.01)
@@ -80,7 +90,7 @@ def test_what_is_drawn_is_uniform():
 
 def test_rules_score_what_they_should():
     """The levels that a network passes: the paper's baselines stay at the first."""
-    questions = draw(NUM_RULED)
+    questions = sample(count=NUM_RULED)
     rows, vectors = np.arange(NUM_RULED), by_label(questions)
     reference = vectors[rows, questions.m]
     itself = np.eye(8)[questions.m]  # the last by every rule
@@ -99,19 +109,22 @@ def test_rules_score_what_they_should():
 
 
 def test_squared_distances_are_by_label():
-    questions = draw(7, 5, 3)
+    questions = sample(5, 3)
     vectors = by_label(questions)
-    expected = np.sum((vectors - vectors[np.arange(7), questions.m][:, None]) ** 2, axis=-1)
-    found = nth_farthest.squared_distances(questions.vectors, questions.labels, questions.m)
+    expected = np.sum((vectors - vectors[np.arange(50), questions.m][:, None]) ** 2, axis=-1)
+    squared_distances = jax.jit(nth_farthest.squared_distances)
+    found = squared_distances(questions.vectors, questions.labels, questions.m)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_sequence_depends_on_its_own_key_alone():
-    keys = jax.random.split(jax.random.key(3), 6)
-    whole = nth_farthest.sample(keys, 4, 2)
-    part = nth_farthest.sample(keys[2:5], 4, 2)
-    chex.assert_trees_all_equal(part.inputs, whole.inputs[:, 2:5])
-    chex.assert_trees_all_equal(part.answers, whole.answers[2:5])
+    keys = [jax.random.split(jax.random.key(seed), 50) for seed in (0, 1)]
+    is_same = np.arange(50) % 7 == 3
+    other = sampler(5, 3)(jnp.where(is_same, *keys))
+    whole = sample(5, 3)
+    np.testing.assert_array_equal(other.inputs[:, is_same], whole.inputs[:, is_same])
+    np.testing.assert_array_equal(other.answers[is_same], whole.answers[is_same])
+    assert np.all(np.any(other.vectors != whole.vectors, axis=(0, 2)) == ~is_same)
 
 
 @pytest.mark.parametrize('sizes', [(1, 16), (8, 0)])

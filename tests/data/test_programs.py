@@ -28,13 +28,13 @@ OPERATORS = {
 
 
 @functools.cache
-def draw(task, nesting, length, dialect='sonnet', count=2000, seed=0):
+def sample(task, nesting, length, dialect='sonnet', count=600, seed=0):
     """Texts and answers of one difficulty, and the samples they are read from."""
     setting = setting_lib.Setting(task, nesting, length, dialect)
-    return drawn(setting, np.full(count, nesting), np.full(count, length), seed)
+    return read_samples(setting, np.full(count, nesting), np.full(count, length), seed)
 
 
-def drawn(setting, nesting, length, seed=0):
+def read_samples(setting, nesting, length, seed=0):
     samples = programs.sample(setting, nesting, length, np.random.default_rng(seed))
     return read(samples.text, samples.lengths), read(samples.answers, samples.answer_lengths)
 
@@ -148,7 +148,7 @@ def test_python_prints_the_worked_examples(text, answer):
 
 
 @pytest.mark.parametrize('dialect', setting_lib.DIALECTS)
-def test_the_worked_examples_can_be_drawn(dialect):
+def test_the_worked_examples_can_be_sampled(dialect):
     """Up to their literals: the shapes of the docstring's programs occur."""
     lines = setting_lib.__doc__.split('Examples of nesting 2')[1 + (dialect == 'zaremba')].split(
         '\n'
@@ -157,7 +157,7 @@ def test_the_worked_examples_can_be_drawn(dialect):
     shapes = {re.sub(r'\b[a-j]\b', 'v', re.sub(r'\d+', '0', text)) for text in shown}
     found = {
         re.sub(r'\b[a-j]\b', 'v', re.sub(r'\d+', '0', text)).replace('\n', r'\n')
-        for text in draw('program', 2, 2, dialect)[0]
+        for text in sample('program', 2, 2, dialect, count=2000)[0]
     }
     assert len(shapes) == {'sonnet': 3, 'zaremba': 2}[dialect]
     assert shapes <= found
@@ -167,7 +167,7 @@ def test_the_worked_examples_can_be_drawn(dialect):
 @pytest.mark.parametrize('task', EVALUATED)
 def test_answers_are_those_of_a_parser_modulo_a_power_of_ten(task, nesting, length):
     seen = set()
-    for text, answer in zip(*draw(task, nesting, length), strict=True):
+    for text, answer in zip(*sample(task, nesting, length), strict=True):
         value, parser = parse(text)
         assert answer == str(value % 10 ** (length + 1)), text
         assert parser.nesting == nesting
@@ -181,7 +181,7 @@ def test_answers_are_those_of_a_parser_modulo_a_power_of_ten(task, nesting, leng
 @pytest.mark.parametrize('task', EVALUATED)
 def test_answers_are_what_python_prints(task, nesting, length):
     seen = set()
-    for text, answer in zip(*draw(task, nesting, length, 'zaremba'), strict=True):
+    for text, answer in zip(*sample(task, nesting, length, 'zaremba'), strict=True):
         assert answer == run(text), text
         literals = re.findall(r'\d+', text)
         assert all(1 <= int(x) < max(10**length, 4 * length + 1) for x in literals)
@@ -197,7 +197,7 @@ def test_answers_are_what_python_prints(task, nesting, length):
 def test_memorized_numbers_are_repeated(task, dialect):
     setting = setting_lib.Setting(task, 1, 40, dialect)
     length = 1 + np.arange(400) % 40
-    texts, answers = drawn(setting, np.ones_like(length), length)
+    texts, answers = read_samples(setting, np.ones_like(length), length)
     for text, answer, digits in zip(texts, answers, length, strict=True):
         assert re.fullmatch(rf'[1-9]\d{{{digits - 1}}}', text)
         expected = {'copy': text, 'reverse': ''.join(reversed(text)), 'double': text + text}[task]
@@ -205,13 +205,13 @@ def test_memorized_numbers_are_repeated(task, dialect):
 
 
 def test_all_sums_of_one_digit_occur_and_are_right():
-    texts, answers = draw('addition', 1, 1)
+    texts, answers = sample('addition', 1, 1)
     table = {f'{a}+{b}': str(a + b) for a in range(1, 10) for b in range(1, 10)}
     assert dict(zip(texts, answers, strict=True)) == table
 
 
 def test_all_loops_of_one_digit_occur_and_are_right():
-    texts, answers = draw('control', 1, 1, count=20_000)
+    texts, answers = sample('control', 1, 1, count=20_000)
     found = {text: answer for text, answer in zip(texts, answers, strict=True) if 'for' in text}
     digits = range(1, 10)
     assert found == {
@@ -244,18 +244,18 @@ def test_arrays_have_the_settings_widths_and_padding_only_at_the_ends(task, dial
 @pytest.mark.parametrize('task', EVALUATED)
 def test_the_widths_are_reached(task, dialect):
     setting = setting_lib.Setting(task, 2, 2, dialect)
-    texts, answers = draw(task, 2, 2, dialect, count=20_000)
+    texts, answers = sample(task, 2, 2, dialect, count=20_000)
     assert max(map(len, texts)) == setting.input_steps
     assert setting.output_steps - 1 <= max(map(len, answers)) <= setting.output_steps
 
 
 @pytest.mark.parametrize('dialect', setting_lib.DIALECTS)
-def test_every_row_has_its_own_difficulty(dialect):
+def test_every_sample_has_its_own_difficulty(dialect):
     setting = setting_lib.Setting('addition', 3, 4, dialect)
     rng = np.random.default_rng(2)
     nesting, length = rng.integers(1, 4, 600), rng.integers(1, 5, 600)
     for text, levels, digits in zip(
-        drawn(setting, nesting, length)[0], nesting, length, strict=True
+        read_samples(setting, nesting, length)[0], nesting, length, strict=True
     ):
         assert text.count('+') == levels
         sizes = [len(literal) for literal in re.findall(r'\d+', text)]
@@ -263,17 +263,17 @@ def test_every_row_has_its_own_difficulty(dialect):
         assert dialect == 'zaremba' or min(sizes) == digits
 
 
-def test_the_modulus_follows_a_rows_own_length():
+def test_the_modulus_follows_the_length_of_each_sample():
     setting = setting_lib.Setting('program', 3, 4)
     rng = np.random.default_rng(2)
     nesting, length = rng.integers(1, 4, 600), rng.integers(1, 5, 600)
-    texts, answers = drawn(setting, nesting, length)
+    texts, answers = read_samples(setting, nesting, length)
     for text, answer, digits in zip(texts, answers, length.tolist(), strict=True):
         assert answer == str(parse(text)[0] % 10 ** (digits + 1))
 
 
 def test_lines_of_zaremba_come_in_the_order_of_the_levels():
-    texts, _ = draw('program', 2, 1, 'zaremba', count=40_000)
+    texts, _ = sample('program', 2, 1, 'zaremba', count=40_000)
     pattern = re.compile(r'(.)=\d\n(.)=\d\nprint\(\((.)[-+]\((.)[-+]\d\)\)\)')
     found = [match.groups() for match in map(pattern.fullmatch, texts) if match]
     assert len(found) > 100
@@ -282,7 +282,7 @@ def test_lines_of_zaremba_come_in_the_order_of_the_levels():
 
 @pytest.mark.parametrize(('dialect', 'least'), [('sonnet', 10), ('zaremba', 1)])
 def test_literals_are_uniform(dialect, least):
-    texts, _ = draw('addition', 2, 2, dialect, count=20_000)
+    texts, _ = sample('addition', 2, 2, dialect, count=20_000)
     literals = np.array([[int(x) for x in re.findall(r'\d+', text)] for text in texts])
     assert literals.shape == (20_000, 3)
     assert (literals.min(), literals.max()) == (least, 99)
@@ -292,13 +292,13 @@ def test_literals_are_uniform(dialect, least):
 
 
 def test_digits_to_memorize_are_uniform():
-    texts, _ = draw('copy', 1, 6, count=20_000)
+    texts, _ = sample('copy', 1, 6, count=20_000)
     for place, characters in enumerate(zip(*texts, strict=True)):
         assert abs(chi_square(counts_of(characters, '0123456789'[place == 0 :]))) < 5
 
 
-def test_operations_turns_and_comparators_are_even():
-    texts, _ = draw('program', 1, 3, count=20_000)
+def test_operations_turns_and_comparators_are_uniform():
+    texts, _ = sample('program', 1, 3, count=20_000)
     kinds = [re.search(r'for|if|[-+*]', text).group() for text in texts]
     assert abs(chi_square(counts_of(kinds, ['+', '-', '*', 'if', 'for']))) < 5
     turns = [found.group(1) for found in map(re.compile(r'\[(.)\]').search, texts) if found]
@@ -307,8 +307,8 @@ def test_operations_turns_and_comparators_are_even():
     assert abs(chi_square(counts_of(comparators, '<>'))) < 5
 
 
-def test_what_zaremba_draws_is_even():
-    texts, _ = draw('program', 1, 3, 'zaremba', count=20_000)
+def test_what_zaremba_samples_is_uniform():
+    texts, _ = sample('program', 1, 3, 'zaremba', count=20_000)
     kinds = [
         next(x for x in ('for', 'if', '*', '=', '(') if x in text.replace('print(', ''))
         for text in texts
@@ -329,7 +329,7 @@ def test_what_zaremba_draws_is_even():
 
 
 def test_the_nested_program_is_any_operand_of_zaremba():
-    texts, _ = draw('program', 2, 1, 'zaremba', count=40_000)
+    texts, _ = sample('program', 2, 1, 'zaremba', count=40_000)
     inner = r'\(\d[-+]\d\)'
     for patterns in (
         [rf'print\(\({inner}[-+]\d\)\)', rf'print\(\(\d[-+]{inner}\)\)'],
@@ -372,7 +372,7 @@ def test_no_text_is_of_two_splits_and_shares_are_8_1_1(setting, count):
 
 
 def test_a_split_depends_on_the_text_and_on_nothing_else():
-    texts, _ = draw('addition', 1, 2)
+    texts, _ = sample('addition', 1, 2)
     ids = np.zeros((len(texts), 5), np.uint8)
     for row, text in enumerate(texts):
         ids[row, : len(text)] = [setting_lib.CHARACTERS.index(character) for character in text]
@@ -398,7 +398,7 @@ def test_even_the_smallest_task_has_all_splits():
     assert sorted(split for _, split in pairs) == [0] * 7 + [1, 2]
 
 
-def test_splits_look_alike():
+def test_splits_have_the_same_distribution_of_digits():
     setting = setting_lib.Setting('addition', 1, 3)
     size = np.ones(60_000, int)
     samples = programs.sample(setting, size, 3 * size, np.random.default_rng(5))
@@ -409,8 +409,8 @@ def test_splits_look_alike():
             assert abs(chi_square(np.bincount(digits, minlength=10))) < 5
 
 
-def test_a_generator_in_the_same_state_draws_the_same_and_another_does_not():
-    same = [draw.__wrapped__('program', 2, 5, seed=seed) for seed in (7, 7, 8)]
+def test_a_generator_in_the_same_state_samples_the_same_and_another_does_not():
+    same = [sample.__wrapped__('program', 2, 5, seed=seed) for seed in (7, 7, 8)]
     assert same[0] == same[1]
     assert same[0] != same[2]
 
@@ -418,7 +418,7 @@ def test_a_generator_in_the_same_state_draws_the_same_and_another_does_not():
 def test_characters_are_those_that_programs_have():
     found = {setting_lib.CHARACTERS[setting_lib.PAD]}
     for dialect in setting_lib.DIALECTS:
-        for texts in draw('program', 3, 6, dialect):
+        for texts in sample('program', 3, 6, dialect):
             found |= set(''.join(texts))
     assert found == set(setting_lib.CHARACTERS)
     assert len(found) == len(setting_lib.CHARACTERS)
@@ -436,7 +436,7 @@ def test_characters_are_those_that_programs_have():
 def test_the_largest_values_are_exact(arguments):
     setting = setting_lib.Setting(*arguments)
     nesting, length = np.full((2, 2000), [[setting.nesting], [setting.length]])
-    for text, answer in zip(*drawn(setting, nesting, length), strict=True):
+    for text, answer in zip(*read_samples(setting, nesting, length), strict=True):
         if setting.dialect == 'sonnet':
             assert answer == str(parse(text)[0] % 10 ** (setting.length + 1))
         else:

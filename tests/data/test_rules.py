@@ -29,11 +29,15 @@ REWARDS = {
 PACMAN = 3, 7  # in a corridor from (3, 6) to (3, 12), with junctions at its ends
 
 
+@pytest.fixture(autouse=True)
+def _no_rank_promotion():
+    with jax.numpy_rank_promotion('raise'):
+        yield
+
+
 @functools.cache
 def advance(rules, mode):
-    with jax.numpy_rank_promotion('raise'):
-        step = functools.partial(rules_lib.step, rules, mode)
-        return jax.jit(jax.vmap(step))
+    return jax.jit(jax.vmap(functools.partial(rules_lib.step, rules, mode)))
 
 
 def play(state, action, rules='paper', mode='regular', words=None):
@@ -42,8 +46,7 @@ def play(state, action, rules='paper', mode='regular', words=None):
         words = np.full(rules_lib.num_words(rules), scenes.STEADY)
         words[: levels.NUM_WORDS] = np.arange(1000, 1000 + levels.NUM_WORDS)
     rows = jax.tree.map(lambda x: np.stack(ROWS * [x]), (state, np.int32(action), words))
-    with jax.numpy_rank_promotion('raise'):
-        found = advance(rules, mode)(*rows)
+    found = advance(rules, mode)(*rows)
     state, reward, dead = jax.tree.map(lambda x: np.asarray(x)[-1], found)
     return state, float(reward), bool(dead)
 
@@ -53,7 +56,7 @@ def square(number):
 
 
 @pytest.mark.parametrize(('rules', 'mode'), EVERY)
-def test_games_are_those_of_plain_python(rules, mode):
+def test_episodes_are_those_of_plain_python(rules, mode):
     random = np.random.default_rng(EVERY.index((rules, mode)))
     states = [scenes.scatter(rules, mode, random) for _ in range(ROWS)]
     games = [reference.Game.of(rules, mode, state) for state in states]
@@ -216,7 +219,7 @@ def test_of_two_pills_on_a_square_the_released_code_gives_one_a_step():
 
 
 @pytest.mark.parametrize(('rules', 'mode'), EVERY)
-def test_levels_are_cleared_by_what_the_mode_says(rules, mode):
+def test_levels_are_cleared_as_the_mode_defines(rules, mode):
     far = [((13, 9), 'left')]
     last_food = scenes.place(PACMAN, far, [(13, 13)], food=[(3, 8)])
     last_pill = scenes.place(PACMAN, far, [(3, 8)])
@@ -267,7 +270,7 @@ def test_the_last_food_saves_but_time_does_not(rules):
     assert reward == pytest.approx(-19.9)
 
 
-def test_a_new_level_is_drawn_from_the_first_words_of_the_step():
+def test_a_new_level_comes_from_the_first_words_of_the_step():
     words = np.arange(50, 50 + levels.NUM_WORDS, dtype=np.uint32)
     after = play(scenes.place(PACMAN, food=[(3, 8)]), RIGHT, words=words)[0]
     level = jax.jit(functools.partial(levels.new_level, 'paper'))(np.int32(2), words)

@@ -142,7 +142,7 @@ class TestWikiText103:
         with pytest.raises(base.DataError, match=message):
             self.read(tmp_path, monkeypatch, b'x y x', num_words, num_types)
 
-    def test_the_published_counts_are_known(self):
+    def test_the_published_counts_are_here(self):
         builder = builders.WikiText103
         assert builder.num_words == {'train': 103_227_021, 'valid': 217_646, 'test': 245_569}
         assert builder.num_types == 267_735

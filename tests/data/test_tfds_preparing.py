@@ -50,6 +50,10 @@ def serve(handler):
         thread.join()
 
 
+class StoppedError(Exception):
+    pass
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
@@ -142,7 +146,7 @@ def test_wikitext_is_prepared_from_its_files_in_their_order(tmp_path, monkeypatc
 
 
 class TestMissing:
-    def test_gigaword_says_at_once_which_file_belongs_where(self, tmp_path, monkeypatch):
+    def test_gigaword_names_at_once_the_file_that_is_missing(self, tmp_path, monkeypatch):
         (info,) = builders.Gigaword.url_infos.values()
         monkeypatch.setattr(builders.Gigaword, 'url_infos', {NOWHERE: info})
         message = (
@@ -292,14 +296,24 @@ def test_what_is_raised_while_preparing_leaves_nothing(tmp_path, manual, monkeyp
     assert len(words_of('gigaword', tmp_path)) == 200 * 9
 
 
-def test_a_preparation_says_so_and_reports_every_thousand_examples(tmp_path, manual, monkeypatch):
+def test_what_a_signal_raises_keeps_its_message(tmp_path, manual, monkeypatch):
+    def stop(self, example):
+        raise StoppedError('stopped by SIGINT')
+
+    monkeypatch.setattr(tfds.features.FeaturesDict, 'encode_example', stop)
+    with pytest.raises(StoppedError, match=r'^stopped by SIGINT$'):
+        corpora.load('gigaword', tmp_path)
+
+
+def test_a_preparation_reports_its_start_and_every_so_many_examples(tmp_path, manual, monkeypatch):
     monkeypatch.setattr(preparing, '_REPORT_EVERY', 70)
     progress = recorded_progress.Recorder()
     corpora.load('gigaword', tmp_path, progress=progress)
     assert progress.lines == ['preparing gigaword 1.2.0, once']
     assert progress.updates == [
-        ('gigaword train: prepared', 70, None, 'examples'),
-        ('gigaword train: prepared', 140, None, 'examples'),
+        *[('gigaword train: prepared', done, None, 'examples') for done in (0, 70, 140)],
+        ('gigaword validation: prepared', 0, None, 'examples'),
+        ('gigaword test: prepared', 0, None, 'examples'),
     ]
     again = recorded_progress.Recorder()
     corpora.load('gigaword', tmp_path, progress=again)

@@ -22,7 +22,7 @@ def test_order_of_counting_does_not_matter():
     assert vocabulary.from_counts(turned).words == vocabulary.from_counts(COUNTS).words
 
 
-def test_a_limit_keeps_the_most_frequent_and_counts_the_others_as_unknown():
+def test_a_limit_keeps_the_most_frequent_words_and_counts_the_others_as_unk():
     words = vocabulary.from_counts(COUNTS, 5)
     assert words.words == ('the', '<unk>', '<eos>', 'a', 'b')
     np.testing.assert_array_equal(words.counts, [5, 4, 3, 2, 2])

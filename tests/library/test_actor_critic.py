@@ -177,7 +177,7 @@ def test_every_parameter_gets_a_gradient():
 @pytest.mark.parametrize(
     ('flags', 'wanted'),
     [
-        ({'cells': 'columns'}, "cells is one of rows, flat, map, got 'columns'"),
+        ({'cells': 'columns'}, r"cells is one of \('rows', 'flat', 'map'\), got 'columns'"),
         ({'num_actions': 1}, 'num_actions is at least 2, got 1'),
     ],
 )

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from relational_rnn import losses
-from relational_rnn.networks import softmax
+from relational_rnn.networks import chunked_softmax, softmax
 
 T, B, E, V = 7, 3, 6, 29
 CUTOFFS = (5, 12)  # tails of 7 and 17 words
 SCALE = 0.37  # of every loss, so that the gradient arriving at the sum is not one
 
 
-def full(chunk_size=4):
-    return softmax.FullSoftmax(chunk_size)
+def full():
+    return softmax.FullSoftmax()
 
 
-def adaptive(chunk_size=4):
-    return softmax.AdaptiveSoftmax(CUTOFFS, division=2, chunk_size=chunk_size)
+def adaptive():
+    return softmax.AdaptiveSoftmax(CUTOFFS, division=2)
 
 
 MODULES = pytest.mark.parametrize('make', [full, adaptive])
@@ -49,14 +49,22 @@ def make_batch():
     return hidden, targets, weights, embeddings
 
 
-def transformed(make, method):
-    return hk.without_apply_rng(hk.transform(lambda *args: getattr(make(), method)(*args)))
+def transformed(make, function, chunk_size=4):
+    """A function of `softmax` with the parameters of a module for its last argument, embeddings."""
+
+    def run(*args):
+        params = make()(args[-1])
+        if function is softmax.distribution:
+            return function(args[0], params)
+        return function(*args[:-1], params, chunk_size)
+
+    return hk.without_apply_rng(hk.transform(run))
 
 
 @functools.cache
 def random_params(make):
     """Parameters that are all different from zero."""
-    function = transformed(make, 'cross_entropy')
+    function = transformed(make, softmax.cross_entropy)
     params = jax.eval_shape(function.init, jax.random.key(7), *make_batch())
     rng = np.random.default_rng(8)
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), params)
@@ -91,17 +99,18 @@ def reference(params, hidden, embeddings):
 def dense(make, params, batch):
     """The dense route: the weighted sum over the whole distribution."""
     hidden, targets, weights, embeddings = batch
-    log_p = transformed(make, 'distribution').apply(params, hidden, embeddings)
+    log_p = transformed(make, softmax.distribution).apply(params, hidden, embeddings)
     return -jnp.sum(weights * jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0])
 
 
-def by_cross_entropy(make, params, batch):
-    return transformed(make, 'cross_entropy').apply(params, *batch).total
+def by_cross_entropy(make, params, batch, chunk_size=4):
+    return transformed(make, softmax.cross_entropy, chunk_size).apply(params, *batch).total
 
 
-def by_log_probs(make, params, batch):
+def by_log_probs(make, params, batch, chunk_size=4):
     hidden, targets, weights, embeddings = batch
-    values = transformed(make, 'log_probs').apply(params, hidden, targets, embeddings)
+    function = transformed(make, softmax.log_probs, chunk_size)
+    values = function.apply(params, hidden, targets, embeddings)
     return -jnp.sum(weights * values)
 
 
@@ -119,8 +128,10 @@ def gradients(route, make, params, batch):
 def test_distribution_and_log_probs_equal_a_float64_reference(make, batch):
     params = random_params(make)
     hidden, targets, _, embeddings = batch
-    log_p = jax.jit(transformed(make, 'distribution').apply)(params, hidden, embeddings)
-    values = jax.jit(transformed(make, 'log_probs').apply)(params, hidden, targets, embeddings)
+    log_p = jax.jit(transformed(make, softmax.distribution).apply)(params, hidden, embeddings)
+    values = jax.jit(transformed(make, softmax.log_probs).apply)(
+        params, hidden, targets, embeddings
+    )
     chex.assert_shape([log_p, values], [(T, B, V), (T, B)])
     hidden, embeddings, log_p, values = map(np.asarray, (hidden, embeddings, log_p, values))
     for t, b in np.ndindex(T, B):
@@ -131,7 +142,7 @@ def test_distribution_and_log_probs_equal_a_float64_reference(make, batch):
 
 @MODULES
 def test_probabilities_of_all_words_sum_to_one(make, batch):
-    apply = jax.jit(transformed(make, 'distribution').apply)
+    apply = jax.jit(transformed(make, softmax.distribution).apply)
     for hidden in (batch[0], batch[0][0, 0]):
         log_p = apply(random_params(make), hidden, batch[3])
         chex.assert_shape(log_p, (*hidden.shape[:-1], V))
@@ -145,7 +156,8 @@ def test_probabilities_of_all_words_sum_to_one(make, batch):
 )
 def test_value_and_gradients_equal_the_dense_route(make, route, chunk_size, batch):
     params = random_params(make)
-    got = gradients(route, lambda: make(chunk_size), params, batch)
+    route = functools.partial(route, chunk_size=chunk_size)
+    got = gradients(route, make, params, batch)
     chex.assert_trees_all_close(got, dense_gradients(make), rtol=2e-5, atol=2e-5)
 
 
@@ -178,7 +190,7 @@ def test_gradients_equal_finite_differences_of_the_reference(make, batch):
 @MODULES
 def test_cross_entropy_without_gradient_is_the_same_sum(make, batch):
     params = random_params(make)
-    result = jax.jit(transformed(make, 'cross_entropy').apply)(params, *batch)
+    result = jax.jit(transformed(make, softmax.cross_entropy).apply)(params, *batch)
     assert isinstance(result, losses.WeightedSum)
     np.testing.assert_allclose(result.weight, jnp.sum(batch[2]), rtol=1e-6)
     want, _ = gradients(by_cross_entropy, make, params, batch)
@@ -238,23 +250,22 @@ def test_bfloat16_inputs_are_summed_in_float32(make, batch):
 def test_the_full_softmax_in_bfloat16_rounds_only_its_inputs(batch):
     hidden, targets, _, embeddings = batch
     low = hidden.astype(jnp.bfloat16), embeddings.astype(jnp.bfloat16)
-    params = softmax.Params(jnp.zeros(V), embeddings[:0])
+    params = [softmax.Params(x, jnp.zeros(V), x[:0]) for x in (low[1], low[1].astype(jnp.float32))]
     with jax.disable_jit():  # compiled, the CPU keeps more digits than it was asked for
-        got = softmax.log_probs(low[0], targets, low[1], params)
-    rounded = [x.astype(jnp.float32) for x in low]
-    want = softmax.log_probs(rounded[0], targets, rounded[1], params)
+        got = softmax.log_probs(low[0], targets, params[0])
+    want = softmax.log_probs(low[0].astype(jnp.float32), targets, params[1])
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 @MODULES
-def test_parameters_do_not_depend_on_the_method_called_first(make, batch):
+def test_parameters_do_not_depend_on_the_function_called_first(make, batch):
     hidden, targets, _, embeddings = batch
     trees = [
-        jax.eval_shape(transformed(make, method).init, jax.random.key(1), *args)
-        for method, args in (
-            ('cross_entropy', batch),
-            ('log_probs', (hidden, targets, embeddings)),
-            ('distribution', (hidden, embeddings)),
+        jax.eval_shape(transformed(make, function).init, jax.random.key(1), *args)
+        for function, args in (
+            (softmax.cross_entropy, batch),
+            (softmax.log_probs, (hidden, targets, embeddings)),
+            (softmax.distribution, (hidden, embeddings)),
         )
     ]
     chex.assert_trees_all_equal_shapes_and_dtypes(*trees)
@@ -290,7 +301,7 @@ def test_memory_of_the_training_gradient_does_not_grow_with_tokens_times_words(m
             jnp.ones((num_tokens, 1)),
             jnp.zeros((vocab_size, E)),
         )
-        function = transformed(lambda: make(chunk_size), 'cross_entropy')
+        function = transformed(make, softmax.cross_entropy, chunk_size)
         params = jax.eval_shape(function.init, jax.random.key(0), *args)
         grad = jax.grad(lambda *args: function.apply(*args).total, argnums=(0, 1, 4))
         compiled = jax.jit(grad).lower(params, *args).compile()
@@ -303,10 +314,10 @@ def test_memory_of_the_training_gradient_does_not_grow_with_tokens_times_words(m
 
 
 def test_default_chunks_fit_the_budget_and_are_even():
-    assert softmax.default_chunk_size(640, 33_278) == 640
-    assert softmax.default_chunk_size(640, 267_735) == 107  # 6 chunks of at most 125
-    assert softmax.default_chunk_size(640, softmax.CHUNK_BYTES) == 1
-    assert softmax.default_chunk_size(0, 10) == 1
+    assert chunked_softmax.default_chunk_size(640, 33_278) == 640
+    assert chunked_softmax.default_chunk_size(640, 267_735) == 107  # 6 chunks of at most 125
+    assert chunked_softmax.default_chunk_size(640, chunked_softmax.CHUNK_BYTES) == 1
+    assert chunked_softmax.default_chunk_size(0, 10) == 1
 
 
 def test_default_cutoffs_grow_with_the_vocabulary():
@@ -329,7 +340,9 @@ def test_default_cutoffs_grow_with_the_vocabulary():
     ],
 )
 def test_bad_options_are_refused_with_one_line(options, message, batch):
-    function = hk.transform(lambda *args: softmax.AdaptiveSoftmax(**options).cross_entropy(*args))
+    chunk_size = options.pop('chunk_size', None)
+    make = functools.partial(softmax.AdaptiveSoftmax, **options)
+    function = transformed(make, softmax.cross_entropy, chunk_size)
     with pytest.raises(ValueError, match=message) as error:
         jax.eval_shape(function.init, jax.random.key(0), *batch)
     assert '\n' not in str(error.value)

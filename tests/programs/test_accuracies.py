@@ -1,13 +1,14 @@
-"""Runs of `learning_to_execute` beside each other, and published numbers where they belong."""
+"""Table 1: runs of `learning_to_execute` next to published numbers."""
 
 import pytest
 
-from launch.reports import accuracies
+from launch.reports import accuracies, records
+from launch.reports import published as published_lib
+from tasks import base
 
 
 def _facts_of(core='rmc', task='program', nesting=2, length=5, **facts):
     return {
-        'program': 'learning_to_execute',
         'core': core,
         'task': task,
         'nesting': nesting,
@@ -16,7 +17,6 @@ def _facts_of(core='rmc', task='program', nesting=2, length=5, **facts):
         'decoding': 'non_autoregressive',
         'curriculum': 'mix',
         'parameters': 12_345,
-        'step': 40,
         'sequences': 12_800,
         'test': 0.5,
         'character_accuracy': 0.5,
@@ -25,26 +25,19 @@ def _facts_of(core='rmc', task='program', nesting=2, length=5, **facts):
     }
 
 
-def _described(runs):
-    return [
-        accuracies.describe(difficulty, group)
-        for difficulty, group in accuracies.by_difficulty(runs).items()
-    ]
-
-
 def _lines(**facts):
-    """Returns the lines of the table of one run, each as its words."""
-    (text,) = _described({'run': _facts_of(**facts)})
+    """Returns the lines of the table of one run, with single spaces."""
+    (text,) = accuracies.describe({'run': _facts_of(**facts)})
     return [' '.join(line.split()) for line in text.splitlines()]
 
 
-def test_models_stand_by_tasks_and_published_ones_below_them():
+def test_models_are_listed_by_tasks_and_published_ones_below_them():
     runs = {
         'a': _facts_of('rmc', 'program', character_accuracy=0.78125, sequence_accuracy=0.5),
-        'b': _facts_of('lstm', 'addition', character_accuracy=0.999, parameters=None),
+        'b': _facts_of('lstm', 'addition', character_accuracy=0.999),
         'c': _facts_of('rmc', 'addition', character_accuracy=1.0, sequence_accuracy=1.0),
     }
-    (text,) = _described(runs)
+    (text,) = accuracies.describe(runs)
     assert text.splitlines() == [
         'accuracy in % per character (of whole answers) on 12,800 programs of test, '
         'nesting 2, length 5, as in Table 1',
@@ -52,7 +45,7 @@ def test_models_stand_by_tasks_and_published_ones_below_them():
         '      program',
         'rmc                                               12,345  100.0 (100.0)           '
         '  78.1 (50.0)',
-        'lstm                                                   ?    99.9 (25.0)',
+        'lstm                                              12,345    99.9 (25.0)',
         'LSTM (Santoro et al. 2018)                                         99.8       97.4'
         '         66.1',
         'EntNet (Santoro et al. 2018)                                       98.4       98.0'
@@ -71,7 +64,7 @@ def test_models_stand_by_tasks_and_published_ones_below_them():
     ]
 
 
-def test_the_tasks_of_memorization_are_compared_at_any_length_and_it_is_said():
+def test_memorization_is_compared_at_any_length_with_a_remark():
     lines = _lines(task='copy', nesting=1, length=30)
     assert lines[0].endswith('on 12,800 strings of test, length 30, as in Table 1')
     assert lines[1:5] == [
@@ -97,10 +90,21 @@ def test_the_tasks_of_memorization_are_compared_at_any_length_and_it_is_said():
         ({'dialect': 'zaremba', 'task': 'copy', 'nesting': 1}, 'length 5, zaremba,'),
     ],
 )
-def test_nothing_published_stands_beside_other_difficulties(facts, where):
+def test_nothing_published_is_compared_with_other_difficulties(facts, where):
     lines = _lines(**facts)
     assert len(lines) == 3
     assert f' of test, {where} as in Table 1' in lines[0]
+    assert accuracies.published_accuracy(_facts_of(**facts)) is None
+
+
+def test_nothing_published_is_compared_with_runs_that_had_a_curriculum():
+    lines = _lines(curriculum='naive')
+    assert lines[2:] == [
+        'rmc, naive curriculum 12,345 50.0 (25.0)',
+        'published numbers are left out next to runs with a curriculum',
+    ]
+    assert accuracies.published_accuracy(_facts_of(curriculum='naive')) is None
+    assert accuracies.published_accuracy(_facts_of()) == 0.79
 
 
 def test_unlike_difficulties_are_never_in_one_table():
@@ -114,21 +118,15 @@ def test_unlike_difficulties_are_never_in_one_table():
         'g': _facts_of(nesting=3, length=4),
     }
     groups = accuracies.by_difficulty(runs)
-    assert [list(group) for group in groups.values()] == [
-        ['c'],
-        ['g'],
-        ['b', 'd'],
-        ['e'],
-        ['a', 'f'],
+    assert [(str(difficulty), list(group)) for difficulty, group in groups.items()] == [
+        ('nesting 1, length 9', ['c']),
+        ('nesting 3, length 4', ['g']),
+        ('nesting 3, length 5', ['b', 'd']),
+        ('nesting 3, length 5, zaremba', ['e']),
+        ('length 9', ['a', 'f']),
     ]
-    assert [str(difficulty) for difficulty in groups] == [
-        'nesting 1, length 9',
-        'nesting 3, length 4',
-        'nesting 3, length 5',
-        'nesting 3, length 5, zaremba',
-        'length 9',
-    ]
-    assert accuracies.by_difficulty({}) == {}
+    assert len(accuracies.describe(runs)) == 5
+    assert accuracies.describe({}) == []
 
 
 def test_algebra_has_a_column_if_there_is_a_run():
@@ -138,79 +136,50 @@ def test_algebra_has_a_column_if_there_is_a_run():
     assert lines[6] == 'RMC (Santoro et al. 2018) 99.9 99.6 79.0'
 
 
-def test_models_of_other_training_have_rows_of_their_own_and_so_have_second_runs():
-    other = {'curriculum': 'naive', 'decoding': 'teacher_forcing'}
+def test_other_training_and_further_runs_have_rows_of_their_own():
     runs = {
         'a': _facts_of(),
-        'b': _facts_of(task='control', nesting=2),
+        'b': _facts_of(task='control', parameters=99),
         'c': _facts_of(decoding='autoregressive'),
-        'd': _facts_of(**other),
+        'd': _facts_of(curriculum='naive', decoding='teacher_forcing'),
         'e': _facts_of(parameters=99),
         'f': _facts_of(character_accuracy=0.125),
     }
-    (text,) = _described({name: {**known, 'nesting': 7} for name, known in runs.items()})
+    (text,) = accuracies.describe({name: {**known, 'nesting': 7} for name, known in runs.items()})
     assert [' '.join(line.split()) for line in text.splitlines()[2:]] == [
-        'rmc 12,345 50.0 (25.0) 50.0 (25.0)',
+        'rmc 99 to 12,345 50.0 (25.0) 50.0 (25.0)',
         'rmc, autoregressive 12,345 50.0 (25.0)',
-        'rmc, teacher forcing, naive 12,345 50.0 (25.0)',
+        'rmc, teacher forcing, naive curriculum 12,345 50.0 (25.0)',
         'rmc: e 99 50.0 (25.0)',
         'rmc: f 12,345 12.5 (25.0)',
     ]
 
 
-def test_evaluations_of_other_sizes_are_not_called_one():
+def test_the_size_of_evaluations_is_left_out_if_it_differs():
     runs = {'a': _facts_of(), 'b': _facts_of('lstm', sequences=640)}
-    (text,) = _described(runs)
+    (text,) = accuracies.describe(runs)
     assert ' on programs of test, ' in text.splitlines()[0]
 
 
-def test_facts_are_those_of_both_files_of_a_run_of_the_program():
-    about = {'program': 'learning_to_execute', 'config': {'core': 'dnc', 'task': 'x'}}
-    about['parameters'] = 7
-    known = accuracies.facts(about, {'task': 'copy', 'test': 0.5})
-    assert known == {'core': 'dnc', 'task': 'copy', 'parameters': 7, 'test': 0.5}
-    evaluation = {'program': 'learning_to_execute', 'core': 'rmc'}
-    assert accuracies.facts({}, evaluation) == {**evaluation, 'parameters': None}
-    assert accuracies.facts({'program': 'lm'}, {'program': 'lm'}) is None
-    assert accuracies.facts({}, {}) is None
+def _run(evaluation, program='learning_to_execute'):
+    names = 'core', 'task', 'nesting', 'length', 'dialect', 'decoding'
+    config = {name: _facts_of()[name] for name in names}
+    description = {'program': program, 'config': config, 'parameters': 7}
+    return records.Run('a run', [], description, evaluation)
 
 
-def test_what_a_run_does_not_tell_is_named():
-    known = _facts_of()
-    assert accuracies.lacking(known) == []
-    del known['sequence_accuracy'], known['dialect']
-    assert accuracies.lacking(known) == ['dialect', 'sequence_accuracy']
-    del known['test']  # it has not been evaluated yet
-    assert accuracies.lacking(known) == ['dialect']
+def test_the_facts_of_a_run_are_its_flags_and_its_evaluation():
+    measured = {'sequences': 3, 'character_accuracy': 0.5, 'sequence_accuracy': 0.25}
+    facts = accuracies.facts(_run(measured))
+    assert facts == {**_run({}).description['config'], 'parameters': 7, **measured}
+    assert 'sequences' not in accuracies.facts(_run({}))
+    assert accuracies.facts(_run(measured, program='lm')) is None
+    with pytest.raises(base.DataError, match='a run: has no sequence_accuracy, sequences: eval'):
+        accuracies.facts(_run({'character_accuracy': 0.5}))
 
 
 def test_every_published_model_has_all_tasks_of_table_1():
-    for scores in accuracies.PUBLISHED.values():
+    for scores in published_lib.TABLE_1.values():
         tasks = [task for tasks in accuracies.TASKS.values() for task in tasks]
         assert sorted(scores) == sorted({*tasks} - {'algebra'})
         assert all(50 < float(score.split()[0]) <= 100 for score in scores.values())
-
-
-def test_parameters_that_differ_between_tasks_are_told_as_a_range():
-    runs = {
-        'a': _facts_of(task='control', parameters=1200),
-        'b': _facts_of(task='addition', parameters=1100),
-        'c': _facts_of(task='program', parameters=None),
-    }
-    (text,) = _described(runs)
-    row = ' '.join(text.splitlines()[2].split())
-    assert row == 'rmc 1,100 to 1,200 50.0 (25.0) 50.0 (25.0) 50.0 (25.0)'
-
-
-@pytest.mark.parametrize(
-    ('facts', 'wanted'),
-    [
-        ({'hint_weight': 8.0}, 'rmc, hints'),
-        ({'hint_weight': 8.0, 'curriculum': 'naive'}, 'rmc, hints, naive'),
-        ({'hint_weight': 0.0}, 'rmc'),
-        ({'hint_weight': 8.0, 'dialect': 'zaremba'}, 'rmc'),
-        ({'hint_weight': 8.0, 'task': 'copy', 'nesting': 1}, 'rmc'),
-    ],
-)
-def test_a_model_is_called_what_it_was_taught_with(facts, wanted):
-    assert accuracies.label(_facts_of(**facts)) == wanted

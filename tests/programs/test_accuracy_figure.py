@@ -1,4 +1,4 @@
-"""Figure 8: which panels there are, and what is drawn in them."""
+"""Figure 8: which panels there are, and what they show."""
 
 from matplotlib import figure
 import pytest
@@ -8,12 +8,11 @@ from launch.runs import plots
 
 
 @pytest.fixture
-def picture(monkeypatch):
-    """Returns what a test draws, as a function that gives the last picture."""
-    seen = []
-    make = figure.Figure
-    monkeypatch.setattr(figure, 'Figure', lambda **facts: (seen.append(make(**facts)), seen[-1])[1])
-    return lambda: seen[-1]
+def pictures(monkeypatch):
+    """Returns the pictures that a test draws; they are not written, which takes its time."""
+    drawn = []
+    monkeypatch.setattr(figure.Figure, 'savefig', lambda self, *_, **__: drawn.append(self))
+    return drawn
 
 
 def _run(core='rmc', task='program', nesting=2, length=5, dialect='sonnet', **facts):
@@ -21,32 +20,36 @@ def _run(core='rmc', task='program', nesting=2, length=5, dialect='sonnet', **fa
     return {'core': core, 'decoding': 'non_autoregressive', **setting, **facts}
 
 
-def _draw(runs, folder, **curves):
-    made = {
-        name: accuracy_figure.Curve([(10, 0.25), (20, 0.5 + 0.01 * index)], [])
-        for index, name in enumerate(runs)
-    }
-    path = folder / 'programs.png'
-    accuracy_figure.draw(runs, {**made, **curves}, path, 'updates')
-    assert path.stat().st_size > 1000
+def _draw(runs, output='unused.png', **curves):
+    made = {name: [(10, 0.25), (20, 0.5 + 0.01 * index)] for index, name in enumerate(runs)}
+    accuracy_figure.draw(runs, {**made, **curves}, output, 'updates')
 
 
 def _panels(picture):
-    """Returns the panels that are seen, by their titles."""
+    """Returns the panels that can be seen, by their titles."""
     return {panel.get_title(loc='left'): panel for panel in picture.axes if panel.get_visible()}
 
 
 def _curves(panel):
-    """Returns the heights at the end of the solid and dashed curves, by colour."""
+    """Returns colour, height at the end and whether it is dashed, of every curve."""
     lines = [line for line in panel.lines if line.get_color() != '0.45']
     return [(line.get_color(), line.get_ydata()[-1], line.is_dashed()) for line in lines]
 
 
-def _levels(panel):
-    return [line.get_ydata()[0] for line in panel.lines if line.get_color() == '0.45']
+def _published(picture):
+    """Returns the heights of the horizontal lines of every panel."""
+    panels = _panels(picture).values()
+    return [
+        [line.get_ydata()[0] for line in panel.lines if line.get_color() == '0.45']
+        for panel in panels
+    ]
 
 
-def test_there_is_a_panel_for_each_task_and_a_row_for_each_difficulty(tmp_path, picture):
+def _legend(picture):
+    return [text.get_text() for text in picture.legends[0].get_texts()]
+
+
+def test_there_is_a_panel_for_each_task_and_a_row_for_each_difficulty(pictures):
     runs = {
         'a': _run(task='program'),
         'b': _run(task='copy', nesting=1, length=9),
@@ -55,8 +58,8 @@ def test_there_is_a_panel_for_each_task_and_a_row_for_each_difficulty(tmp_path, 
         'e': _run(dialect='zaremba'),
         'f': _run(core='lstm', task='program'),
     }
-    _draw(runs, tmp_path)
-    panels = _panels(picture())
+    _draw(runs)
+    panels = _panels(pictures[0])
     assert list(panels) == [
         'addition, nesting 2, length 5',
         'program, nesting 2, length 5',
@@ -68,10 +71,10 @@ def test_there_is_a_panel_for_each_task_and_a_row_for_each_difficulty(tmp_path, 
     assert rows == [0, 0, 1, 2, 3]
     heights = [[height for _, height, _ in _curves(panel)] for panel in panels.values()]
     assert heights == [[0.52], [0.5, 0.55], [0.54], [0.53], [0.51]]
-    assert picture().get_suptitle() == 'Accuracy per character over updates'
+    assert pictures[0].get_suptitle() == 'Accuracy per character over updates'
 
 
-def test_a_model_has_one_colour_and_its_second_run_dashes(tmp_path, picture):
+def test_a_model_has_one_colour_and_its_further_runs_have_dashes(pictures):
     runs = {
         'a': _run('lstm'),
         'b': _run('rmc', 'addition'),
@@ -79,9 +82,9 @@ def test_a_model_has_one_colour_and_its_second_run_dashes(tmp_path, picture):
         'd': _run('rmc'),
         'e': _run('rmc', decoding='autoregressive'),
     }
-    _draw(runs, tmp_path)
+    _draw(runs)
     lstm, rmc, other = plots.PALETTE[:3]
-    addition, program = _panels(picture()).values()
+    addition, program = _panels(pictures[0]).values()
     assert _curves(addition) == [(rmc, 0.51, False)]
     assert _curves(program) == [
         (lstm, 0.5, False),
@@ -89,38 +92,46 @@ def test_a_model_has_one_colour_and_its_second_run_dashes(tmp_path, picture):
         (rmc, 0.53, True),
         (other, 0.54, False),
     ]
-    names = [text.get_text() for text in picture().legends[0].get_texts()]
-    assert names == [
-        *('lstm', 'rmc', 'rmc, autoregressive'),
-        *('second run of a model', 'RMC, Santoro et al. 2018, Table 1'),
-    ]
+    assert sorted(_legend(pictures[0])) == sorted(
+        [
+            *('lstm', 'rmc', 'rmc, autoregressive'),
+            *('further run of a model', 'RMC (Santoro et al. 2018), Table 1'),
+        ]
+    )
 
 
-def test_a_line_is_at_what_the_paper_reached_on_the_same_programs_only(tmp_path, picture):
+def test_the_papers_accuracy_is_a_line_only_next_to_runs_of_the_same_training(pictures):
     runs = {
         'a': _run(),
         'b': _run(task='algebra'),
         'c': _run(nesting=3),
         'd': _run(task='copy', nesting=1),
     }
-    _draw(runs, tmp_path)
-    assert [_levels(panel) for panel in _panels(picture()).values()] == [[0.79], [], [], []]
+    _draw(runs)
+    _draw({**runs, 'a': _run(curriculum='naive')})
+    _draw({**runs, 'e': _run(curriculum='naive')})  # next to one without
     del runs['a']
-    _draw(runs, tmp_path)
-    assert [_levels(panel) for panel in _panels(picture()).values()] == [[], [], []]
-    assert [text.get_text() for text in picture().legends[0].get_texts()] == ['rmc']
+    _draw(runs)
+    assert [_published(picture) for picture in pictures] == [
+        [[0.79], [], [], []],
+        [[], [], [], []],
+        [[], [], [], []],
+        [[], [], []],
+    ]
+    assert _legend(pictures[-1]) == ['rmc']
 
 
-def test_several_networks_are_a_band_and_one_point_is_marked(tmp_path, picture):
-    band = accuracy_figure.Curve([(10, 0.5), (20, 0.6)], [(0.25, 0.5), (0.5, 0.75)])
-    alone = accuracy_figure.Curve([(30, 0.125)], [])
-    runs = {'a': _run(), 'b': _run('lstm')}
-    _draw(runs, tmp_path, a=band, b=alone)
-    (panel,) = _panels(picture()).values()
-    (shaded,) = panel.collections
-    assert shaded.get_paths()[0].get_extents().y0 == 0.25
-    assert shaded.get_paths()[0].get_extents().y1 == 0.75
-    markers = [line.get_marker() for line in panel.lines if len(line.get_xdata()) == 1]
-    assert markers == ['o']
+def test_a_single_point_has_a_marker(tmp_path):
+    path, seen = tmp_path / 'programs.png', []
+    with pytest.MonkeyPatch.context() as patch:
+        save = figure.Figure.savefig
+        patch.setattr(
+            figure.Figure, 'savefig', lambda self, *a, **b: (seen.append(self), save(self, *a, **b))
+        )
+        _draw({'a': _run(), 'b': _run('lstm')}, path, b=[(30, 0.125)])
+    (panel,) = _panels(seen[0]).values()
+    markers = [line.get_marker() for line in panel.lines if line.get_color() != '0.45']
+    assert markers == ['None', 'o']
     assert panel.get_xlim()[0] == 0
     assert panel.get_ylim()[1] == 1.01
+    assert path.stat().st_size > 1000

@@ -6,11 +6,12 @@ from matplotlib import image
 import pytest
 
 from launch import attention
-from launch.runs import errors
+from launch.inspection import tracing
+from launch.runs import directory, errors
 from launch.runs import flags as flags_lib
-from tests.support import looked_at
+from tests.support import inspected
 
-pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 
 
 def _main(*flags):
@@ -25,31 +26,39 @@ def _fails(capsys, code, *flags):
     return line
 
 
-@pytest.fixture(scope='module')
-def run_dir(tmp_path_factory, compile_quickly, compile_once):
-    root = tmp_path_factory.mktemp('lm')
-    looked_at.lm_run(root / 'run', root / 'cache')
-    return root / 'run'
-
-
-def test_it_writes_a_page_and_a_picture_beside_the_checkpoints(run_dir, capsys):
-    assert _main(f'--run_dir={run_dir}', '--num_examples=2', '--max_steps=4') == 0
+def test_it_writes_a_page_and_a_picture_next_to_the_checkpoints(tmp_path, capsys):
+    inspected.lm_run(tmp_path)
+    run_dir = tmp_path / 'run'
+    assert _main(f'--run_dir={run_dir}', '--num_examples=2', '--max_steps=3') == 0
     page, picture = run_dir / 'attention.html', run_dir / 'attention.png'
     assert capsys.readouterr().out == f'page         {page}\npicture      {picture}\n'
     data = page.read_text().split('id="data">')[1].split('</script>')[0]
-    assert [len(one['steps']) for one in json.loads(data)['examples']] == [4, 4]
+    assert [len(one['steps']) for one in json.loads(data)['examples']] == [3, 3]
     assert 'lm on text, after 1,200 updates' in page.read_text()
     assert image.imread(picture).ndim == 3
 
 
-def test_output_says_where(run_dir, tmp_path, capsys):
-    flags = f'--output={tmp_path / "look.html"}', '--num_examples=1', '--max_steps=2'
-    assert _main(f'--run_dir={run_dir}', *flags) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['look.html', 'look.png']
-    line = _fails(
-        capsys, errors.CANNOT_SAVE, f'--run_dir={run_dir}', '--output=/nowhere/a.html', *flags[1:]
-    )
-    assert '--output=/nowhere/a.html: wanted a folder that is there, /nowhere is not' in line
+def test_output_names_the_page(tmp_path, capsys, monkeypatch):
+    subject, traces = inspected.traced((2,), slots=2, heads=1)
+    requests = []
+
+    def inspect(request):
+        requests.append(request)
+        return subject
+
+    monkeypatch.setitem(attention.INSPECTORS, 'nth_farthest', inspect)
+    monkeypatch.setattr(tracing, 'trace', lambda subject: traces)
+    run_dir, out = tmp_path / 'run', tmp_path / 'out'
+    run_dir.mkdir()
+    out.mkdir()
+    directory.describe(run_dir, 'nth_farthest', {'core': 'rmc'}, 1, 'sequences', 1, 'accuracy')
+    flags = '--num_examples=3', '--max_steps=5', '--seed=6', '--prompt=a b'
+    assert _main(f'--run_dir={run_dir}', f'--output={out / "a.html"}', *flags) == 0
+    assert sorted(path.name for path in out.iterdir()) == ['a.html', 'a.png']
+    assert requests == [tracing.Request(str(run_dir), 3, 5, 6, 'a b')]
+    output = f'--output={tmp_path / "no" / "a.html"}'
+    line = _fails(capsys, errors.CANNOT_SAVE, f'--run_dir={run_dir}', output)
+    assert f'{output}: wanted an existing folder, got {tmp_path / "no"}' in line
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,17 @@ def test_a_mistake_gets_one_line(flags, code, message, capsys):
     assert message in _fails(capsys, code, *flags)
 
 
-def test_a_run_of_another_core_is_refused(tmp_path, capsys):
-    looked_at.lm_run(tmp_path, core='lstm')
-    line = _fails(capsys, errors.BAD_DATA, f'--run_dir={tmp_path}')
-    assert 'wanted a run with --core=rmc, which has a memory, got lstm' in line
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (['os'], 'wanted a run of learning_to_execute or lm or nth_farthest, got one of os'),
+        (['lm', {'core': 'lstm'}], 'wanted a run with --core=rmc, got lstm'),
+        (None, 'wanted the directory of a trained run, it has no run.json'),
+    ],
+    ids=['program', 'core', 'missing'],
+)
+def test_a_run_that_cannot_be_inspected_gets_one_line(change, message, tmp_path, capsys):
+    if change is not None:
+        description = ['lm', {'core': 'rmc'}, 1, 'words', 1, 'valid_perplexity']
+        directory.describe(tmp_path, *change, *description[len(change) :])
+    assert message in _fails(capsys, errors.BAD_DATA, f'--run_dir={tmp_path}')

@@ -1,4 +1,4 @@
-"""The page of `launch.attention`: its data, and what a person finds in a real browser.
+"""The page of `launch.attention`: its data, and its behaviour in a real browser.
 
 The browser is a Chromium of the system (Debian: `apt-get install chromium`), driven by playwright.
 """
@@ -13,64 +13,66 @@ import numpy as np
 import pytest
 
 from launch.inspection import page as page_lib
-from launch.inspection import subjects
-from tests.support import looked_at
+from tests.support import inspected
 
-pytestmark = pytest.mark.usefixtures('compile_quickly')
 BROWSERS = ('chromium', 'chromium-browser', 'chromium-headless-shell', 'google-chrome')
-SLOTS, COLUMNS, HEADS, STEPS = 4, 5, 2, 6
+SLOTS, KEYS, HEADS, STEPS = 4, 5, 2, 6
 
 
 @pytest.fixture(scope='module')
-def shown(compile_quickly):
-    """Returns a core of two blocks, what happened inside, and the page."""
-    subject = looked_at.subject(looked_at.make_core(num_blocks=2))
-    looks = subjects.look_inside(subject)
-    return subject, looks, page_lib.render(subject, looks)
+def shown():
+    """Returns a subject with two blocks, its traces, and their page."""
+    subject, traces = inspected.traced((STEPS, 5), SLOTS, heads=HEADS)
+    return subject, traces, page_lib.render(subject, traces)
 
 
 @pytest.fixture(scope='module')
-def browser():
-    """Returns a browser; where there is none, tests that want one are skipped and say so."""
+def file(shown, tmp_path_factory):
+    """Returns the page's address as a file."""
+    path = tmp_path_factory.mktemp('page') / 'page.html'
+    path.write_text(shown[2], 'utf-8')
+    return path.as_uri()
+
+
+@pytest.fixture(scope='module')
+def tab():
+    """Returns a tab of a browser; without a browser, tests that need one are skipped."""
     playwright = pytest.importorskip('playwright.sync_api')
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip(f'wanted a browser, found none of {", ".join(BROWSERS)}')
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        yield browser
+        context = browser.new_context(reduced_motion='reduce')
+        context.set_default_timeout(5000)
+        yield context.new_page()
         browser.close()
 
 
-@pytest.fixture(scope='module')
-def file(shown, tmp_path_factory):
-    """Returns the page's address as a file."""
-    path = tmp_path_factory.mktemp('page') / 'attention.html'
-    path.write_text(shown[2], 'utf-8')
-    return path.as_uri()
-
-
 @pytest.fixture
-def visit(browser, file):
-    """Returns a function that opens the page; at the end nothing may have gone wrong in any."""
-    contexts, said, asked = [], [], []
+def visit(tab, file):
+    """Returns a function that opens the page; no error and no request may follow."""
+    printed, requested, visited = [], [], []
+    listeners = {
+        'console': lambda message: printed.append(message.text),
+        'pageerror': lambda error: printed.append(str(error)),
+        'request': lambda request: requested.append(request.url),
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
 
-    def visit(width=1200, address=file, **options):
-        size = {'width': width, 'height': 800}
-        contexts.append(browser.new_context(viewport=size, reduced_motion='reduce', **options))
-        page = contexts[-1].new_page()
-        page.on('console', lambda message: said.append(message.text))
-        page.on('pageerror', lambda error: said.append(str(error)))
-        page.on('request', lambda request: asked.append(request.url))
-        page.goto(address)
-        return page
+    def visit(address=file, color_scheme='light'):
+        tab.set_viewport_size({'width': 1200, 'height': 800})
+        tab.emulate_media(color_scheme=color_scheme)
+        visited.append(address)
+        tab.goto(address)
+        return tab
 
     yield visit
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert {address for address in asked if not address.startswith('file:')} == set()
-    assert len(asked) == len(contexts)
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
+    assert printed == []
+    assert requested == visited
 
 
 def _numbers(page, selector):
@@ -78,7 +80,7 @@ def _numbers(page, selector):
 
 
 def _matrix(page):
-    return np.reshape(_numbers(page, '#matrix tbody td'), (-1, COLUMNS))
+    return np.reshape(_numbers(page, '#matrix tbody td'), (-1, KEYS))
 
 
 def _step(page):
@@ -88,29 +90,31 @@ def _step(page):
 # --- The data
 
 
-def test_the_data_are_those_of_the_library(shown):
-    subject, looks, page = shown
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert data['rows'] == [COLUMNS, SLOTS]
+def _data(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_the_data_are_those_of_the_traces(shown):
+    subject, traces, page = shown
+    data = _data(page)
+    assert data['queries'] == [KEYS, SLOTS]
     assert data['names'] == ['slot 1', 'slot 2', 'slot 3', 'slot 4', 'input']
-    assert data == json.loads(json.dumps(page_lib.describe(subject, looks)))
-    for example, look in zip(data['examples'], looks, strict=True):
-        for text, block in zip(example['attention'], look.attention, strict=True):
+    assert data == json.loads(json.dumps(page_lib.describe(subject, traces)))
+    for example, trace in zip(data['examples'], traces, strict=True):
+        for text, block in zip(example['attention'], trace.attention, strict=True):
             values = np.frombuffer(base64.b64decode(text), '<u2') / 65535
             np.testing.assert_allclose(values.reshape(block.shape), block, atol=1e-5)
         cells = np.frombuffer(base64.b64decode(example['memory']), 'i1') / 127 * data['limit']
-        memory = np.concatenate([look.before[:1], look.memory])
+        memory = np.concatenate([trace.before[:1], trace.memory])
         np.testing.assert_allclose(cells.reshape(memory.shape), memory, atol=data['limit'] / 250)
-        for name, gate in look.gates.items():
+        for name, gate in trace.gates.items():
             np.testing.assert_allclose(example['gates'][name], gate.mean(-1), rtol=1e-4)
 
 
 def test_the_change_of_a_slot_is_the_length_of_the_difference():
-    before, memory = np.zeros((1, 2, 2), np.float32), np.array([[[3.0, 4.0], [0.0, -2.0]]])
-    look = subjects.Look((np.full((1, 1, 2, 3), 1 / 3),), before, memory, {})
-    example = looked_at.example('one', np.zeros((1, 7), np.float32))
-    subject = subjects.Subject('a core', looked_at.make_core(), {}, (example,))
-    data = page_lib.describe(subject, [look])
+    subject, (trace,) = inspected.traced((1,), slots=2, units=2, heads=1, blocks=1, gates={})
+    before, memory = np.zeros((1, 2, 2)), np.array([[[3.0, 4.0], [0.0, -2.0]]])
+    data = page_lib.describe(subject, [trace._replace(before=before, memory=memory)])
     assert data['examples'][0]['change'] == [[5.0, 2.0]]
     assert data['limit'] == 4.0
     assert data['facts'] == '2 slots of 2 units · 1 attention head · 1 block'
@@ -118,27 +122,23 @@ def test_the_change_of_a_slot_is_the_length_of_the_difference():
 
 
 def test_the_strips_of_a_large_memory_show_some_of_its_units():
-    memory = np.random.default_rng(0).normal(size=(100, 2, 2500)).astype(np.float32)
-    look = subjects.Look((np.full((100, 1, 2, 3), 1 / 3),), memory, memory, {})
-    example = looked_at.example('one', np.zeros((100, 7), np.float32))
-    subject = subjects.Subject('a core', looked_at.make_core(), {}, (example,))
-    data = page_lib.describe(subject, [look])
+    data = page_lib.describe(*inspected.traced((100,), slots=2, units=2500, gates={}))
     assert data['cells'] == 2500 // 4
     assert 'one in 4 of 2,500 units' in data['memoryNote']
     assert len(base64.b64decode(data['examples'][0]['memory'])) == 101 * 2 * 625 < 150_000
 
 
-def test_nothing_that_a_task_says_ends_the_script_or_becomes_markup(shown):
-    subject, looks, _ = shown
+def test_no_text_of_a_task_ends_the_script_or_becomes_markup(shown):
+    subject, traces, _ = shown
     steps = [step._replace(label='</script>@title@<b>') for step in subject.examples[0].steps]
     example = subject.examples[0]._replace(steps=tuple(steps), title='@data@')
-    page = page_lib.render(subject._replace(examples=(example,)), looks[:1])
+    page = page_lib.render(subject._replace(examples=(example,)), traces[:1])
     assert page.count('</script>') == 2
     assert '<b>' not in page
     assert '<h1>a random core &amp; &lt;its&gt; title</h1>' in page
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert data['examples'][0]['steps'][0]['label'] == '</script>@title@<b>'
-    assert data['examples'][0]['title'] == '@data@'
+    example = _data(page)['examples'][0]
+    assert example['steps'][0]['label'] == '</script>@title@<b>'
+    assert example['title'] == '@data@'
 
 
 def test_the_page_needs_nothing_else_and_is_small(shown):
@@ -148,7 +148,7 @@ def test_the_page_needs_nothing_else_and_is_small(shown):
     assert 'http' not in re.sub('http-equiv|http://www.w3.org', '', page)
 
 
-# --- What a person does
+# --- Behaviour
 
 
 def test_keys_and_the_slider_go_from_step_to_step(visit):
@@ -173,9 +173,9 @@ def test_keys_and_the_slider_go_from_step_to_step(visit):
     assert _step(page) == 4
 
 
-def test_playing_goes_on_by_itself_to_the_end(visit):
+def test_playing_advances_to_the_end(visit, tab):
+    tab.clock.install()
     page = visit()
-    page.clock.install()
     page.click('#play')
     assert page.get_attribute('#play', 'aria-label') == 'Pause'
     page.clock.run_for(1700)
@@ -191,13 +191,13 @@ def test_playing_goes_on_by_itself_to_the_end(visit):
 
 
 def test_the_matrix_is_the_attention_of_the_block_head_and_step(visit, shown):
-    looks, page = shown[1], visit()
+    traces, page = shown[1], visit()
     for block, head, example in ((0, 'mean', 0), (0, '1', 1), (1, '1', 0), (1, '0', 1)):
         page.select_option('#example', index=example)
         page.select_option('#block', index=block)
         page.check(f'#heads input[value="{head}"]', force=True)
         page.fill('#step', '4')
-        weights = looks[example].attention[block][3]
+        weights = traces[example].attention[block][3]
         wanted = weights.mean(0) if head == 'mean' else weights[int(head)]
         np.testing.assert_allclose(_matrix(page), wanted, atol=2e-5)
         texts = page.locator('#matrix tbody td span').all_inner_texts()
@@ -206,13 +206,12 @@ def test_the_matrix_is_the_attention_of_the_block_head_and_step(visit, shown):
 
 
 def test_gates_change_and_answers_are_those_of_the_step(visit, shown):
-    (subject, looks, _), page = shown, visit()
+    trace, page = shown[1][0], visit()
     page.fill('#step', '3')
-    look = looks[0]
     for name, values in {
-        'input': look.gates['input'][2].mean(-1),
-        'forget': look.gates['forget'][2].mean(-1),
-        'change': np.linalg.norm(look.memory[2] - look.before[2], axis=-1),
+        'input': trace.gates['input'][2].mean(-1),
+        'forget': trace.gates['forget'][2].mean(-1),
+        'change': np.linalg.norm(trace.memory[2] - trace.before[2], axis=-1),
     }.items():
         got = _numbers(page, f'#gates td[data-name="{name}"]')
         np.testing.assert_allclose(got, values, rtol=1e-4)
@@ -221,35 +220,34 @@ def test_gates_change_and_answers_are_those_of_the_step(visit, shown):
     assert texts == ['vector 3 50 %', 'vector 5 (true) 25 %', '<b> < 0.1 %']
     assert 'The true answer is “vector 5”' in page.inner_text('#truth')
     page.keyboard.press('Home')
-    assert page.inner_text('#truth') == 'Nothing is asked at this step.'
-    assert subject.examples[0].steps[0].answers == ()
+    assert page.inner_text('#truth') == 'The model gives no answer at this step.'
 
 
-def test_one_slot_alone_keeps_its_arrows_only(visit):
+def test_the_graph_shows_the_arrows_of_a_chosen_query(visit):
     page = visit()
     everything = page.locator('#graph .edge').count()
-    page.select_option('#asking', index=2)
-    assert 0 < page.locator('#graph .edge').count() <= COLUMNS < everything
-    assert page.get_attribute('#graph', 'aria-label').count('looks most at') == 1
+    page.select_option('#query', index=2)
+    assert 0 < page.locator('#graph .edge').count() <= KEYS < everything
+    assert page.get_attribute('#graph', 'aria-label').count('attends most to') == 1
     assert page.locator('#matrix tr.chosen th').all_inner_texts() == ['slot 2']
 
 
-def test_the_strips_show_the_memory_and_what_the_step_changed(visit, shown):
-    look, page = shown[1][0], visit()
+def test_the_strips_show_the_memory_and_its_change(visit, shown):
+    trace, page = shown[1][0], visit()
     color = """() => [...document.querySelectorAll('#memory canvas')].map(c =>
         [...c.getContext('2d').getImageData(0, 0, c.width, 1).data].filter((_, i) => i % 4 < 3))"""
     values = np.reshape(page.evaluate(color), (SLOTS, -1, 3))
     warm = values[..., 0] > values[..., 2]  # more red than blue
-    clear = np.abs(look.memory[0]) > 0.1 * np.abs(look.memory).max()
-    np.testing.assert_array_equal(warm[clear], (look.memory[0] > 0)[clear])
+    clear = np.abs(trace.memory[0]) > 0.1 * np.abs(trace.memory).max()
+    np.testing.assert_array_equal(warm[clear], (trace.memory[0] > 0)[clear])
     page.select_option('#what', 'change')
     values = np.reshape(page.evaluate(color), (SLOTS, -1, 3))
-    change = look.memory[0] - look.before[0]
-    clear = np.abs(change) > 0.1 * np.abs(look.memory).max()
+    change = trace.memory[0] - trace.before[0]
+    clear = np.abs(change) > 0.1 * np.abs(trace.memory).max()
     np.testing.assert_array_equal((values[..., 0] > values[..., 2])[clear], (change > 0)[clear])
 
 
-def test_the_course_shows_what_is_chosen_and_leads_to_a_step(visit):
+def test_the_course_shows_the_chosen_quantity_and_a_click_goes_to_the_step(visit):
     page = visit()
     colors = """() => [...document.querySelectorAll('#course rect[fill]')]
         .map(r => r.getAttribute('fill'))"""
@@ -276,7 +274,7 @@ def test_the_keyboard_reaches_every_control_in_the_order_of_the_page(visit):
             return getComputedStyle(e.type === 'radio' ? e.parentElement : e).outlineStyle }""")
         assert outline == 'solid', order
     assert order == [
-        'example', 'asking', 'block', 'INPUT', 'back', 'play', 'next', 'step', 'quantity', 'what',
+        'example', 'query', 'block', 'INPUT', 'back', 'play', 'next', 'step', 'quantity', 'what',
         'SUMMARY',
     ]  # fmt: skip
 
@@ -293,15 +291,15 @@ def test_a_screen_reader_finds_a_name_for_everything(visit):
     page = visit()
     for role, name in (
         ('combobox', 'Sequence'),
-        ('combobox', 'Who looks'),
+        ('combobox', 'Query'),
         ('combobox', 'Block'),
         ('group', 'Head'),
         ('radio', 'mean'),
         ('button', 'Play'),
         ('button', 'One step back'),
-        ('button', 'One step on'),
+        ('button', 'One step forward'),
         ('slider', 'Step'),
-        ('table', 'Attention: who looks at whom'),
+        ('table', 'Attention weights'),
         ('columnheader', 'slot 1'),
         ('rowheader', 'slot 1'),
         ('table', 'Gates and change'),
@@ -371,27 +369,23 @@ def test_every_text_can_be_read_on_what_is_behind_it(scheme, visit):
         assert [pair for pair in found if pair[0] < 4.5] == []
 
 
-def test_light_and_dark_differ(visit):
-    color = 'getComputedStyle(document.body).backgroundColor'
-    light, dark = (visit(color_scheme=scheme).evaluate(color) for scheme in ('light', 'dark'))
-    assert light != dark
-
-
-def _large():
-    """Returns what a core of 16 slots, 8 heads, two input rows and three gates might show."""
-    random = np.random.default_rng(0)
-    example = looked_at.example('a very long title ' * 9, np.zeros((3, 2, 7), np.float32))
-    weights = random.dirichlet(np.ones(18), (3, 8, 16))
-    before, memory = random.normal(size=(2, 3, 16, 64))
-    gates = {name: random.uniform(size=(3, 16, 1)) for name in ('input', 'forget', 'output')}
-    subject = subjects.Subject('a' * 99, looked_at.make_core(), {}, (example,))
-    return subject, [subjects.Look((weights,), before, memory, gates)]
+def test_light_and_dark_differ_at_once(visit):
+    color = '(name) => getComputedStyle(document.querySelector(name)).backgroundColor'
+    page, names = visit(), ('body', '#matrix tbody td')
+    light = [page.evaluate(color, name) for name in names]
+    page.emulate_media(color_scheme='dark')
+    for pair in zip(names, light, strict=True):  # the script receives it a little later
+        page.wait_for_function(f'([name, light]) => ({color})(name) !== light', arg=[*pair])
 
 
 def test_a_narrow_screen_does_not_scroll_sideways(visit, tmp_path):
-    path = tmp_path / 'large.html'
-    path.write_text(page_lib.render(*_large()), 'utf-8')
-    for page in (visit(), visit(address=path.as_uri())):
+    gates = {'input': False, 'forget': False, 'output': False}
+    subject, traces = inspected.traced((3,), 16, 64, heads=8, inputs=2, blocks=1, gates=gates)
+    example = subject.examples[0]._replace(title='a very long title ' * 9)
+    large = tmp_path / 'large.html'
+    large.write_text(page_lib.render(subject._replace(title='a' * 99, examples=(example,)), traces))
+    for addresses in ((), (large.as_uri(),)):
+        page = visit(*addresses)
         page.click('summary')
         for width in (360, 320):
             page.set_viewport_size({'width': width, 'height': 800})

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch.agents import setting
+from launch.agents import configuration
 from launch.training import cores as cores_lib
 
 SMALL = cores_lib.Config(mem_slots=2, total_units=24, num_heads=3, attention_mlp_layers=2)
@@ -15,7 +15,7 @@ DNC = dataclasses.replace(
     SMALL, core='dnc', dnc_memory_size=6, dnc_word_size=5, dnc_reads=3, dnc_writes=2
 )
 LSTM = dataclasses.replace(SMALL, core='lstm', lstm_size=9)
-AGENT = setting.Config(mem_slots=2, total_units=24, num_heads=3, attention_mlp_layers=2)
+AGENT = configuration.Config(mem_slots=2, total_units=24, num_heads=3, attention_mlp_layers=2)
 
 
 def _made(config, *shape):

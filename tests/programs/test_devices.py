@@ -1,120 +1,100 @@
 """Data parallelism: one device and four do the same, and batches are split without loss."""
 
+import dataclasses
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
-import haiku as hk
+import chex
 import jax
 import numpy as np
 import pytest
 
-from launch.language import model as model_lib
+from launch.runs import checkpoint, errors
 from launch.training import devices as devices_lib
 from launch.training import loop
-from launch.training import optimizer as optimizer_lib
-from launch.training import task as task_lib
-from launch.training import update as update_lib
-from tasks import base
+from tests.support import toy_task
 
+pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-T, B, V = 3, 8, 19
-CONFIG = loop.Config(batch_size=B, learning_rate=0.05, clip_norm=0.5)
+CONFIG = loop.Config(
+    num_steps=3, batch_size=toy_task.B, learning_rate=0.05, clip_norm=0.5, save_every=1
+)
+RUNS = {
+    'batches': (CONFIG, toy_task.make()),
+    'parts': (dataclasses.replace(CONFIG, accumulate=2), toy_task.make()),
+    'sampled': (CONFIG, toy_task.make_sampled()),
+}
 
 
-def _batch(step):
-    rng = np.random.default_rng(step)
-    inputs, targets = rng.integers(0, V, (2, T, B)).astype(np.int32)
-    weights = rng.uniform(size=(T, B)).astype(np.float32)
-    return base.Batch(inputs, targets, weights, rng.uniform(size=(T, B)) < 0.2)
-
-
-def write_updates(path):
-    """Makes three updates of a language model with dropout on all devices and writes an .npz."""
-    model = model_lib.make(lambda: hk.LSTM(5), V, 16, 0.5, 0.3, adaptive=False)
-
-    def loss(params, batch, *rest):
-        value, carry = model.cross_entropy(params, *batch, *rest)
-        return {'loss': value}, carry
-
-    task = task_lib.Task(
-        init=model.init,
-        loss=loss,
-        evaluate=lambda params: {},
-        test=lambda params, thorough: {},
-        unit='words',
-        consumes=('words', T * B),
-        core_parameters=0,
-        batch=_batch,
-        initial_carry=model.initial_state(B),
-    )
-    state = loop.initial_state(CONFIG, task)
-    update = update_lib.make_update(task, optimizer_lib.make(CONFIG, CONFIG.num_steps), B)
-    compiled = devices_lib.compile_update(update, state)
-    state, means = devices_lib.place(state), []
-    for step in range(3):
-        state, report = compiled(state, devices_lib.split(_batch(step), axis=1))
-        report = jax.device_get(report)
-        assert report.finite
-        means.append(report.metrics['loss'].total / report.metrics['loss'].weight)
-    final = devices_lib.gather(state)
-    leaves = {
-        jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(final)
-    }
-    np.savez(path, devices=jax.local_device_count(), means=means, **leaves)
-
-
-def _on_four_devices(*command, **options):
-    flags = '--xla_force_host_platform_device_count=4'
-    environment = {
-        **os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT),
-    }  # fmt: skip
-    return subprocess.run(
-        [sys.executable, *command],
-        env=environment,
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        check=False,
-        **options,
-    )
+def train_all(folder):
+    """Trains all runs, each in its folder."""
+    assert jax.device_count() == 4
+    for name, (config, task) in RUNS.items():
+        loop.train(config, task, f'{folder}/{name}', {'config': {}})
 
 
 @pytest.fixture(scope='module')
 def four(tmp_path_factory):
-    """Returns what a process with four devices wrote."""
-    path = tmp_path_factory.mktemp('four') / 'four.npz'
-    script = f'from tests.programs import test_devices; test_devices.write_updates({str(path)!r})'
-    done = _on_four_devices('-c', script)
-    assert done.returncode == 0, done.stderr
-    return np.load(path)
-
-
-def test_one_device_and_four_make_the_same_updates(four, tmp_path):
-    write_updates(tmp_path / 'here.npz')
-    here = np.load(tmp_path / 'here.npz')
-    assert four['devices'] == 4
-    assert here['devices'] == jax.local_device_count() != 4
-    assert sorted(here.files) == sorted(four.files)
-    np.testing.assert_allclose(four['means'], here['means'], rtol=1e-5)
-    for name in here.files[2:]:
-        assert four[name].dtype == here[name].dtype
-        np.testing.assert_allclose(four[name], here[name], rtol=1e-4, atol=2e-5, err_msg=name)
-
-
-def test_a_batch_that_does_not_divide_gets_one_line_and_exit_code_2(tmp_path):
-    for split in ('train', 'valid', 'test'):
-        (tmp_path / f'{split}.txt').write_text('a few words of some text\n' * 20)
-    done = _on_four_devices(
-        *['-m', 'launch.lm', '--dataset=text', '--softmax=full', '--batch_size=6'],
-        '--unroll_length=5',
-        f'--data_dir={tmp_path}',
-        f'--cache_dir={tmp_path / "cache"}',
-        f'--run_dir={tmp_path / "run"}',
+    """Returns the folder of the runs of a process with four devices."""
+    folder = tmp_path_factory.mktemp('four')
+    call = f'from tests.programs import test_devices as t; t.train_all({str(folder)!r})'
+    options = {
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
+        'JAX_PLATFORMS': 'cpu',
+        'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+        'PYTHONPATH': str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, '-c', call],
+        env={**os.environ, **options},
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=False,
     )
-    assert done.returncode == 2
-    assert done.stderr == 'lm: --batch_size: wanted a multiple of the 4 devices, got 6\n'
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _restore(run_dir, template):
+    return checkpoint.Checkpointer(run_dir).restore(template).state
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_four_devices_make_the_updates_of_one(four, name, tmp_path):
+    assert jax.device_count() == 1
+    config, task = RUNS[name]
+    here = loop.train(config, task, str(tmp_path), {'config': {}})
+    there = _restore(four / name, here)
+    chex.assert_trees_all_equal_shapes_and_dtypes(here, there)
+    chex.assert_trees_all_close(here, there, rtol=1e-4, atol=2e-5)
+    assert not np.allclose(here.carry, task.initial_carry)
+
+
+def test_one_device_resumes_a_run_of_four(four, tmp_path, capsys):
+    config, task = RUNS['batches']
+    folder = tmp_path / 'checkpoints' / '2'
+    shutil.copytree(four / 'batches' / 'checkpoints' / '2', folder)
+    resumed = loop.train(config, task, str(tmp_path), {'config': {}})
+    assert 'resumes from the checkpoint of update 2' in capsys.readouterr().out
+    chex.assert_trees_all_close(resumed, _restore(four / 'batches', resumed), rtol=1e-4, atol=2e-5)
+
+
+def test_an_update_is_compiled_once_and_its_first_state_is_left_as_it_was(tmp_path):
+    traced, task = [], toy_task.make()
+    first = loop.initial_state(CONFIG, task)
+
+    def loss(*args):
+        traced.append(1)
+        return task.loss(*args)
+
+    loop.train(CONFIG, task._replace(loss=loss), str(tmp_path), {'config': {}})
+    assert len(traced) == 1
+    chex.assert_trees_all_equal(task.initial_carry, np.zeros_like(task.initial_carry))
+    chex.assert_trees_all_equal(loop.initial_state(CONFIG, task), first)
 
 
 @pytest.mark.parametrize(('axis', 'shape'), [(0, (12, 3)), (1, (5, 12, 3)), (1, (5, 12))])
@@ -124,9 +104,9 @@ def test_splitting_keeps_neighbours_together(axis, shape, devices, monkeypatch):
     x = np.arange(np.prod(shape)).reshape(shape)
     parts = devices_lib.split({'x': x}, axis)['x']
     assert parts.shape == (devices, *shape[:axis], 12 // devices, *shape[axis + 1 :])
-    rows = 12 // devices
+    share = 12 // devices
     for device in range(devices):
-        wanted = np.take(x, range(device * rows, (device + 1) * rows), axis)
+        wanted = np.take(x, range(device * share, (device + 1) * share), axis)
         np.testing.assert_array_equal(parts[device], wanted)
 
 
@@ -140,6 +120,16 @@ def test_merging_undoes_splitting(devices, monkeypatch):
     assert merged['b'][0].dtype == np.int32
 
 
+def test_a_process_has_its_share_of_batches_and_carry(monkeypatch):
+    monkeypatch.setattr(jax, 'process_count', lambda: 3)
+    monkeypatch.setattr(jax, 'process_index', lambda: 1)
+    monkeypatch.setattr(jax, 'local_device_count', lambda: 2)
+    assert devices_lib.process_slice(12) == slice(4, 8)
+    assert not devices_lib.is_primary()
+    carry = devices_lib.split_carry({'x': np.arange(24).reshape(12, 2)})['x']
+    assert carry.tolist() == [[[8, 9], [10, 11]], [[12, 13], [14, 15]]]
+
+
 def test_copies_on_the_host_do_not_share_memory():
     x = np.arange(5.0)
     copy = devices_lib.to_host({'x': x, 'y': jax.device_put(x)})
@@ -148,8 +138,21 @@ def test_copies_on_the_host_do_not_share_memory():
     copy['y'][0] = 7  # an array of one's own can be written
 
 
-def test_a_batch_that_divides_is_accepted(monkeypatch):
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
     monkeypatch.setattr(jax, 'device_count', lambda: 3)
     devices_lib.check_batch_size(12)
-    with pytest.raises(Exception, match='a multiple of the 3 devices, got 13'):
+    devices_lib.check_batch_size(12, parts=4)
+    with pytest.raises(errors.RunError, match='a multiple of the 3 devices, got 13') as stop:
         devices_lib.check_batch_size(13)
+    assert stop.value.code == errors.USAGE
+    with pytest.raises(errors.RunError, match=r'the 3 devices x --accumulate=4, got 6'):
+        devices_lib.check_batch_size(6, parts=4)
+
+
+def test_one_process_needs_no_messages(monkeypatch):
+    assert devices_lib.is_primary()
+    assert devices_lib.process_slice(12) == slice(0, 12)
+    value = {'a': [1, None]}
+    assert devices_lib.broadcast_json(value) is value
+    assert devices_lib.broadcast(value) is value
+    assert [devices_lib.any_across_processes(flag) for flag in (True, False)] == [True, False]

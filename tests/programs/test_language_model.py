@@ -1,4 +1,4 @@
-"""Perplexity over a whole split and samples, against words taken one at a time."""
+"""The nll of a whole text and samples, against words taken one at a time."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch.language import language_model
+from launch.language import model as model_lib
 from tasks.text import vocabulary
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -21,7 +21,7 @@ WORDS = vocabulary.Vocabulary(
 
 @pytest.fixture(scope='module')
 def model():
-    return language_model.make_model(lambda: hk.LSTM(7), len(WORDS), 18, 0.5, 0.5, adaptive=True)
+    return model_lib.make(lambda: hk.LSTM(7), len(WORDS), 18, 0.5, 0.5, adaptive=True)
 
 
 @pytest.fixture(scope='module')
@@ -33,24 +33,20 @@ def params(model, compile_quickly):
 
 
 def _one_at_a_time(model, params, tokens, starts):
-    """Returns the nats of each word [N], read alone, with the state anew at the starts."""
+    """Returns the nll of each word [N], read alone, with the state reset at the starts."""
     step = jax.jit(model.next_word)
-    nats, before = [], WORDS.eos
+    nll, before = [], WORDS.eos
     for place, word in enumerate(tokens):
         if place in starts:
             state = model.initial_state(1)
         log_probs, state = step(params, jnp.array([before]), state)
-        nats.append(-float(log_probs[0, word]))
+        nll.append(-float(log_probs[0, word]))
         before = word
-    return nats
+    return nll
 
 
 def _tokens(size):
     return np.random.default_rng(2).integers(0, len(WORDS), size).astype(np.uint16)
-
-
-def _ignore(words):
-    del words
 
 
 @pytest.mark.parametrize(('streams', 'unroll_length'), [(1, 5), (3, 4), (50, 2)])
@@ -58,31 +54,31 @@ def test_each_word_is_scored_in_the_order_of_the_text_with_the_state_carried(
     model, params, streams, unroll_length
 ):
     tokens = _tokens(17)
-    score = language_model.make_score(model, WORDS)
+    score = model_lib.make_score(model, WORDS)
     length = -(-len(tokens) // min(streams, len(tokens)))
     wanted = _one_at_a_time(model, params, tokens, range(0, len(tokens), length))
-    nats = score(params, tokens, streams, unroll_length, _ignore)
-    assert nats.dtype == np.float32
-    np.testing.assert_allclose(nats, wanted, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(nats, score(params, tokens, streams, unroll_length, _ignore))
+    nll = score(params, tokens, streams, unroll_length)
+    assert nll.dtype == np.float32
+    np.testing.assert_allclose(nll, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(nll, score(params, tokens, streams, unroll_length))
 
 
 @pytest.mark.parametrize('reset_every', [1, 3, 4, 100])
 @pytest.mark.parametrize(('streams', 'unroll_length'), [(1, 5), (3, 4), (7, 2)])
-def test_a_state_starts_anew_by_the_place_in_the_text_however_it_is_cut(
+def test_a_state_is_reset_by_the_place_in_the_text_however_it_is_cut(
     model, params, streams, unroll_length, reset_every
 ):
     tokens = _tokens(23)
-    score = language_model.make_score(model, WORDS)
+    score = model_lib.make_score(model, WORDS)
     wanted = _one_at_a_time(model, params, tokens, range(0, len(tokens), reset_every))
-    nats = score(params, tokens, streams, unroll_length, _ignore, reset_every)
-    np.testing.assert_allclose(nats, wanted, rtol=1e-5, atol=1e-5)
+    nll = score(params, tokens, streams, unroll_length, None, reset_every)
+    np.testing.assert_allclose(nll, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_a_state_cannot_start_anew_every_zero_words(model, params):
-    score = language_model.make_score(model, WORDS)
+def test_a_state_cannot_be_reset_every_zero_words(model, params):
+    score = model_lib.make_score(model, WORDS)
     with pytest.raises(ValueError, match='wanted reset_every >= 1 or None: got 0'):
-        score(params, _tokens(5), 2, 2, _ignore, 0)
+        score(params, _tokens(5), 2, 2, None, 0)
 
 
 def test_all_lengths_and_resets_share_one_compiled_window(model, params):
@@ -92,24 +88,22 @@ def test_all_lengths_and_resets_share_one_compiled_window(model, params):
         traced.append(1)
         return model.log_probs(*args)
 
-    score = language_model.make_score(model._replace(log_probs=log_probs), WORDS)
+    score = model_lib.make_score(model._replace(log_probs=log_probs), WORDS)
     for reset_every in (None, 3, 4):
-        score(params, _tokens(31), 2, 5, _ignore, reset_every)
-    score(params, _tokens(26), 2, 5, _ignore)
+        score(params, _tokens(31), 2, 5, None, reset_every)
+    score(params, _tokens(26), 2, 5)
     assert len(traced) == 1
 
 
-def test_a_scoring_tells_of_every_window(model, params):
-    told = []
-    score = language_model.make_score(model, WORDS)
-    score(params, np.zeros(23, np.uint16), 2, 5, told.append)
-    assert told == [10, 10, 3]  # 12 words a stream, the second has 11
+def test_the_words_of_every_window_are_counted(model, params):
+    counts = []
+    score = model_lib.make_score(model, WORDS)
+    score(params, np.zeros(23, np.uint16), 2, 5, counts.append)
+    assert counts == [10, 10, 3]  # 12 words a stream, the second has 11
 
 
 def _generate(model, params, prompt=(), num_words=30, temperature=1.0, top_p=1.0, seed=0):
-    return language_model.generate(
-        model, params, WORDS, prompt, num_words, temperature, top_p, seed
-    )
+    return model_lib.generate(model, params, WORDS, prompt, num_words, temperature, top_p, seed)
 
 
 def test_samples_depend_on_the_seed_alone_and_begin_with_the_prompt(model, params):
@@ -119,7 +113,7 @@ def test_samples_depend_on_the_seed_alone_and_begin_with_the_prompt(model, param
     assert len(first.replace('\n', ' \n ').split(' ')) >= 32
 
 
-def test_unknown_words_are_never_sampled_and_lines_are_clean():
+def test_unk_is_never_sampled_and_lines_are_clean():
     text = _generate(_Constant(jnp.zeros(len(WORDS))), {}, num_words=400)
     assert set(text.split()) == set(WORDS.words) - {vocabulary.UNK, vocabulary.EOS}
     assert '\n\n' in text
@@ -140,7 +134,7 @@ def test_temperature_zero_takes_the_likeliest_word_every_time(model, params):
     assert got == _generate(model, params, num_words=6, temperature=0.0, seed=8)
 
 
-def test_the_text_goes_on_from_the_prompt_and_not_from_its_last_word_alone(model, params):
+def test_the_text_continues_the_prompt_and_not_its_last_word_alone(model, params):
     texts = {
         _generate(model, params, [first, 'w2'], temperature=0.0).split('w2', 1)[1]
         for first in ('the', 'w5', 'w9', 'w11')
@@ -161,13 +155,13 @@ class _Constant:
         return jnp.broadcast_to(self.log_probs, (len(words), len(self.log_probs))), state
 
 
-def test_end_of_lines_become_new_lines_without_spaces_round_them():
+def test_ends_of_lines_become_new_lines_without_spaces_around_them():
     log_probs = jnp.full(len(WORDS), -50.0).at[WORDS.eos].set(0.0)
     text = _generate(_Constant(log_probs), {}, ['the', 'w1'], num_words=3)
     assert text == 'the w1\n\n\n'
 
 
-def test_the_likeliest_word_is_passed_over_if_it_is_unknown():
+def test_the_likeliest_word_is_passed_over_if_it_is_unk():
     log_probs = jnp.full(len(WORDS), -50.0).at[WORDS.unk].set(0.0).at[WORDS.index['w7']].set(-9.0)
     assert _generate(_Constant(log_probs), {}, num_words=2, temperature=0.0) == 'w7 w7'
 
@@ -176,7 +170,7 @@ def test_a_model_in_bfloat16_has_the_same_parameters_and_state_and_rounds_its_pr
     model, params
 ):
     sizes = len(WORDS), 18, 0.5, 0.5
-    low = language_model.make_model(lambda: hk.LSTM(7), *sizes, adaptive=True, dtype='bfloat16')
+    low = model_lib.make(lambda: hk.LSTM(7), *sizes, adaptive=True, dtype='bfloat16')
     made = jax.eval_shape(low.init, jax.random.key(0))
     chex.assert_trees_all_equal_shapes_and_dtypes(made, params)
     word, state = jnp.array([4]), model.initial_state(1)

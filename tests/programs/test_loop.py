@@ -17,17 +17,18 @@ import numpy as np
 import optax
 import pytest
 
-from launch.runs import checkpoint, metrics, signals
+from launch.runs import arrays, checkpoint, metrics, signals
 from launch.runs import errors as errors_lib
-from launch.training import devices, loop
+from launch.training import devices, experiment, loop
 from launch.training import optimizer as optimizer_lib
 from launch.training import task as task_lib
 from launch.training import update as update_lib
 from relational_rnn import losses
 from tasks import base
+from tests.support import toy_task
 
-pytestmark = pytest.mark.usefixtures('compile_once')
-T, B, D, H = 2, 8, 3, 5
+pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')
+T, B, D, H = toy_task.T, toy_task.B, toy_task.D, toy_task.H
 CONFIG = loop.Config(
     num_steps=10,
     batch_size=B,
@@ -41,68 +42,9 @@ CONFIG = loop.Config(
 )
 
 
-def _init(key):
-    first, second = jax.random.split(key)
-    return {
-        'a': {'w': jax.random.normal(first, (D, H))},
-        'b': {'w': jax.random.normal(second, (H,))},
-    }
-
-
-def _loss(params, batch, carry, keys):
-    """A recurrent network of one line, with noise for dropout."""
-    noise = jax.vmap(lambda key: jax.random.normal(key, (H,)))(keys)
-    total = jnp.zeros(())
-    for inputs, targets, weights in zip(*batch[:3], strict=True):
-        carry = jnp.tanh(inputs @ params['a']['w'] + 0.5 * carry + 0.1 * noise)
-        total += jnp.sum(
-            weights * (_fragile(params['b']['w'], batch.resets) @ carry.T - targets) ** 2
-        )
-    return {'loss': losses.WeightedSum(total, jnp.sum(batch.weights))}, carry
-
-
-@jax.custom_vjp
-def _fragile(x, faults):
-    """Returns x; its gradient is NaN where there is a fault."""
-    del faults
-    return x
-
-
-_fragile.defvjp(
-    lambda x, faults: (x, faults), lambda faults, g: (jnp.where(faults.any(), jnp.nan, g), None)
-)
-
-
-def _batch(step, on_step=None, bad_inputs=(), bad_gradients=()):
-    if on_step:
-        on_step(step)
-    rng = np.random.default_rng(step)
-    inputs = rng.normal(size=(T, B, D)).astype(np.float32)
-    targets = rng.normal(size=(T, B)).astype(np.float32)
-    weights = rng.uniform(0.5, 1, (T, B)).astype(np.float32)
-    if step in bad_inputs:
-        targets[1, 2] = np.nan
-    return base.Batch(inputs, targets, weights, np.full((T, B), step in bad_gradients))
-
-
-def _task(evaluate=None, **faults):
-    return task_lib.Task(
-        init=_init,
-        initial_carry=np.zeros((B, H), np.float32),
-        loss=_loss,
-        batch=lambda step: _batch(step, **faults),
-        evaluate=evaluate or (lambda params: {'norm': float(np.abs(params['b']['w']).sum())}),
-        test=lambda params, thorough: {},
-        unit='words',
-        consumes=('words', T * B),
-        core_parameters=0,
-        perplexity=True,
-    )
-
-
 def _train(run_dir, config=CONFIG, task=None):
     with signals.handled():
-        return loop.train(config, task or _task(), str(run_dir), {'config': {}})
+        return loop.train(config, task or toy_task.make(), str(run_dir), {'config': {}})
 
 
 def _digest(state):
@@ -122,16 +64,12 @@ def _saved(run_dir):
 
 
 def _restored(run_dir, config=CONFIG, task=None):
-    template = loop.initial_state(config, task or _task())
+    template = loop.initial_state(config, task or toy_task.make())
     return checkpoint.Checkpointer(run_dir).restore(template).state
 
 
-def _kill_at(*steps):
-    return lambda step: os.kill(os.getpid(), signal.SIGTERM) if step in steps else None
-
-
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, compile_once):
+def whole(tmp_path_factory, compile_once, compile_quickly):
     """Returns the state of a run that nothing disturbed, and its directory."""
     run_dir = tmp_path_factory.mktemp('whole')
     return _train(run_dir), run_dir
@@ -152,7 +90,7 @@ def test_the_same_seed_gives_equal_bytes_and_another_does_not(whole, tmp_path):
 
 def test_a_finished_run_is_not_trained_again(whole, capsys):
     state, run_dir = whole
-    task = _task(on_step=lambda step: pytest.fail(f'read the batch of step {step}'))
+    task = toy_task.make(on_step=lambda step: pytest.fail(f'read the batch of step {step}'))
     assert _digest(_train(run_dir, task=task)) == _digest(state)
     assert 'resumes from the checkpoint of update 10' in capsys.readouterr().out
 
@@ -160,7 +98,7 @@ def test_a_finished_run_is_not_trained_again(whole, capsys):
 def test_stopping_and_resuming_at_every_step_gives_equal_bytes(whole, tmp_path):
     for step in range(1, 10):
         with pytest.raises(errors_lib.RunError) as stop:
-            _train(tmp_path, task=_task(on_step=_kill_at(step)))
+            _train(tmp_path, task=toy_task.make(on_step=toy_task.kill_at(step)))
         assert stop.value.code == errors_lib.INTERRUPTED
         assert str(stop.value) == (
             f'stopped by SIGTERM after update {step}, saved; run the same command again to resume'
@@ -178,7 +116,7 @@ def test_a_signal_during_evaluation_ends_it_and_saves(whole, tmp_path):
 
     config = dataclasses.replace(CONFIG, evaluate_every=4)
     with pytest.raises(errors_lib.RunError, match='SIGINT after update 4, saved'):
-        _train(tmp_path, config, _task(evaluate))
+        _train(tmp_path, config, toy_task.make(evaluate))
     assert _digest(_train(tmp_path)) == _digest(whole[0])
 
 
@@ -187,7 +125,7 @@ def test_an_error_of_the_evaluation_is_not_taken_for_a_signal(tmp_path):
         raise errors_lib.RunError(errors_lib.BAD_DATA, 'the split is gone')
 
     with pytest.raises(errors_lib.RunError, match='the split is gone'):
-        _train(tmp_path, dataclasses.replace(CONFIG, num_steps=1), _task(evaluate))
+        _train(tmp_path, dataclasses.replace(CONFIG, num_steps=1), toy_task.make(evaluate))
 
 
 def test_a_signal_that_comes_while_a_checkpoint_is_written_ends_the_run_saved(
@@ -231,7 +169,7 @@ def test_a_number_that_is_not_finite_stops_the_run_and_is_never_saved(faults, wh
     with pytest.raises(
         errors_lib.RunError, match=re.escape(f'update 7: {what} is not finite')
     ) as stop:
-        _train(tmp_path, config, _task(**faults))
+        _train(tmp_path, config, toy_task.make(**faults))
     assert stop.value.code == errors_lib.INTERNAL
     assert _saved(tmp_path) == [2, 4, 6]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(_restored(tmp_path)))
@@ -243,9 +181,9 @@ def test_a_parameter_that_overflows_is_found_in_its_own_update(policy, tmp_path,
     params = {'a': np.ones(3, np.float32), 'b': np.array([-1.0, largest], np.float32)}
 
     def batch(step):
-        return _batch(0)._replace(targets=np.full((T, B), 1e-4 * (step == 2), np.float32))
+        return toy_task.batch(0)._replace(targets=np.full((T, B), 1e-4 * (step == 2), np.float32))
 
-    task = _task(evaluate=lambda params: {})._replace(
+    task = toy_task.make(evaluate=lambda params: {})._replace(
         init=lambda key: params, loss=_only_gradient, batch=batch
     )
     config = dataclasses.replace(
@@ -285,7 +223,7 @@ def _only_gradient(params, batch, carry, keys):
 def test_skipping_leaves_parameters_and_optimizer_and_counts(tmp_path, capsys):
     config = dataclasses.replace(CONFIG, num_steps=5, on_nonfinite='skip')
     config = dataclasses.replace(config, save_every=1, keep=5)
-    _train(tmp_path / 'run', config, _task(bad_inputs=[2, 3]))
+    _train(tmp_path / 'run', config, toy_task.make(bad_inputs=[2, 3]))
     states = {}
     for step in (2, 4, 5):
         name = pathlib.Path('checkpoints', str(step))
@@ -308,7 +246,7 @@ def test_skipping_ends_after_ten_in_a_row(tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=40, on_nonfinite='skip')
     bad = [*range(3, 12), *range(13, 30)]  # nine, one that is sound, and more
     with pytest.raises(errors_lib.RunError, match=r'update 23: .* 10 updates in a row') as stop:
-        _train(tmp_path, config, _task(bad_inputs=bad))
+        _train(tmp_path, config, toy_task.make(bad_inputs=bad))
     assert stop.value.code == errors_lib.INTERNAL
 
 
@@ -317,7 +255,7 @@ def _graded(read, passes=lambda level: True, on_step=None, on_question=None):
 
     def batch(step, level):
         read.append((step, level))
-        made = _batch(step, on_step)
+        made = toy_task.batch(step, on_step)
         return made._replace(targets=made.targets + np.float32(level))
 
     def asked(params, level):
@@ -328,10 +266,12 @@ def _graded(read, passes=lambda level: True, on_step=None, on_question=None):
         return passes(level)
 
     curriculum = task_lib.Curriculum(3, 4, 2, asked)
-    return _task()._replace(batch=batch, curriculum=curriculum)
+    return toy_task.make()._replace(batch=batch, curriculum=curriculum)
 
 
-def test_a_curriculum_is_asked_after_every_so_many_updates_and_before_the_next_batch(tmp_path):
+def test_a_curriculum_is_asked_after_every_so_many_updates_and_before_the_next_batch(
+    tmp_path,
+):
     read = []
     state = _train(tmp_path, task=_graded(read, lambda level: level < 2))
     assert read == [
@@ -363,7 +303,7 @@ def test_a_run_with_a_curriculum_resumes_at_every_step_to_equal_bytes(tmp_path):
     for step in range(1, 10):  # every third while the curriculum is asked
         where = 'on_step' if step % 3 else 'on_question'
         with pytest.raises(errors_lib.RunError, match=f'stopped by SIGTERM after update {step}'):
-            _train(tmp_path / 'run', task=_graded([], **{where: _kill_at(step)}))
+            _train(tmp_path / 'run', task=_graded([], **{where: toy_task.kill_at(step)}))
     assert _digest(_train(tmp_path / 'run', task=_graded([]))) == _digest(whole)
 
 
@@ -407,7 +347,7 @@ def test_a_last_save_that_fails_ends_with_its_exit_code(tmp_path, monkeypatch, c
 def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
     whole, tmp_path, monkeypatch, capsys
 ):
-    save, failed = checkpoint._save_arrays, []
+    save, failed = arrays.save, []
 
     def fails_once(path, leaves):
         if not failed:
@@ -415,7 +355,7 @@ def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
             raise OSError(28, 'No space left on device')
         save(path, leaves)
 
-    monkeypatch.setattr(checkpoint, '_save_arrays', fails_once)
+    monkeypatch.setattr(arrays, 'save', fails_once)
     state = _train(tmp_path, dataclasses.replace(CONFIG, save_every=4))
     assert failed
     assert _digest(state) == _digest(whole[0])
@@ -486,7 +426,7 @@ def test_updates_are_those_of_rmsprop_after_clipping():
 
 
 def test_the_optimizer_state_has_one_structure_whatever_the_flags():
-    params = _init(jax.random.key(0))
+    params = toy_task.init(jax.random.key(0))
     changes = [{}, {'clip_norm': 0.0}, {'schedule': 'constant'}, {'warmup_steps': 0}]
     structures = {
         jax.tree.structure(optimizer_lib.make(dataclasses.replace(CONFIG, **x), 10).init(params))
@@ -498,18 +438,19 @@ def test_the_optimizer_state_has_one_structure_whatever_the_flags():
 def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_element(tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=3, clip_norm=0.0, warmup_steps=0)
     state = _train(tmp_path, config)
-    start = loop.initial_state(config, _task())
+    start = loop.initial_state(config, toy_task.make())
     params, opt_state, carry = start.params, start.opt_state, start.carry
     optimizer = optimizer_lib.make(config, config.num_steps)
 
     def mean(params, batch, carry, keys):
-        found, carry = _loss(params, batch, carry, keys)
+        found, carry = toy_task.loss(params, batch, carry, keys)
         return found['loss'].total / found['loss'].weight, carry
 
+    gradient = jax.jit(jax.grad(mean, has_aux=True))
     for step in range(3):
         key = jax.random.fold_in(jax.random.wrap_key_data(start.key), step)
         keys = jnp.stack([jax.random.fold_in(key, row) for row in range(B)])
-        grads, carry = jax.grad(mean, has_aux=True)(params, _batch(step), carry, keys)
+        grads, carry = gradient(params, toy_task.batch(step), carry, keys)
         updates, opt_state = optimizer.update(grads, opt_state)
         params = optax.apply_updates(params, updates)
     chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-5)
@@ -530,7 +471,7 @@ def _report(num_updates, **sums):
 
 
 def test_a_meter_divides_totals_by_weights_and_leaves_out_what_had_none():
-    meter = loop.Meter(_task())
+    meter = loop.Meter(toy_task.make())
     meter.add(_report(1, loss=(6, 2), grad_norm=(3, 1), right=(1, 2), episode=(3, 1)))
     meter.add(_report(2, loss=(8, 5), grad_norm=(9, 2), right=(2.5, 5), episode=(5, 3)))
     with meter.paused():
@@ -559,7 +500,7 @@ def test_a_meter_divides_totals_by_weights_and_leaves_out_what_had_none():
 )
 def test_bad_flags_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(CONFIG, **change)
+        dataclasses.replace(experiment.Config(), **change)
 
 
 @pytest.mark.parametrize('parts', [2, 4, 8])
@@ -575,7 +516,7 @@ def test_a_batch_in_parts_makes_the_same_updates(whole, parts, tmp_path):
 
 def test_a_batch_in_parts_holds_less_at_a_time():
     """The scratch memory of an update falls with its parts."""
-    task = _task()._replace(initial_carry=np.zeros((4096, H), np.float32))
+    task = toy_task.make()._replace(initial_carry=np.zeros((4096, H), np.float32))
     config = dataclasses.replace(CONFIG, batch_size=4096)
     state = devices.place(loop.initial_state(config, task))
     batch = base.Batch(

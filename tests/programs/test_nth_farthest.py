@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from launch import nth_farthest
-from launch.inspection import subjects
+from launch.inspection import tracing
 from launch.runs import errors, metrics, plots
 from launch.runs import flags as flags_lib
 from launch.training import loop, nth_farthest_model, seeds
@@ -102,8 +102,8 @@ def test_an_update_in_parts_is_nearly_the_same(tmp_path):
 
 
 def test_its_inside_is_told_in_the_tasks_terms(whole):
-    request = subjects.Request(str(whole[0]), 3, 40, 1, '')
-    subject = subjects.open_run(request)
+    request = tracing.Request(str(whole[0]), 3, 40, 1, '')
+    subject = tracing.open_run(request)
     assert len(subject.examples) == 3
     for example in subject.examples:
         assert example.inputs.shape == (3, 1 + 3 * 3)
@@ -119,14 +119,14 @@ def test_its_inside_is_told_in_the_tasks_terms(whole):
         assert f'n = {n}, m = {m + 1}' in example.steps[0].note
         for step in example.steps:
             assert sum(each.probability for each in step.answers) == pytest.approx(1, abs=1e-5)
-    looks = subjects.look_inside(subject)
+    looks = tracing.look_inside(subject)
     assert looks[0].attention[0].shape[0] == 3
 
 
 def test_the_inside_of_a_run_has_no_prompt_and_needs_room(whole):
     for prompt, max_steps, wanted in (('words', 40, '--prompt'), ('', 2, '--max_steps')):
         with pytest.raises(errors.RunError, match=wanted) as stop:
-            subjects.open_run(subjects.Request(str(whole[0]), 1, max_steps, 0, prompt))
+            tracing.open_run(tracing.Request(str(whole[0]), 1, max_steps, 0, prompt))
         assert stop.value.code == errors.USAGE
 
 
@@ -195,7 +195,7 @@ def test_the_curve_of_several_seeds_has_a_band(side_by_side, monkeypatch):
 
 
 def test_the_inside_of_several_seeds_is_the_firsts(side_by_side):
-    subject = subjects.open_run(subjects.Request(str(side_by_side), 3, 40, 1, ''))
+    subject = tracing.open_run(tracing.Request(str(side_by_side), 3, 40, 1, ''))
     assert subject.title == 'nth_farthest, after 10 updates, seed 3, the first of 2'
     model = nth_farthest_model.make_model(
         flags_lib.parse(nth_farthest.Config, _flags('run'), 'nth_farthest', nth_farthest.PRESETS)

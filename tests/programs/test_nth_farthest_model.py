@@ -117,7 +117,7 @@ def test_every_n_has_the_answer_that_it_would_have_if_it_were_asked():
     questions = nth_farthest.sample(KEYS, N, D)
     for n in range(N):
         ask = jnp.full_like(questions.n, n)
-        other = nth_farthest.ask(questions.vectors, questions.labels, ask, questions.m)
+        other = nth_farthest.make_questions(questions.vectors, questions.labels, ask, questions.m)
         np.testing.assert_array_equal(batch.ranking[n], other.answers)
 
 
@@ -230,7 +230,7 @@ def test_evaluations_are_of_the_full_task_and_of_the_same_sequences():
         n, m = (
             jnp.argmax(inputs[0, :, start : start + N], axis=-1) for start in (D + N, D + 2 * N)
         )
-        answers = nth_farthest.ask(inputs[..., :D], labels, n, m).answers
+        answers = nth_farthest.make_questions(inputs[..., :D], labels, n, m).answers
         return 50 * jax.nn.one_hot(answers, N)
 
     knowing = model._replace(logits=tell)

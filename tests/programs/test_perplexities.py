@@ -1,12 +1,13 @@
-"""Language models beside each other, and the paper's numbers where they belong."""
+"""Tables 2 and 3 and Figure 12: language models next to the paper's numbers."""
 
 import pytest
 
 from launch.language import evaluation
 from launch.reports import perplexities
+from launch.reports import published as published_lib
 
 
-def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled=True):
+def _evaluation_of(dataset='text', vocab_size=36, corpus='c0ffee', test=5.5, unrolled=True):
     bands = {'> 10 K': None, '1 K - 10 K': 3.0, '< 1 K': 700.0}
     shares = dict(zip(bands, (0.0, 0.25, 0.75), strict=True))
     split = {
@@ -26,7 +27,7 @@ def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled
         'core': 'rmc',
         'step': 40,
         'corpus': corpus,
-        'known': known,
+        'vocab_size': vocab_size,
         'test': test,
         'splits': {'valid': {**split, 'perplexity': 4.25}, 'test': {**split, 'perplexity': test}},
         'ngrams': {'bigram': {'valid': 12.0, 'test': 13.5}},
@@ -34,10 +35,11 @@ def _evaluation_of(dataset='text', known=36, corpus='c0ffee', test=5.5, unrolled
     }
 
 
-def test_runs_stand_below_each_other_in_three_tables():
+def test_the_runs_of_a_corpus_are_listed_in_three_tables():
     runs = {'first': _evaluation_of(), 'second': _evaluation_of(test=7.25, unrolled=False)}
-    assert perplexities.describe(runs).splitlines() == [
-        'perplexity per word on text (36 words known), as in Table 2',
+    (text,) = perplexities.describe(runs)
+    assert text.splitlines() == [
+        'perplexity per word on text (vocabulary of 36 words), as in Table 2',
         '        updates  validation   test',
         'bigram                12.00  13.50',
         'first        40        4.25   5.50',
@@ -49,30 +51,29 @@ def test_runs_stand_below_each_other_in_three_tables():
         'first                 none        3.00  700.00  5.50',
         'second                none        3.00  700.00  7.25',
         '',
-        'increase of test perplexity where the state starts anew every so many words, '
-        'as in Figure 12',
+        'increase of test perplexity if the state is reset every so many words, as in Figure 12',
         '                  25            50           100           200           300'
-        '           500  never anew: perplexity',
+        '           500  never reset: perplexity',
         'first           6.00          5.00          4.00          3.00          2.00'
-        '         -1.00                    5.50',
+        '         -1.00                     5.50',
         'second  not measured  not measured  not measured  not measured  not measured'
-        '  not measured            not measured',
+        '  not measured             not measured',
     ]
 
 
 def test_unroll_lengths_that_no_run_has_measured_are_left_out():
-    text = perplexities.describe({'first': _evaluation_of(unrolled=False)})
+    (text,) = perplexities.describe({'first': _evaluation_of(unrolled=False)})
     assert 'Table 3' in text
     assert 'Figure 12' not in text
 
 
 def _lines(**facts):
-    text = perplexities.describe({'run': _evaluation_of(**facts)})
+    (text,) = perplexities.describe({'run': _evaluation_of(**facts)})
     return [' '.join(line.split()) for line in text.splitlines() if line.startswith('paper')]
 
 
-def test_the_paper_stands_beside_runs_on_its_corpus():
-    assert _lines(dataset='wikitext103', known=267_735) == [
+def test_the_papers_numbers_follow_runs_on_its_corpus():
+    assert _lines(dataset='wikitext103', vocab_size=267_735) == [
         'paper: LSTM (Grave et al. 2016) 48.70',
         'paper: temporal CNN (Bai et al. 2018) 45.20',
         'paper: gated CNN (Dauphin et al. 2016) 37.20',
@@ -87,42 +88,47 @@ def test_the_paper_stands_beside_runs_on_its_corpus():
 @pytest.mark.parametrize(
     ('facts', 'label', 'count'),
     [
-        ({'dataset': 'wikitext103', 'known': 50_000}, 'paper (more words known): ', 8),
-        ({'dataset': 'gutenberg', 'known': 300_000}, 'paper (other books, 180 M words): ', 2),
+        ({'dataset': 'wikitext103', 'vocab_size': 50_000}, 'paper (larger vocabulary): ', 8),
+        ({'dataset': 'gutenberg', 'vocab_size': 300_000}, 'paper (other books, 180 M words): ', 2),
         ({'dataset': 'gigaword'}, 'paper (GigaWord v5, 4 B words): ', 5),
     ],
 )
-def test_another_text_than_the_papers_is_said_to_be_one(facts, label, count):
+def test_a_remark_follows_where_the_papers_text_is_another(facts, label, count):
     lines = _lines(**facts)
     assert len(lines) == count
     assert all(line.startswith(label) for line in lines)
 
 
 @pytest.mark.parametrize('dataset', ['pydoc', 'text', 'pg19', 'lm1b'])
-def test_the_paper_is_left_out_beside_other_corpora(dataset):
+def test_the_paper_is_left_out_for_other_corpora(dataset):
     assert _lines(dataset=dataset) == []
 
 
 def test_table_3_of_the_paper_has_a_number_for_each_band():
-    for published in perplexities.PUBLISHED.values():
+    for published in published_lib.CORPORA.values():
         assert {len(row) for row in published.bands.values()} <= {len(evaluation.BANDS) + 1}
         lengths = len(evaluation.UNROLL_LENGTHS)
         assert {len(row) for row in published.increases.values()} <= {lengths}
 
 
-def test_runs_are_grouped_by_what_they_read():
+def test_runs_on_different_corpora_are_not_compared():
     runs = {
         'a': _evaluation_of(),
         'b': _evaluation_of(corpus='beef'),
         'c': _evaluation_of(test=3.0),
     }
-    assert [list(group) for group in perplexities.by_corpus(runs)] == [['a', 'c'], ['b']]
-    assert perplexities.by_corpus({}) == []
+    texts = perplexities.describe(runs)
+    labels = [{line.split()[0] for line in text.splitlines() if line} for text in texts]
+    assert [label & runs.keys() for label in labels] == [{'a', 'c'}, {'b'}]
+    assert perplexities.describe({}) == []
 
 
 def test_all_runs_are_drawn_into_two_pictures_or_one(tmp_path):
     runs = {'a': _evaluation_of(), 'b': _evaluation_of(corpus='beef', unrolled=False)}
-    paths = [str(tmp_path / 'bands.png'), str(tmp_path / 'unrolls.png')]
-    assert perplexities.draw(runs, *paths) == paths
-    assert all((tmp_path / name).stat().st_size > 1000 for name in ('bands.png', 'unrolls.png'))
-    assert perplexities.draw({'b': runs['b']}, *paths) == paths[:1]
+    paths = [str(tmp_path / name) for name in ('frequency.png', 'unroll.png')]
+    assert perplexities.draw(runs, str(tmp_path)) == paths
+    assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
+    (tmp_path / 'b').mkdir()
+    assert perplexities.draw({'b': runs['b']}, str(tmp_path / 'b')) == [
+        str(tmp_path / 'b' / 'frequency.png')
+    ]

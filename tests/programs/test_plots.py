@@ -1,4 +1,4 @@
-"""Pictures of curves, bars and values at places: what is drawn, and where."""
+"""Pictures of curves, bars and points: what they show, and where."""
 
 import itertools
 
@@ -9,16 +9,16 @@ import pytest
 from launch.runs import plots
 
 FIRST, SECOND = (0xC8, 0x50, 0x1E), (0x2F, 0x6D, 0xB3)
-PALE = (0x9D, 0xB8, 0xD9)
+BACKGROUND = (0x9D, 0xB8, 0xD9)
 
 
 def _has_color(picture, color):
-    """Tells whether a pixel of a picture [height, width, 4] has this red, green, blue."""
+    """Returns whether a pixel of a picture [height, width, 4] has this red, green, blue."""
     return bool((np.abs(picture[..., :3] - np.array(color) / 255).max(axis=-1) < 0.02).any())
 
 
 def _has_dashed_line(picture):
-    """Tells whether a row of a picture [height, width, 4] is to a good part middle grey."""
+    """Returns whether a row of a picture [height, width, 4] is to a good part middle grey."""
     grey = np.abs(picture[..., :3] - 0.45).max(axis=-1) < 0.05
     return bool(grey.mean(axis=1).max() > 0.3)
 
@@ -44,14 +44,14 @@ def test_a_picture_shows_curves_and_baselines(tmp_path):
     train = [(10, 900.0), (20, 400.0), (40, 200.0)]
     curves = {'training': train, 'validation': [(20, 700.0), (40, 300.0)]}
     plots.plot_curves(
-        curves, tmp_path / 'a.png', 'A title', baselines={'bigram': 250.0}, pale=['training']
+        curves, tmp_path / 'a.png', 'A title', baselines={'bigram': 250.0}, background=['training']
     )
-    plots.plot_curves({'training': train}, tmp_path / 'b.png', 'A title', pale=['training'])
+    plots.plot_curves({'training': train}, tmp_path / 'b.png', 'A title', background=['training'])
     with_both, with_one = (image.imread(tmp_path / name) for name in ('a.png', 'b.png'))
     assert with_both.shape[0] > 600
     assert with_both.shape[1] > 1000
-    assert [_has_color(with_both, color) for color in (PALE, FIRST)] == [True, True]
-    assert [_has_color(with_one, color) for color in (PALE, FIRST)] == [True, False]
+    assert [_has_color(with_both, color) for color in (BACKGROUND, FIRST)] == [True, True]
+    assert [_has_color(with_one, color) for color in (BACKGROUND, FIRST)] == [True, False]
     assert _has_dashed_line(with_both)
     assert not _has_dashed_line(with_one)
 
@@ -64,18 +64,13 @@ def test_a_curve_is_named_with_its_last_height_and_one_without_points_is_not(tmp
     assert drawn[0].get_title(loc='left') == 'A title'
 
 
-def test_a_curve_that_is_a_mean_has_a_pale_band_behind_it(tmp_path, drawn):
-    curves = {'a': [(1, 0.5), (2, 0.75)], 'b': [(1, 0.25)]}
-    bands = {'a': [(0.25, 0.625), (0.5, 0.875)], 'b': []}
-    plots.plot_curves(curves, tmp_path / 'a.png', 'A title', bands=bands, log_scale=False)
-    (band,) = drawn[0].collections
-    assert {(1, 0.25), (1, 0.625), (2, 0.5), (2, 0.875)} <= set(
-        map(tuple, band.get_paths()[0].vertices)
-    )
-    assert band.get_alpha() == 0.2
-    assert band.get_zorder() < min(line.get_zorder() for line in drawn[0].lines)
-    first = np.array([int(plots.PALETTE[0][i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    np.testing.assert_allclose(band.get_facecolor()[0][:3], first)
+def test_points_are_marked_where_they_are_few(tmp_path, drawn):
+    curves = {'few': [(i, 1.0) for i in range(40)], 'many': [(i, 2.0) for i in range(41)]}
+    plots.plot_curves(curves, tmp_path / 'a.png', 'A', background=['few'])
+    few, many = drawn[0].lines
+    assert (few.get_marker(), many.get_marker()) == ('o', 'None')
+    assert few.get_linewidth() > many.get_linewidth()
+    assert few.get_zorder() < many.get_zorder()
 
 
 def test_a_series_keeps_its_colour_whatever_lacks_points(tmp_path, drawn):
@@ -100,7 +95,7 @@ def test_a_picture_without_any_point_can_be_drawn(tmp_path):
     assert (tmp_path / 'b.png').stat().st_size > 1000
 
 
-def test_many_names_stand_beside_the_picture_and_few_in_it(tmp_path, drawn):
+def test_many_names_are_next_to_the_picture_and_few_in_it(tmp_path, drawn):
     for count in (2, 9):
         curves = {f'run {index}': [(0, index + 1.0), (1, 1.0)] for index in range(count)}
         plots.plot_curves(curves, tmp_path / f'{count}.png', 'A')
@@ -130,11 +125,11 @@ def test_bars_of_nothing_can_be_drawn(tmp_path):
     assert (tmp_path / 'a.png').stat().st_size > 1000
 
 
-def test_places_have_a_tick_each_and_a_line_at_zero(tmp_path, drawn):
+def test_points_have_a_tick_each_and_a_line_at_zero(tmp_path, drawn):
     series = {'a': [(25, 6.15), (500, 0.125)], 'b': [(25, 3.0), (50, -1.0)]}
-    plots.plot_places(series, tmp_path / 'a.png', 'A title', 'words', 'increase')
+    plots.plot_points(series, tmp_path / 'a.png', 'A title', 'words', 'increase')
     assert _labels(drawn[0].xaxis) == ['25', '50', '500']
     assert list(drawn[0].texts) == []
     assert _has_dashed_line(image.imread(tmp_path / 'a.png'))
-    plots.plot_places({'a': series['a']}, tmp_path / 'b.png', 'A title', 'words', 'increase')
+    plots.plot_points({'a': series['a']}, tmp_path / 'b.png', 'A title', 'words', 'increase')
     assert [text.get_text() for text in drawn[1].texts] == ['6.15', '0.12']

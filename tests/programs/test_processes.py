@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -18,39 +17,28 @@ import pytest
 from launch.runs import errors as errors_lib
 from launch.runs import processes
 from launch.training import devices
+from tests.support import tiny_training
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FLAGS = {
-    'dataset': 'text',
-    'softmax': 'full',
-    'batch_size': 8,
-    'unroll_length': 5,
-    'total_units': 16,
-    'num_heads': 2,
-    'embedding_size': 8,
-    'num_steps': 200,
-    'log_every': 1,
-    'evaluate_every': 100,
-    'save_every': 50,
-}
 
 
 class Job:
-    """The processes of one run of `launch.lm`, or of a script."""
+    """The processes of one run of a program or script, each with its own flags last."""
 
-    def __init__(self, num_processes, num_devices, command, flags, environment):
+    def __init__(self, command, num_processes, num_devices=1, own=({}, {}), environment=None):
         port = _free_port()
         self.processes = []
         for index in range(num_processes):
-            own = {}
+            flags = {}
             if num_processes > 1:
-                own = {'coordinator_address': f'localhost:{port}', 'process_id': index}
-                own['num_processes'] = num_processes
-            words = [f'--{name}={value}' for name, value in {**flags, **own}.items()]
+                flags = {'coordinator_address': f'localhost:{port}', 'process_id': index}
+                flags['num_processes'] = num_processes
+            words = [f'--{name}={value}' for name, value in {**flags, **own[index]}.items()]
             process = subprocess.Popen(
                 [sys.executable, *command, *words],
-                env=environment
-                | {
+                env={
+                    **os.environ,
+                    **(environment or {}),
                     'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices}',
                     'JAX_PLATFORMS': 'cpu',
                     'PYTHONPATH': str(ROOT),
@@ -74,31 +62,20 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope='module')
-def start(tmp_path_factory, compile_once):
-    """Returns a function that starts a job on a small text, with its directory."""
-    folder = tmp_path_factory.mktemp('processes')
-    rng = random.Random(1)
-    for split, lines in (('train', 300), ('valid', 30), ('test', 30)):
-        text = [' '.join(f'w{rng.randrange(40)}' for _ in range(9)) for _ in range(lines)]
-        (folder / f'{split}.txt').write_text('\n'.join(text))
+def _tiny(run_dir, num_processes=2, **options):
+    """Runs the tiny program and returns how its processes ended."""
+    command = '-m', 'tests.support.tiny_training', f'--run_dir={run_dir}', '--save_every=5'
+    return Job(command, num_processes, **options).wait()
 
-    def start(name, num_processes, num_devices, **flags):
-        run_dir = folder / name
-        flags = {**FLAGS, 'data_dir': folder, 'cache_dir': folder / 'cache', **flags}
-        environment = {**os.environ, **compile_once}
-        job = Job(
-            *(num_processes, num_devices, ['-m', 'launch.lm']),
-            flags=flags | {'run_dir': run_dir},
-            environment=environment,
-        )
-        return job, run_dir
 
-    return start
+def _alone(run_dir):
+    """Runs or resumes the tiny program in this process."""
+    config = tiny_training.Config(run_dir=str(run_dir), save_every=5)
+    tiny_training.run(config)
 
 
 def _rows(run_dir):
-    """Returns the metrics without what the clock says."""
+    """Returns the metrics without times."""
     lines = (run_dir / 'metrics.jsonl').read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     return [
@@ -106,82 +83,104 @@ def _rows(run_dir):
     ]
 
 
+def _assert_close(run_dir, other_dir):
+    rows, others = _rows(run_dir), _rows(other_dir)
+    assert [row['step'] for row in rows] == [row['step'] for row in others]
+    for row, other in zip(rows, others, strict=True):
+        assert row.keys() == other.keys()
+        for name in row:  # of the same batches in all cases
+            np.testing.assert_allclose(row[name], other[name], rtol=2e-4, err_msg=f'{name} {row}')
+
+
 @pytest.fixture(scope='module')
-def whole(start):
-    """Returns what two processes that nothing disturbed printed, and their directory."""
-    job, run_dir = start('two_processes', 2, 1)
-    ends = job.wait()
+def whole(tmp_path_factory):
+    """Returns how two processes ended that nothing disturbed, and their directory."""
+    run_dir = tmp_path_factory.mktemp('whole')
+    ends = _tiny(run_dir)
     assert [end[0] for end in ends] == [0, 0], ends
     return ends, run_dir
 
 
-@pytest.mark.parametrize('num_devices', [1, 2])
-def test_two_processes_make_the_updates_of_one(start, whole, num_devices):
-    job, run_dir = start(f'devices_{num_devices}', 1, num_devices)
-    assert job.wait()[0][0] == 0
-    alone, together = _rows(run_dir), _rows(whole[1])
-    assert [row['step'] for row in alone] == [row['step'] for row in together]
-    assert len(alone) == 202
-    for one, two in zip(alone, together, strict=True):
-        for name in one:  # loss, norm of the gradient, validation: of the same rows in all cases
-            np.testing.assert_allclose(one[name], two[name], rtol=2e-4, err_msg=f'{name} {one}')
-    np.testing.assert_allclose(alone[0]['loss'], together[0]['loss'], rtol=1e-6)
+def test_two_processes_make_the_updates_of_one(whole, tmp_path):
+    _alone(tmp_path)
+    assert len(_rows(tmp_path)) == 22
+    _assert_close(tmp_path, whole[1])
+    np.testing.assert_allclose(_rows(tmp_path)[0]['loss'], _rows(whole[1])[0]['loss'], rtol=1e-6)
 
 
 def test_only_process_0_prints(whole):
     (_, first, _), (_, second, errors) = whole[0]
     assert '2 processes, 2 devices' in first
-    assert 'step 200/200' in first
+    assert 'step 20/20' in first
     assert not errors
     assert [line for line in second.splitlines() if 'Gloo' not in line] == []
 
 
-def _wait_for(run_dir, job, step):
-    """Waits until a run is at a step."""
-    for _ in range(1200):
-        with contextlib.suppress(FileNotFoundError, IndexError):
-            if _rows(run_dir)[-1]['step'] >= step:
-                return
-        assert all(process.poll() is None for process in job.processes)
-        time.sleep(0.05)
-    pytest.fail(f'the run did not come to step {step}')
+def test_a_signal_to_one_process_stops_and_saves_all(whole, tmp_path):
+    ends = _tiny(tmp_path, own=({}, {'act': 'SIGTERM', 'at': 7}))
+    assert [end[0] for end in ends] == [errors_lib.INTERRUPTED] * 2, ends
+    message = 'tiny_training: stopped by a signal to another process after update '
+    assert ends[0][2].startswith(message)
+    step = int(ends[0][2].removeprefix(message).split(',')[0])
+    assert step in (7, 8)
+    assert f'tiny_training: stopped by SIGTERM after update {step}, saved; ' in ends[1][2]
+    assert _rows(tmp_path)[-1]['step'] == step
+    _alone(tmp_path)  # one process: other hardware, the same state
+    _assert_close(tmp_path, whole[1])
 
 
-@pytest.mark.parametrize('lost', [0, 1])
-def test_a_killed_process_ends_the_job_with_a_message(start, whole, lost):
-    job, run_dir = start(f'killed_{lost}', 2, 1)
-    _wait_for(run_dir, job, 60)
-    job.processes[lost].kill()
-    ends = job.wait()
+@pytest.mark.parametrize(
+    ('lost', 'resumes'),
+    [
+        (1, False),
+        pytest.param(0, True, marks=pytest.mark.slow),
+        pytest.param(1, True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_process_ends_the_job_with_a_message_and_all_resume(
+    whole, tmp_path, lost, resumes
+):
+    own = [{}, {}]
+    own[lost] = {'act': 'SIGKILL', 'at': 8}
+    ends = _tiny(tmp_path, own=own)
     assert ends[lost][0] == -signal.SIGKILL
     code, _, errors = ends[1 - lost]
     if code == errors_lib.INTERRUPTED:
-        assert 'lm: another process of this run ended (' in errors
-        assert errors.endswith('start all of them again to go on from the newest checkpoint\n')
+        assert 'tiny_training: another process of this run ended (' in errors
+        assert errors.endswith('start all of them again to resume from the newest checkpoint\n')
     else:  # the runtime's own guard was quicker
         assert code == -signal.SIGABRT
         assert 'another task died' in errors
-    if lost == 1:
-        job, _ = start('killed_1', 2, 1)
-        ends = job.wait()
+    if resumes:
+        ends = _tiny(tmp_path)
         assert [end[0] for end in ends] == [0, 0], ends
-        assert 'goes on from update ' in ends[0][1]
-        assert _rows(run_dir) == _rows(whole[1])
+        assert 'resumes from the checkpoint of update 5' in ends[0][1]
+        assert _rows(tmp_path) == _rows(whole[1])
 
 
-def test_a_signal_to_one_process_stops_and_saves_all(start, whole):
-    job, run_dir = start('signal', 2, 1)
-    _wait_for(run_dir, job, 10)
-    job.processes[1].terminate()
-    ends = job.wait()
-    assert [end[0] for end in ends] == [errors_lib.INTERRUPTED] * 2, ends
-    assert 'lm: stopped by a signal to another process after update' in ends[0][2]
-    assert 'lm: stopped by SIGTERM after update' in ends[1][2]
-    job, _ = start('signal', 1, 2)  # two devices in one process: other hardware, same state
-    ((code, printed, _),) = job.wait()
-    assert code == 0
-    assert 'goes on from update' in printed
-    np.testing.assert_allclose(_rows(run_dir)[-1]['valid_loss'], _rows(whole[1])[-1]['valid_loss'])
+LM = (
+    '-m launch.lm --dataset=text --softmax=full --batch_size=8 --unroll_length=5 --total_units=16 '
+    '--num_heads=2 --embedding_size=8 --num_steps=30 --log_every=1 --evaluate_every=10'
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('num_devices', [1, 2])
+def test_the_language_model_in_two_processes_makes_the_updates_of_one(
+    tmp_path, compile_once, num_devices
+):
+    rng = random.Random(1)
+    for split, lines in (('train', 300), ('valid', 30), ('test', 30)):
+        text = [' '.join(f'w{rng.randrange(40)}' for _ in range(9)) for _ in range(lines)]
+        (tmp_path / f'{split}.txt').write_text('\n'.join(text))
+    run_dirs = []
+    for count, devices_each in ((1, num_devices), (2, 1)):
+        run_dirs.append(tmp_path / f'{count}')
+        folders = f'--data_dir={tmp_path}', f'--cache_dir={tmp_path}', f'--run_dir={run_dirs[-1]}'
+        ends = Job([*LM.split(), *folders], count, devices_each, environment=compile_once).wait()
+        assert [end[0] for end in ends] == [0] * count, ends
+    assert len(_rows(run_dirs[0])) == 33
+    _assert_close(*run_dirs)
 
 
 def write_shared(path, process_id, address):
@@ -189,13 +188,13 @@ def write_shared(path, process_id, address):
     config = processes.Config(address, 2, process_id)
     with processes.join(config, path) as own_dir:
         mine = np.array([-0.0, 1.5, np.nan], np.float32) * (1 - 2 * process_id)
-        rows = devices.own_rows(6)
+        rows = devices.process_slice(6)
         carry = devices.split(np.arange(12, dtype=np.float32).reshape(6, 2)[rows], axis=0)
         received = {
-            'shared': devices.share({'x': mine, 'step': np.array(7 - process_id)}),
-            'record': devices.share_record({'a': ['é', process_id]}),
-            'none': devices.share_record(None if process_id == 0 else 'ignored'),
-            'flags': [devices.any_process(flag) for flag in (process_id == 1, False)],
+            'shared': devices.broadcast({'x': mine, 'step': np.array(7 - process_id)}),
+            'record': devices.broadcast_json({'a': ['é', process_id]}),
+            'none': devices.broadcast_json(None if process_id == 0 else 'ignored'),
+            'flags': [devices.any_across_processes(flag) for flag in (process_id == 1, False)],
             'rows': [rows.start, rows.stop],
             'carry': devices.merge(carry),
             'own_dir': own_dir,
@@ -209,10 +208,7 @@ def test_every_process_receives_what_process_0_has_bit_by_bit(tmp_path):
     script = (
         'import sys; from tests.programs import test_processes as t; t.write_shared({!r}, {}, {!r})'
     )
-    jobs = [
-        Job(1, 1, ['-c', script.format(path, index, f'localhost:{port}')], {}, dict(os.environ))
-        for index in range(2)
-    ]
+    jobs = [Job(['-c', script.format(path, index, f'localhost:{port}')], 1) for index in range(2)]
     ends = [job.wait()[0] for job in jobs]
     assert [end[0] for end in ends] == [0, 0], ends
     first, second = (json.loads(pathlib.Path(f'{path}.{index}').read_text()) for index in range(2))
@@ -233,7 +229,7 @@ def test_every_process_receives_what_process_0_has_bit_by_bit(tmp_path):
     [
         ({'num_processes': 2}, '--num_processes=2: wanted --coordinator_address too'),
         ({'num_processes': 2, 'coordinator_address': 'a:1'}, 'wanted --process_id too'),
-        ({'process_id': 0}, '--process_id: wanted --num_processes of at least 2 beside it'),
+        ({'process_id': 0}, '--process_id: wanted --num_processes of at least 2 with it'),
         ({'coordinator_address': 'a:1'}, '--coordinator_address: wanted --num_processes of at'),
         ({'process_id': 1, 'num_processes': 1}, 'wanted --num_processes of at least 2'),
         (
@@ -261,22 +257,44 @@ CLUSTERS = {
 }
 
 
-@pytest.mark.parametrize('cluster', CLUSTERS)
-def test_clusters_are_detected(cluster, monkeypatch):
+@pytest.fixture
+def alone(monkeypatch):
+    """Makes the environment that of a process that no cluster started."""
     for name in {name for names in CLUSTERS.values() for name in names}:
         monkeypatch.delenv(name, raising=False)
-    assert processes.detect() is None
+    monkeypatch.setattr(processes.glob, 'glob', lambda pattern: [])
+
+
+@pytest.mark.parametrize('cluster', CLUSTERS)
+def test_clusters_are_detected(alone, cluster, monkeypatch):
+    assert not processes.in_cluster()
     for name, value in CLUSTERS[cluster].items():
         monkeypatch.setenv(name, value)
-    assert processes.detect() == cluster
+    assert processes.in_cluster()
 
 
-def test_one_task_of_a_cluster_runs_alone(monkeypatch):
+@pytest.mark.parametrize('chips', [['/dev/accel0'], []])
+@pytest.mark.parametrize('libtpu', [object(), None])
+def test_a_tpu_is_detected_by_its_chips_and_its_library(alone, chips, libtpu, monkeypatch):
+    monkeypatch.setattr(processes.glob, 'glob', lambda pattern: chips)
+    monkeypatch.setattr(processes.importlib.util, 'find_spec', lambda name: libtpu)
+    assert processes.in_cluster() == bool(chips and libtpu)
+
+
+def test_one_task_of_a_cluster_runs_alone(alone, monkeypatch):
     monkeypatch.setenv('SLURM_STEP_NUM_TASKS', '1')
     monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '1')
-    assert processes.detect() is None
     with processes.join(processes.Config(), 'runs/alone') as own_dir:
         assert own_dir == 'runs/alone'
+
+
+def test_processes_of_a_cluster_are_connected_as_jax_finds_them(alone, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax.distributed, 'initialize', lambda *a, **options: asked.append(a))
+    monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '2')
+    with processes.join(processes.Config(), 'run') as own_dir:
+        assert own_dir == 'run'  # no other process is there in truth, so this is number 0
+    assert asked == [(None, None, None)]
 
 
 def test_num_processes_1_overrides_the_cluster(monkeypatch):

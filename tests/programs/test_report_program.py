@@ -1,6 +1,7 @@
-"""The program that lays runs over each other: what it prints, draws and refuses."""
+"""The program that compares runs: what it prints, draws and refuses."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -21,21 +22,20 @@ def _rows(first=120.0, column='valid_perplexity', unit='words'):
     return rows
 
 
-def _make(folder, rows=None, description=True, evaluation=None, **changes):
+def _make(folder, rows=None, evaluation=None, **changes):
     """Writes a run's directory."""
     folder.mkdir(parents=True)
     lines = [json.dumps(row) + '\n' for row in (_rows() if rows is None else rows)]
     (folder / 'metrics.jsonl').write_text(''.join(lines))
-    if description:
-        facts = {
-            'program': 'lm',
-            'config': {'core': 'rmc', 'dataset': 'text'},
-            'parameters': 12_345,
-            'unit': 'words',
-            'units_per_update': 500,
-            'measure': 'valid_perplexity',
-        }
-        directory.describe(folder, **{**facts, **changes})
+    facts = {
+        'program': 'lm',
+        'config': {'core': 'rmc', 'dataset': 'text'},
+        'parameters': 12_345,
+        'unit': 'words',
+        'units_per_update': 500,
+        'measure': 'valid_perplexity',
+    }
+    directory.describe(folder, **{**facts, **changes})
     if evaluation:
         directory.write_json(folder / 'evaluation.json', evaluation)
     return folder
@@ -53,17 +53,14 @@ def _printed(capsys, *words):
 
 @pytest.fixture
 def curves(monkeypatch):
-    """Returns (curves, keywords) of each picture that a test draws."""
+    """Returns (curves, keywords) of each picture that a test plots; the files are empty."""
     seen = []
-    plot = plots.plot_curves
-    monkeypatch.setattr(
-        plots,
-        'plot_curves',
-        lambda series, output, **facts: (
-            seen.append((series, facts)),
-            plot(series, output, **facts),
-        ),
-    )
+
+    def plot_curves(series, output, **facts):
+        seen.append((series, facts))
+        pathlib.Path(output).touch()
+
+    monkeypatch.setattr(plots, 'plot_curves', plot_curves)
     return seen
 
 
@@ -78,7 +75,9 @@ def test_a_run_is_a_line_of_the_table(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['valid_perplexity.png']
 
 
-def test_the_best_is_not_the_last_and_an_accuracy_is_best_where_it_is_high(tmp_path, capsys):
+def test_the_best_is_not_the_last_and_an_accuracy_is_best_where_it_is_high(
+    tmp_path, capsys, curves
+):
     values = (0.5, 0.75, 0.25)
     for column, best in (('valid_accuracy', '0.75'), ('valid_loss', '0.25')):
         rows = [{'step': step, column: value} for step, value in enumerate((*values, 0.5), 1)]
@@ -117,22 +116,30 @@ def test_minutes_of_an_evaluation_between_two_lines_are_those_between(tmp_path, 
     assert curves[0][0] == {'a': [(1.5, 9.0)]}
 
 
-def test_several_networks_are_a_band(tmp_path, curves):
-    rows = [{'step': 4, 'score': 0.5, 'seed_0_score': 0.4, 'seed_1_score': 0.6}]
-    several = _make(tmp_path / 'a', rows, measure='score')
-    one = _make(tmp_path / 'b', [{'step': 4, 'score': 0.5}], measure='score')
-    _main(several, one, f'--output={tmp_path}')
-    assert curves[0][1]['bands'] == {'a': [(0.4, 0.6)], 'b': []}
+@pytest.mark.parametrize(
+    ('config', 'label'),
+    [
+        ({'head': 'distances'}, 'a, with auxiliary losses'),
+        ({'head': 'mlp'}, 'a'),
+        ({'curriculum': 'naive'}, 'a, naive curriculum'),
+        ({'curriculum': 'mix'}, 'a'),
+    ],
+)
+def test_the_label_of_a_run_names_the_help_that_it_was_trained_with(
+    config, label, tmp_path, curves, capsys
+):
+    run = _make(tmp_path / 'a', config={'core': 'rmc', **config})
+    assert _main(run, f'--output={tmp_path}') == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f'{label}  ')
+    assert list(curves[0][0]) == [label]
 
 
-def test_older_runs_are_laid_out_by_their_steps(tmp_path, curves, capsys):
-    old, new = _make(tmp_path / 'old', description=False), _make(tmp_path / 'new')
-    lines = _printed(capsys, old, new, f'--output={tmp_path}')
+def test_runs_that_count_different_things_are_compared_by_their_steps(tmp_path, curves, capsys):
+    one, two = _make(tmp_path / 'one', unit='frames'), _make(tmp_path / 'two')
+    _main(one, two, f'--output={tmp_path}')
     assert curves[0][1]['x_label'] == 'updates'
-    wanted = 'old ? ? ? ? 6 ? valid_perplexity 20 20 ? 67 words/s'
-    assert ' '.join(lines[1]) == wanted
-    assert _main(old, new, '--x=words') == errors.USAGE
-    wanted = '--x: wanted one of steps, minutes, got'
+    assert _main(one, two, '--x=words') == errors.USAGE
+    wanted = "--x: wanted one of steps, minutes, got 'words'; the runs count different things"
     assert wanted in capsys.readouterr().err
 
 
@@ -164,11 +171,11 @@ def test_a_run_is_shown_once_and_runs_of_one_name_by_their_paths(tmp_path, curve
     assert list(curves[0][0]) == [str(one), str(two)]
 
 
-def test_nothing_to_draw_is_said(tmp_path, capsys):
+def test_runs_with_nothing_to_plot_are_reported(tmp_path, curves, capsys):
     run = _make(tmp_path / 'young', [{'step': 2, 'loss': 7.5, 'seconds': 3.0}])
     assert _main(run, f'--output={tmp_path / "out"}') == 0
     out = capsys.readouterr().out
-    assert out.startswith('young: nothing to draw, no valid_perplexity yet\n')
+    assert out.startswith('young: nothing to plot, no valid_perplexity yet\n')
     assert 'picture' not in out
     assert _main(run, '--x=minutes', '--y=loss', f'--output={tmp_path / "out"}') == 0
     assert 'loss.png' in capsys.readouterr().out
@@ -193,17 +200,17 @@ def _make_programs(folder, task='program', evaluated=True, **changes):
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Returns (names of the runs, curves, label) of each Figure 8 that a test draws."""
+    """Returns (curves, label) of each Figure 8 that a test draws."""
     seen = []
     monkeypatch.setattr(
         accuracy_figure,
         'draw',
-        lambda runs, curves, output, label: seen.append((list(runs), curves, label)),
+        lambda runs, curves, output, label: seen.append((curves, label)),
     )
     return seen
 
 
-def test_programs_are_laid_out_as_in_table_1_and_figure_8(tmp_path, capsys, figures):
+def test_programs_are_compared_as_in_table_1_and_figure_8(tmp_path, capsys, curves, figures):
     one, two = _make_programs(tmp_path / 'one'), _make_programs(tmp_path / 'two', nesting=3)
     young = _make_programs(tmp_path / 'young', 'addition', evaluated=False)
     words = _make(tmp_path / 'words')
@@ -217,22 +224,18 @@ def test_programs_are_laid_out_as_in_table_1_and_figure_8(tmp_path, capsys, figu
     ]
     assert ['picture', str(tmp_path / 'out' / 'programs.png')] in lines
     points = [(3, 1.0), (6, 0.5)]
-    curve = accuracy_figure.Curve(points, [])
-    wanted = {'one': curve, 'two': curve, 'young': curve}
-    assert figures == [(list(wanted), wanted, 'updates')]
+    assert figures == [({'one': points, 'two': points, 'young': points}, 'updates')]
 
 
-def test_figure_8_is_over_what_was_asked_for_and_drawn_into_folders_only(tmp_path, figures):
+def test_figure_8_is_over_the_unit_asked_for_and_in_folders_only(tmp_path, curves, figures):
     run = _make_programs(tmp_path / 'run')
     assert _main(run, '--x=minutes', f'--output={tmp_path}') == 0
-    ((_, curves, label),) = figures
-    assert curves['run'].points == [(0.5, 1.0), (0.75, 0.5)]
-    assert label == 'minutes of training'
+    assert figures == [({'run': [(0.5, 1.0), (0.75, 0.5)]}, 'minutes of training')]
     assert _main(run, f'--output={tmp_path / "alone.png"}') == 0
     assert len(figures) == 1
 
 
-def test_without_programs_there_is_no_figure_8(tmp_path, figures, capsys):
+def test_without_programs_there_is_no_figure_8(tmp_path, curves, figures, capsys):
     _main(_make(tmp_path / 'words'), f'--output={tmp_path}')
     assert figures == []
     assert 'Table 1' not in capsys.readouterr().out
@@ -253,8 +256,13 @@ def _damage(folder, name, text):
 
 
 def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
-    good, empty = _make(tmp_path / 'good'), tmp_path / 'empty'
+    good, empty, older = _make(tmp_path / 'good'), tmp_path / 'empty', _make(tmp_path / 'older')
     empty.mkdir()
+    (older / 'run.json').unlink()
+    programs = _make_programs(tmp_path / 'p', evaluated=False)
+    (programs / 'evaluation.json').write_text('{"program": "learning_to_execute"}')
+    description = (programs / 'run.json').read_text().replace('"task"', '"no task"')
+    (programs / 'run.json').write_text(description)
     for run, reason in (
         (tmp_path / 'absent', "absent: wanted a run's directory, there is no such folder"),
         (empty, 'it has no metrics.jsonl'),
@@ -262,10 +270,8 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
         (_damage(tmp_path / 'b', 'run.json', '{"unit": '), 'run.json cannot be read'),
         (_damage(tmp_path / 'c', 'evaluation.json', '[]'), 'wanted an object of JSON, got list'),
         (_damage(tmp_path / 'd', 'evaluation.json', '{"program": "lm"}'), '--mode=evaluate'),
-        (
-            _damage(tmp_path / 'p', 'evaluation.json', '{"program": "learning_to_execute"}'),
-            'p: tells no decoding, dialect, length, nesting, task: evaluate again',
-        ),
+        (programs, 'p: has no character_accuracy, sequence_accuracy, sequences, task: evaluate'),
+        (older, "older: wanted a run's directory, it has no run.json"),
         (
             _damage(tmp_path / 'e', 'run.json', '{"unit": "words"}'),
             'run.json has no config, measure,',

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def toys(monkeypatch):
-    """Lets runs be of the toy program, and looks at them more often."""
+    """Lets runs be of the toy program, and polls them more often."""
     monkeypatch.setattr(grid, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
@@ -77,7 +77,7 @@ def test_drawing_runs_nothing_and_may_happen_during_a_sweep(toys, tmp_path, caps
     (tmp_path / 'sweep.png').unlink()
     (tmp_path / 'size=3' / 'done.json').unlink()
     capsys.readouterr()
-    with directory.RunDirectory(tmp_path):
+    with directory.owned(tmp_path):
         assert _main(tmp_path, 'toy_program --mode=draw --x=steps') == 0
         assert 'in use by' in _fails(capsys, errors.IN_USE, tmp_path, 'toy_program')
     assert (tmp_path / 'sweep.png').exists()

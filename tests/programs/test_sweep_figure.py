@@ -135,7 +135,7 @@ def test_what_falls_has_a_logarithmic_scale(higher, scale, tmp_path, plotted):
 
 def test_panels_have_the_style_of_all_pictures(tmp_path, plotted, monkeypatch):
     seen = []
-    style = plots.set_manner
-    monkeypatch.setattr(plots, 'set_manner', lambda axes: (seen.append(axes), style(axes)))
+    style = plots.set_style
+    monkeypatch.setattr(plots, 'set_style', lambda axes: (seen.append(axes), style(axes)))
     _plot(tmp_path, 'slots=1,2 heads=3,4')
     assert seen == _visible(plotted[0])

@@ -10,14 +10,13 @@ EVALUATION = {
     'dataset': 'text',
     'core': 'rmc',
     'step': 40,
-    'parameters': 7,
     'corpus': 'c0ffee',
-    'known': 36,
+    'vocab_size': 36,
     'test': 5.5,
     'splits': {
         'valid': {
             'words': 5,
-            'unknown': 0.2,
+            'oov_rate': 0.2,
             'perplexity': 4.25,
             'bands': {
                 '> 10 K': {'words': 0, 'share': 0.0, 'perplexity': None},
@@ -27,7 +26,7 @@ EVALUATION = {
         },
         'test': {
             'words': 8,
-            'unknown': 0.125,
+            'oov_rate': 0.125,
             'perplexity': 5.5,
             'bands': {
                 '> 10 K': {'words': 0, 'share': 0.0, 'perplexity': None},
@@ -46,7 +45,7 @@ EVALUATION = {
 }
 
 
-def test_splits_stand_beside_n_gram_models():
+def test_splits_are_listed_below_n_gram_models():
     assert tables.describe_splits(EVALUATION).splitlines() == [
         'perplexity per word   validation       test',
         'unigram                    12.00      13.50',
@@ -65,16 +64,16 @@ def test_bands_have_their_words_and_an_empty_one_is_shown_as_such():
     ]
 
 
-def test_unroll_lengths_are_compared_with_the_state_carried_on():
+def test_unroll_lengths_are_compared_with_the_carried_state():
     assert tables.describe_unrolls(EVALUATION).splitlines() == [
-        'state anew every  perplexity  increase',
-        '25 words               10.00      4.00',
-        '50 words                9.50      3.50',
-        '100 words               8.00      2.00',
-        '200 words               7.00      1.00',
-        '300 words               none      none',
-        '500 words               5.75     -0.25',
-        'never                   6.00',
+        'state reset every  perplexity  increase',
+        '25 words                10.00      4.00',
+        '50 words                 9.50      3.50',
+        '100 words                8.00      2.00',
+        '200 words                7.00      1.00',
+        '300 words                none      none',
+        '500 words                5.75     -0.25',
+        'never                    6.00',
         '(of the first 6 of 8 words of test)',
     ]
     whole = {**EVALUATION, 'unroll': {**EVALUATION['unroll'], 'words': 8}}
@@ -83,7 +82,7 @@ def test_unroll_lengths_are_compared_with_the_state_carried_on():
 
 def test_pictures_show_what_was_measured(tmp_path, monkeypatch):
     seen = []
-    for name in ('plot_bars', 'plot_places'):
+    for name in ('plot_bars', 'plot_points'):
         monkeypatch.setattr(plots, name, lambda series, *args: seen.append(series))
     pictures = tables.draw(str(tmp_path), EVALUATION)
     assert pictures == [str(tmp_path / 'frequency.png'), str(tmp_path / 'unroll.png')]

@@ -144,4 +144,4 @@ def test_the_first_that_is_not_finite_is_named(change, wanted):
         'the carried state': True,
         'the parameter ': tree,
     }
-    assert update.first_nonfinite(found | change) == wanted
+    assert update.first_nonfinite(dict(sorted((found | change).items()))) == wanted

@@ -84,7 +84,7 @@ def test_the_program_writes_an_agents_gif(trained, tmp_path, capsys):
 
 def test_a_run_in_use_is_refused(trained):
     with (
-        directory.RunDirectory(trained[0]),
+        directory.owned(trained[0]),
         pytest.raises(errors.RunError, match='in use by') as error,
     ):
         agents.load(boxworld.EXPERIMENT, trained[0], greedy=False)

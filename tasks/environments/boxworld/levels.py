@@ -192,7 +192,8 @@ def put(setting: Setting, boxes: Boxes, places: chex.Array) -> chex.Array:
 def pack(order: chex.Array, num_columns: int, present: chex.Array) -> tuple[chex.Array, chex.Array]:
     """Places box after box at the first free place of one random order.
 
-    That is uniform over the free places: which of them comes first depends only on the order.
+    That is uniform over the free places: given the places of the boxes before, all orders of the
+    free ones are equally likely.
 
     Args:
       order: [P] a random number above 0 for each place, row by row; the highest is first.

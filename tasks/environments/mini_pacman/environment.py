@@ -22,7 +22,7 @@ https://github.com/higgsfield/Imagination-Augmented-Agents.
 - On level k a ghost moves with probability 0.5 + 0.1 (k - 1), or half of it while there is power;
   at a junction it goes a random way but back in 5 % of cases, if there is no power.
 - To meet is to be on the same square before a ghost moves or after. Only the first ghost is eaten
-  in a step, and those behind it in their order stay where they are.
+  in a step, and the later ones stay where they are.
 - No time clears a level of 'hunt' or 'ambush', and the last food clears one of 'avoid'.
 
 Chosen here, where the sources are silent or differ:
@@ -65,7 +65,7 @@ class MiniPacman:
     viewport: int | None = 5  # odd; None to observe the whole maze
     observation: str = 'rgb'  # or planes
     power_bar: bool = True  # a row below the colours that shows how much power is left
-    max_steps: int | None = None  # until truncation; None for what the rules say
+    max_steps: int | None = None  # until truncation; None for the default of the rules
 
     num_actions = len(levels.MOVES)
     action_names = levels.ACTIONS

@@ -1,4 +1,4 @@
-"""Levels of Mini PacMan: the maze, where things begin in it, and which ways lead on.
+"""Levels of Mini PacMan: the maze, where things start in it, and where moves lead.
 
 A square is a number, 19 x row + column. The maze is always the same; food lies on every square of
 its corridors. What is random in a level is where Pacman, 2 pills and the ghosts start, and which

@@ -116,7 +116,7 @@ def step(
     met &= ~is_cleared(goal, fed)
     dead = jnp.any(met) & ~powered
     caught = met & powered
-    reward = worth(goal, eaten._replace(ghosts=jnp.sum(caught, dtype=jnp.int32)), dead)
+    reward = reward_of(goal, eaten._replace(ghosts=jnp.sum(caught, dtype=jnp.int32)), dead)
     after = fed._replace(
         ghosts=jnp.where(caught, levels.NOWHERE, ghosts.squares),
         directions=ghosts.directions,
@@ -126,7 +126,7 @@ def step(
     cleared = is_cleared(goal, after)
     if goal.limit:
         cleared |= after.timer >= goal.limit
-    return _climb(rules, after, cleared & ~dead, words), reward, dead
+    return _next_level(rules, after, cleared & ~dead, words), reward, dead
 
 
 def move(rules: str, state: State, action: chex.Array) -> ghosts_lib.Path:
@@ -191,7 +191,7 @@ def is_cleared(goal: Mode, state: State) -> chex.Array:
     return jnp.array(False)
 
 
-def worth(goal: Mode, eaten: Eaten, dead: chex.Array) -> chex.Array:
+def reward_of(goal: Mode, eaten: Eaten, dead: chex.Array) -> chex.Array:
     """Returns the reward of a step, [] float32, in which Pacman ate, and died if `dead` [] bool."""
     reward = jnp.float32(goal.step)
     for count, one in zip(eaten, (goal.food, goal.pill, goal.ghost), strict=True):
@@ -199,7 +199,7 @@ def worth(goal: Mode, eaten: Eaten, dead: chex.Array) -> chex.Array:
     return jnp.where(dead, reward + goal.death, reward)
 
 
-def _climb(rules: str, state: State, cleared: chex.Array, words: chex.Array) -> State:
+def _next_level(rules: str, state: State, cleared: chex.Array, words: chex.Array) -> State:
     """Returns the initial state of the next level if `cleared` [] bool, else the state."""
     fresh = _fresh(rules, state.level, words)
     chosen = {name: jnp.where(cleared, new, getattr(state, name)) for name, new in fresh.items()}

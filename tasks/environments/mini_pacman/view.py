@@ -16,7 +16,6 @@ Glossary of shapes:
 """
 
 import functools
-from typing import NamedTuple
 
 import chex
 import jax.numpy as jnp
@@ -29,31 +28,6 @@ OBSERVATIONS = ('rgb', 'planes')
 # Codes of what is on a square, the higher the more it covers; to that of a ghost power is added.
 _BLACK, _FOOD, _PILL, _GHOST = range(4)
 _PINK = np.array([1, 0.4, 0.7], np.float32)
-
-
-class View(NamedTuple):
-    """What is where."""
-
-    walls: chex.Array  # [H, W] bool
-    food: chex.Array  # [H, W] bool
-    pacman: chex.Array  # [H, W] bool
-    ghosts: chex.Array  # [H, W] bool
-    pills: chex.Array  # [H, W] bool
-
-
-def look(state: rules_lib.State, viewport: int | None) -> View:
-    """Returns what is in view of a window of V squares, or of the whole if that is None."""
-    if viewport is None:
-        squares = np.arange(levels.NUM_SQUARES, dtype=np.int32).reshape(levels.WALLS.shape)
-        walls, food = jnp.asarray(levels.WALLS), state.food
-    else:
-        squares, walls = _window(state.pacman, viewport)
-        food = state.food.reshape(-1)[squares]
-    # One comparison after the other is faster than all at once and a reduction.
-    ghosts = functools.reduce(jnp.logical_or, [squares == ghost for ghost in state.ghosts])
-    pills = functools.reduce(jnp.logical_or, [squares == pill for pill in state.pills])
-    found = food, squares == state.pacman, ghosts, pills
-    return View(walls, *(things & ~walls for things in found))
 
 
 def colors(state: rules_lib.State, rules: str, viewport: int | None, power_bar: bool) -> chex.Array:
@@ -83,11 +57,11 @@ def code(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Array
     wall, pacman = (jnp.uint8(thing) for thing in (_wall(rules), _wall(rules) - 1))
     ghost = (_GHOST + state.power).astype(jnp.uint8)
     things = (state.pills, jnp.uint8(_PILL)), (state.ghosts, ghost), (state.pacman[None], pacman)
-    squares = jnp.concatenate([where for where, _ in things])
+    occupied = jnp.concatenate([where for where, _ in things])
     codes = jnp.concatenate([jnp.full(where.shape, thing) for where, thing in things])
     ground = jnp.where(state.food, jnp.uint8(_FOOD), jnp.uint8(_BLACK))
     ground = jnp.where(jnp.asarray(levels.WALLS), wall, ground)
-    whole = ground.reshape(-1).at[squares].max(codes, mode='drop')  # what is NOWHERE is left out
+    whole = ground.reshape(-1).at[occupied].max(codes, mode='drop')  # what is NOWHERE is left out
     if viewport is None:
         return whole.reshape(levels.WALLS.shape)
     squares, walls = _window(state.pacman, viewport)
@@ -96,8 +70,13 @@ def code(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Array
 
 def planes(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Array:
     """Returns the planes in view, [H, W, 6] float32; the arguments are as in `colors`."""
-    view = look(state, viewport)
-    ordered = view.walls, view.food, view.pacman, view.ghosts, view.ghosts, view.pills
+    squares, walls = _window(state.pacman, viewport)
+    # One comparison after the other is faster than all at once and a reduction.
+    ghosts = functools.reduce(jnp.logical_or, [squares == ghost for ghost in state.ghosts])
+    pills = functools.reduce(jnp.logical_or, [squares == pill for pill in state.pills])
+    food = state.food if viewport is None else state.food.reshape(-1)[squares]
+    pacman = squares == state.pacman
+    ordered = walls, *(things & ~walls for things in (food, pacman, ghosts, ghosts, pills))
     bits = functools.reduce(
         jnp.bitwise_or, [things.astype(jnp.int32) << i for i, things in enumerate(ordered)]
     )
@@ -130,11 +109,14 @@ def _palette(rules: str) -> np.ndarray:
     return np.array([black, blue, cyan, *ghosts, green, white], np.float32)
 
 
-def _window(pacman: chex.Array, size: int) -> tuple[chex.Array, chex.Array]:
-    """Returns the squares around Pacman, [V, V] int32, and where walls are, [V, V] bool.
+def _window(pacman: chex.Array, size: int | None) -> tuple[chex.Array, chex.Array]:
+    """Returns the squares around Pacman, [V, V] int32, and where walls are, [V, V] bool; or all.
 
     Outside of the maze the squares are numbers of others: there are walls.
     """
+    if size is None:
+        squares = np.arange(levels.NUM_SQUARES, dtype=np.int32).reshape(levels.WALLS.shape)
+        return squares, jnp.asarray(levels.WALLS)
     offsets = np.arange(size, dtype=np.int32) - size // 2
     squares = pacman + (levels.WIDTH * offsets[:, None] + offsets[None])
     walls = jnp.asarray(_windows(size))[pacman]

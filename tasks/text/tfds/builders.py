@@ -3,7 +3,7 @@
 The stock builders of TFDS read their sources with TensorFlow. Those here have the same names,
 versions, features, checksums, examples and order of examples, so what either prepared is read by
 both; https://www.tensorflow.org/datasets/catalog/overview. WikiText-103, which TFDS does not have,
-is here too. `tfds_preparing` runs them.
+is here too. `preparing` runs them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ _TIMEOUT = 30  # seconds
 
 
 class _Unregistered:
-    """A builder beside the stock builder of the same name, and what preparing asks of it."""
+    """A builder next to the stock builder of the same name, with what `preparing` reads of it."""
 
     manual_files: tuple[str, ...]  # in `<data_dir>/downloads/manual`, to prepare from
     url_infos: ClassVar[UrlInfos] = {}  # what is downloaded where they are not there

@@ -20,6 +20,7 @@ import zlib
 
 from google.protobuf import json_format
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import utils
 from tensorflow_datasets.core.download import download_manager
 
 from tasks import base
@@ -38,13 +39,13 @@ def prepared(
     """Opens a data set; prepares it if it is not there and its source is.
 
     Args:
-      name: one of `tfds_builders.BUILDERS`.
+      name: one of `builders.BUILDERS`.
       data_dir: the folder of all data sets, None for that of TFDS: `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets`.
-      progress: is told how far it is, and what it waits for.
+      progress: receives how far it is, and what it waits for.
 
     Returns:
-      What tells its content from others, for JSON, and its splits 'train', 'valid' and 'test'.
+      What identifies its content, for JSON, and its splits 'train', 'valid' and 'test'.
 
     Raises:
       DataError: it is neither prepared nor is its source there, or either is damaged.
@@ -67,7 +68,7 @@ def prepared(
         reason = str(error).splitlines()[0]
         raise base.DataError(
             f'{place}: its dataset_info.json is damaged ({reason}): delete the folder of its '
-            'version to prepare it anew'
+            'version to prepare it again'
         ) from error
 
 
@@ -86,7 +87,7 @@ def _identity(builder: Any, folder: pathlib.Path) -> object:
         paths = map(pathlib.Path, info.filepaths)
         for path, count in zip(paths, info.shard_lengths, strict=True):
             if not path.is_file():
-                remedy = f'delete the folder {folder} to prepare it anew'
+                remedy = f'delete the folder {folder} to prepare it again'
                 raise base.DataError(f'{path} is missing: {remedy}')
             files.append((path.name, count, path.stat().st_size))
     checksums = [info.checksum for info in builder.url_infos.values()]
@@ -101,7 +102,7 @@ def _splits(builder: Any) -> dict[str, records.Split]:
         if theirs in there:
             splits[ours] = _split(there[theirs], builder.info.file_format.value)
         elif not (ours == 'valid' and builder.num_valid):
-            remedy = 'delete the folder to prepare it anew'
+            remedy = 'delete the folder to prepare it again'
             raise base.DataError(f'{builder.data_path} has no {theirs} split: {remedy}')
     if builder.num_valid:
         splits['train'], splits['valid'] = _cut(splits['train'], builder.num_valid)
@@ -141,7 +142,7 @@ def _check_source(builder: Any, folder: pathlib.Path) -> None:
     if folder.exists() and not _is_whole(folder):  # in this order: another process may be faster
         raise base.DataError(
             f'{folder} is not a whole data set ({" or ".join(_DESCRIPTIONS)} is missing): '
-            'delete it to prepare it anew'
+            'delete it to prepare it again'
         )
     root = folder.parent.parent
     manual = root / 'downloads' / 'manual'
@@ -158,7 +159,7 @@ def _check_source(builder: Any, folder: pathlib.Path) -> None:
 
 
 def _manual_files(builder: Any, missing: list[str]) -> str:
-    """Says what is wanted in the folder for files that the user provides."""
+    """Describes the files that belong in the folder for what the user provides."""
     for info in builder.url_infos.values():
         return f'{info.filename} ({int(info.size):,} bytes, sha256 {info.checksum})'
     instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
@@ -201,7 +202,11 @@ def _generate(builder: Any, downloads: pathlib.Path, progress: base.Progress) ->
     }
     tfds.disable_progress_bar()
     try:
-        with shuffling.without_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            shuffling.without_tensorflow(),
+            _plain_errors(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             builder.download_and_prepare(
                 download_dir=downloads, download_config=config, file_format='array_record'
             )
@@ -211,7 +216,7 @@ def _generate(builder: Any, downloads: pathlib.Path, progress: base.Progress) ->
         path = manual if manual.exists() else f'the downloaded {info.filename}'
         raise base.DataError(
             f'{path} is not the published file: wanted {int(info.size):,} bytes with sha256 '
-            f'{info.checksum}; delete it and get it anew'
+            f'{info.checksum}; delete it and get it again'
         ) from error
     except (tfds.download.DownloadError, *_BAD_SOURCE) as error:
         raise base.DataError(
@@ -222,7 +227,22 @@ def _generate(builder: Any, downloads: pathlib.Path, progress: base.Progress) ->
 def _reported(
     examples: Iterable[tuple[Any, Any]], title: str, progress: base.Progress
 ) -> Iterator[tuple[Any, Any]]:
-    for done, example in enumerate(examples, 1):
-        yield example
+    for done, example in enumerate(examples):
         if done % _REPORT_EVERY == 0:
             progress.update(title, done, None, 'examples')
+        yield example
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Keeps TFDS from adding examples to the messages of exceptions, also of those of signals."""
+
+    def reraise(error: Exception, *context: str, **more: str) -> None:
+        raise error
+
+    before = utils.reraise
+    utils.reraise = reraise
+    try:
+        yield
+    finally:
+        utils.reraise = before

@@ -141,5 +141,5 @@ def _check_count(shard: Shard, found: int) -> None:
 def _damaged(shard: Shard, reason: str) -> base.DataError:
     return base.DataError(
         f'{shard.path} is damaged ({reason}): delete the folder {shard.path.parent} to prepare '
-        'it anew'
+        'it again'
     )

@@ -23,9 +23,9 @@ AnyConfig = TypeVar('AnyConfig', bound='Config')
 class Config(cores.Config, experiment.Config):
     """The flags of an agent."""
 
-    core: Literal[  # type: ignore[assignment]  # more than other programs have
+    core: Literal[  # more than other programs have
         'rmc', 'lstm', 'transformer', 'dnc', 'entnet', 'conv_lstm', 'feed_forward'
-    ] = flags.flag('rmc', 'the recurrent core', 'fixed')
+    ] = flags.flag('rmc', 'the recurrent core', 'fixed')  # type: ignore[assignment]
     mem_slots: int = flags.flag(4, 'rmc: slots of the memory', 'fixed', 1)
     total_units: int = flags.flag(1024, 'rmc: units of all slots together', 'fixed', 1)
     attention_mlp_layers: int = flags.flag(2, 'rmc: layers of the MLP', 'fixed', 1)
@@ -33,7 +33,7 @@ class Config(cores.Config, experiment.Config):
     conv_lstm_channels: int = flags.flag(64, 'conv_lstm: channels', 'fixed', 1)
     feed_forward_size: int = flags.flag(256, 'feed_forward: units', 'fixed', 1)
     cells: Literal['rows', 'flat'] = flags.flag(
-        'rows', 'rmc: how it gets the cells of the picture: as rows, or flat', 'fixed'
+        'rows', 'rmc: cells of the picture as input vectors (rows), or as one (flat)', 'fixed'
     )
     batch_size: int = flags.flag(32, 'environments in a batch, over all devices', 'fixed', 1)
     unroll: int = flags.flag(40, 'steps of each environment in an update', 'fixed', 1)

@@ -1,19 +1,19 @@
 // What the page of `launch.attention` does: it shows one step of one sequence at a time.
-// The panels are in attention_panels.js.
+// The panels are in page_panels.js.
 //
-// The data, written by launch/_attention_page.py; T steps, L blocks, H heads, N slots, R rows that
-// look, M columns that are looked at (the slots, then the input's rows), C cells of a slot's strip:
-//   slots, names [M], heads, rows [L] (R of each block), gates (names), cells, limit,
+// The data, written by page.py; T steps, L blocks, H heads, N slots, R queries, M keys (the slots,
+// then the rows of the input), C cells of a slot's strip:
+//   slots, names [M], heads, queries [L] (R of each block), gates (names), cells, limit,
 //   facts, gatesNote, memoryNote (sentences)
 //   examples: title, steps [T] of {label, note, mark, answers [[text, probability]], truth},
 //     attention [L] (base64 of uint16 [T, H, R, M], 65535 is 1), gates {name: [T][N]},
-//     change [T][N], memory (base64 of int8 [T + 1, N, C], 127 is limit; first, what it starts from)
+//     change [T][N], memory (base64 of int8 [T + 1, N, C], 127 is limit; the first is the initial state)
 'use strict';
 
 const data = JSON.parse(document.getElementById('data').textContent);
 const byId = (id) => document.getElementById(id);
 const dark = matchMedia('(prefers-color-scheme: dark)');
-const shown = { example: 0, step: 0, block: 0, head: 'mean', asking: 'all', timer: 0 };
+const shown = { example: 0, step: 0, block: 0, head: 'mean', query: 'all', timer: 0 };
 
 const RAMPS = {
   light: [[255, 250, 244], [249, 204, 160], [232, 124, 62], [176, 62, 16], [96, 28, 4]],
@@ -23,7 +23,7 @@ const SIGNED = {
   light: [[22, 74, 140], [132, 176, 222], [250, 248, 245], [240, 160, 104], [150, 48, 6]],
   dark: [[150, 200, 255], [52, 96, 150], [36, 39, 46], [160, 74, 30], [255, 170, 120]],
 };
-const PERIOD = 800; // milliseconds of a step as it plays
+const PERIOD = 800; // milliseconds per step while playing
 
 // --- Numbers and colours
 
@@ -33,12 +33,12 @@ function decode(text, Type) {
 }
 
 function attentionAt(example, block, step, head) {
-  const [rows, columns] = [data.rows[block], data.names.length];
+  const [queries, keys] = [data.queries[block], data.names.length];
   const values = example.attention[block];
-  const at = (h, r, c) => values[((step * data.heads + h) * rows + r) * columns + c] / 65535;
+  const at = (h, q, k) => values[((step * data.heads + h) * queries + q) * keys + k] / 65535;
   const heads = head === 'mean' ? [...Array(data.heads).keys()] : [Number(head)];
-  const mean = (r, c) => heads.reduce((sum, h) => sum + at(h, r, c), 0) / heads.length;
-  return [...Array(rows).keys()].map((r) => data.names.map((_, c) => mean(r, c)));
+  const mean = (q, k) => heads.reduce((sum, h) => sum + at(h, q, k), 0) / heads.length;
+  return [...Array(queries).keys()].map((q) => data.names.map((_, k) => mean(q, k)));
 }
 
 function memoryAt(example, step, slot, change) {
@@ -50,9 +50,9 @@ function memoryAt(example, step, slot, change) {
 }
 
 function color(stops, part) {
-  const place = Math.min(Math.max(part, 0), 1) * (stops.length - 1);
-  const low = Math.min(Math.floor(place), stops.length - 2);
-  return stops[low].map((from, i) => Math.round(from + (stops[low + 1][i] - from) * (place - low)));
+  const position = Math.min(Math.max(part, 0), 1) * (stops.length - 1);
+  const low = Math.min(Math.floor(position), stops.length - 2);
+  return stops[low].map((from, i) => Math.round(from + (stops[low + 1][i] - from) * (position - low)));
 }
 
 const ramp = (part) => color(RAMPS[dark.matches ? 'dark' : 'light'], part);
@@ -70,10 +70,10 @@ function percent(part) {
   return `${(100 * part).toFixed(part < 0.0995 ? 1 : 0)} %`;
 }
 
-function shortName(column) {
-  if (column < data.slots) return `${column + 1}`;
+function shortName(key) {
+  if (key < data.slots) return `${key + 1}`;
   const inputs = data.names.length - data.slots;
-  return inputs === 1 ? 'input' : `i${column - data.slots + 1}`;
+  return inputs === 1 ? 'input' : `i${key - data.slots + 1}`;
 }
 
 const brief = (part) => part.toFixed(2).replace(/^0/, '');
@@ -104,14 +104,14 @@ function meter(parent, part, kind) {
 const now = () => data.examples[shown.example];
 const stepNow = () => now().steps[shown.step];
 const weightsNow = () => attentionAt(now(), shown.block, shown.step, shown.head);
-const asks = (row) => shown.asking === 'all' || Number(shown.asking) === row;
+const isChosen = (query) => shown.query === 'all' || Number(shown.query) === query;
 const inputShare = (weights) => sum(weights.slice(data.slots));
 
-// --- What happens when something is chosen
+// --- Choices
 
 function showStep() {
   const weights = weightsNow();
-  showPlace();
+  showPosition();
   showMatrix(weights);
   showGraph(weights);
   showAnswers();
@@ -145,9 +145,9 @@ function chooseExample(index) {
 
 function chooseBlock(index) {
   shown.block = index;
-  const rows = data.names.slice(0, data.rows[index]).map((name, r) => [r, name]);
-  fill(byId('asking'), [['all', 'all of them'], ...rows]);
-  shown.asking = 'all';
+  const queries = data.names.slice(0, data.queries[index]).map((name, q) => [q, name]);
+  fill(byId('query'), [['all', 'all'], ...queries]);
+  shown.query = 'all';
   showAll();
 }
 
@@ -179,7 +179,7 @@ function onKey(event) {
 function listen() {
   byId('example').addEventListener('change', (event) => chooseExample(Number(event.target.value)));
   byId('block').addEventListener('change', (event) => chooseBlock(Number(event.target.value)));
-  byId('asking').addEventListener('change', (event) => { shown.asking = event.target.value; showStep(); });
+  byId('query').addEventListener('change', (event) => { shown.query = event.target.value; showStep(); });
   byId('heads').addEventListener('change', (event) => { shown.head = event.target.value; showAll(); });
   byId('quantity').addEventListener('change', () => { drawCourse(); showCourse(); });
   byId('what').addEventListener('change', showMemory);
@@ -209,11 +209,11 @@ function start() {
   byId('facts').textContent = data.facts;
   byId('gates-note').textContent = data.gatesNote;
   byId('memory-note').textContent = data.memoryNote;
-  byId('block-field').hidden = data.rows.length === 1;
+  byId('block-field').hidden = data.queries.length === 1;
   fill(byId('example'), data.examples.map(({ title }, i) => [i, title]));
-  fill(byId('block'), data.rows.map((_, i) => [i, `${i + 1}`]));
-  const quantities = data.gates.map((gate) => [gate, `the ${gate} gate`]);
-  fill(byId('quantity'), [['input', 'how much it looks at the input'], ...quantities, ['change', 'how much it changes']]);
+  fill(byId('block'), data.queries.map((_, i) => [i, `${i + 1}`]));
+  const quantities = data.gates.map((gate) => [gate, `${gate} gate`]);
+  fill(byId('quantity'), [['attention', 'attention to the input'], ...quantities, ['change', 'change of the memory']]);
   for (const head of ['mean', ...Array(data.heads).keys()]) {
     const label = add(byId('heads'), 'label');
     const checked = head === 'mean' ? { checked: '' } : {};

@@ -1,5 +1,5 @@
-// How the page of `launch.attention` shows one step: a function a panel. They read what is shown
-// now, and the numbers, colours and elements, from attention.js.
+// How the page of `launch.attention` shows one step: a function for each panel. State, numbers,
+// colours and elements are in page.js.
 
 function drawSequence() {
   const list = byId('sequence');
@@ -11,7 +11,7 @@ function drawSequence() {
   });
 }
 
-function showPlace() {
+function showPosition() {
   const [list, step] = [byId('sequence'), stepNow()];
   list.querySelector('[aria-current]')?.removeAttribute('aria-current');
   const item = list.children[shown.step];
@@ -30,28 +30,28 @@ function buildMatrix() {
   const table = byId('matrix');
   table.replaceChildren();
   table.classList.toggle('dense', data.names.length > 12);
-  table.style.setProperty('--row', `${Math.min(Math.max(340 / data.rows[shown.block], 18), 52)}px`);
+  table.style.setProperty('--row', `${Math.min(Math.max(340 / data.queries[shown.block], 18), 52)}px`);
   const head = add(add(table, 'thead'), 'tr');
   add(head, 'td');
-  data.names.forEach((name, c) => {
-    const kind = c < data.slots ? 'own' : 'given';
-    add(head, 'th', { scope: 'col', 'aria-label': name, class: kind }, shortName(c));
+  data.names.forEach((name, k) => {
+    const kind = k < data.slots ? 'own' : 'given';
+    add(head, 'th', { scope: 'col', 'aria-label': name, class: kind }, shortName(k));
   });
   const body = add(table, 'tbody');
-  for (let r = 0; r < data.rows[shown.block]; r += 1) {
-    const row = add(body, 'tr', { 'data-row': r });
-    add(row, 'th', { scope: 'row' }, data.names[r]);
-    data.names.forEach((_, c) => add(add(row, 'td', { class: c < data.slots ? '' : 'given' }), 'span'));
+  for (let q = 0; q < data.queries[shown.block]; q += 1) {
+    const row = add(body, 'tr');
+    add(row, 'th', { scope: 'row' }, data.names[q]);
+    data.names.forEach((_, k) => add(add(row, 'td', { class: k < data.slots ? '' : 'given' }), 'span'));
   }
 }
 
 function showMatrix(weights) {
-  byId('matrix').tBodies[0].childNodes.forEach((row, r) => {
-    row.classList.toggle('chosen', shown.asking !== 'all' && asks(r));
-    [...row.cells].slice(1).forEach((cell, c) => {
-      const weight = weights[r][c];
+  byId('matrix').tBodies[0].childNodes.forEach((row, q) => {
+    row.classList.toggle('chosen', shown.query !== 'all' && isChosen(q));
+    [...row.cells].slice(1).forEach((cell, k) => {
+      const weight = weights[q][k];
       cell.dataset.value = weight.toFixed(5);
-      cell.title = `${data.names[r]} looks at ${data.names[c]}: ${percent(weight)}`;
+      cell.title = `${data.names[q]} attends to ${data.names[k]}: ${percent(weight)}`;
       cell.firstChild.textContent = brief(weight);
       cell.style.backgroundColor = css(ramp(weight));
       cell.style.color = textOn(ramp(weight));
@@ -59,12 +59,12 @@ function showMatrix(weights) {
   });
 }
 
-function places() {
+function positions() {
   const inputs = data.names.length - data.slots;
   const pitch = Math.min(70, 210 / inputs);
   return data.names.map((_, i) => {
     if (i >= data.slots) {
-      const [x, text] = [200 + pitch * (i - data.slots - (inputs - 1) / 2), plateText(i)];
+      const [x, text] = [200 + pitch * (i - data.slots - (inputs - 1) / 2), inputText(i)];
       return { x, y: 200, r: 17, half: Math.max(20, 4.75 * [...text].length + 8), text };
     }
     const angle = (2 * Math.PI * i) / data.slots - Math.PI / 2;
@@ -73,13 +73,13 @@ function places() {
   });
 }
 
-function plateText(index) {
+function inputText(index) {
   if (data.names.length - data.slots > 1) return shortName(index);
   const letters = [...stepNow().label];
   return letters.length > 10 ? `${letters.slice(0, 9).join('')}…` : letters.join('');
 }
 
-// How far from a node's middle its edge is, toward another place.
+// The distance from the middle of a node to its edge, in the direction of another position.
 function reach(node, to) {
   if (!node.half) return node.r;
   const [dx, dy] = [Math.abs(to.x - node.x), Math.abs(to.y - node.y)];
@@ -124,32 +124,32 @@ function drawNode(svg, node, index) {
     return;
   }
   const box = { x: node.x - node.half, y: node.y - node.r, width: 2 * node.half, height: 2 * node.r, rx: 9 };
-  add(svg, 'rect', { class: 'ring plate given', ...box });
-  add(svg, 'text', { class: 'plate-text', x: node.x, y: node.y }, node.text);
+  add(svg, 'rect', { class: 'ring input given', ...box });
+  add(svg, 'text', { class: 'input-text', x: node.x, y: node.y }, node.text);
 }
 
 function showGraph(weights) {
-  const [svg, nodes] = [byId('graph'), places()];
+  const [svg, nodes] = [byId('graph'), positions()];
   svg.replaceChildren();
   svg.setAttribute('viewBox', data.slots === 1 ? '50 5 300 225' : '0 0 400 400');
-  weights.forEach((row, r) => {
-    if (!asks(r)) return;
-    row.forEach((weight, c) => {
-      const kind = c < data.slots ? 'own' : 'given';
+  weights.forEach((row, q) => {
+    if (!isChosen(q)) return;
+    row.forEach((weight, k) => {
+      const kind = k < data.slots ? 'own' : 'given';
       if (weight < 0.02) return; // too faint to see
-      if (r === c) drawLoop(svg, nodes[r], weight, kind);
-      else drawArrow(svg, nodes[r], nodes[c], weight, kind);
+      if (q === k) drawLoop(svg, nodes[q], weight, kind);
+      else drawArrow(svg, nodes[q], nodes[k], weight, kind);
     });
   });
   nodes.forEach((node, index) => drawNode(svg, node, index));
-  const looks = weights.map((row, r) => (asks(r) ? lookOf(row, r) : '')).filter(Boolean);
-  svg.setAttribute('aria-label', `Graph of the slots. ${looks.join(' ')}`);
+  const texts = weights.map((row, q) => (isChosen(q) ? describeQuery(row, q) : '')).filter(Boolean);
+  svg.setAttribute('aria-label', `Graph of the slots. ${texts.join(' ')}`);
 }
 
-function lookOf(row, r) {
+function describeQuery(row, q) {
   const most = argmax(row);
-  const at = most === r ? 'itself' : data.names[most];
-  return `${data.names[r]} looks most at ${at}, ${percent(row[most])}.`;
+  const key = most === q ? 'itself' : data.names[most];
+  return `${data.names[q]} attends most to ${key}, ${percent(row[most])}.`;
 }
 
 function showAnswers() {
@@ -162,11 +162,11 @@ function showAnswers() {
     add(item, 'i', { style: `--part: ${probability}`, 'aria-hidden': 'true' });
     add(item, 'span', { 'data-value': probability }, percent(probability));
   }
-  byId('truth').textContent = answerOf(step);
+  byId('truth').textContent = describeTruth(step);
 }
 
-function answerOf(step) {
-  if (!step.answers.length) return 'Nothing is asked at this step.';
+function describeTruth(step) {
+  if (!step.answers.length) return 'The model gives no answer at this step.';
   const [best] = step.answers[0];
   if (!step.truth) return 'There is no right answer to compare with.';
   const guess = best === step.truth ? 'it is the model’s first guess' : `the model’s first guess is “${best}”`;
@@ -193,11 +193,11 @@ function addMeter(row, value, most, name) {
   add(meter(cell, value / most, name === 'change' ? 'given' : ''), 'span', {}, value.toFixed(2));
 }
 
-// The quantity of the panel over the sequence: [T][N], and what a full colour means.
+// The quantity of the panel over the sequence: [T][N], and the value of the full colour.
 function course() {
   const quantity = byId('quantity').value;
   if (quantity === 'change') return { values: now().change, most: now().mostChange };
-  if (quantity !== 'input') return { values: now().gates[quantity], most: 1 };
+  if (quantity !== 'attention') return { values: now().gates[quantity], most: 1 };
   const at = (t) => attentionAt(now(), shown.block, t, shown.head).slice(0, data.slots);
   return { values: now().steps.map((_, t) => at(t).map(inputShare)), most: 1 };
 }
@@ -224,9 +224,9 @@ function drawCourse() {
   svg.dataset.left = left;
   svg.dataset.pitch = step;
   const name = byId('quantity').selectedOptions[0].textContent;
-  svg.setAttribute('aria-label', `${name} of every slot at every step; this step in words tells the numbers.`);
+  svg.setAttribute('aria-label', `${name} of every slot at every step; the table of this step in words has the numbers.`);
   const meaning = [...new Set(marks.filter(Boolean))].map((mark) => ` ▲ ${mark}.`).join('');
-  byId('course-note').textContent = `A row is a slot, a column a step; full colour is ${most.toFixed(2)}.${meaning}`;
+  byId('course-note').textContent = `One row per slot, one column per step; the full colour is ${most.toFixed(2)}.${meaning}`;
 }
 
 function showCourse() {
@@ -262,7 +262,7 @@ function showWords(weights) {
   byId('sentence').textContent = sentence(step);
   table.replaceChildren();
   const head = add(add(table, 'thead'), 'tr');
-  const titles = ['slot', 'looks most at', 'looks at the input', ...data.gates.map((gate) => `${gate} gate`), 'change'];
+  const titles = ['slot', 'attends most to', 'attention to the input', ...data.gates.map((gate) => `${gate} gate`), 'change'];
   for (const title of titles) add(head, 'th', { scope: 'col' }, title);
   const body = add(table, 'tbody');
   for (let slot = 0; slot < data.slots; slot += 1) {
@@ -276,8 +276,8 @@ function showWords(weights) {
 }
 
 function sentence(step) {
-  const place = `Step ${shown.step + 1} of ${now().steps.length}: ${step.label}.`;
-  const told = [step.mark, step.note].filter(Boolean).map((text) => ` ${text}.`).join('');
+  const position = `Step ${shown.step + 1} of ${now().steps.length}: ${step.label}.`;
+  const notes = [step.mark, step.note].filter(Boolean).map((text) => ` ${text}.`).join('');
   const best = step.answers.length ? ` The likeliest answer is ${step.answers[0][0]}, ${percent(step.answers[0][1])}.` : '';
-  return `${place}${told}${best} ${step.answers.length ? answerOf(step) : ''}`.trim();
+  return `${position}${notes}${best} ${step.answers.length ? describeTruth(step) : ''}`.trim();
 }

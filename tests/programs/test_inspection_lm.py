@@ -1,14 +1,14 @@
-"""What a run of `lm` shows of its inside: its words, and what it expects."""
+"""Text of `lm` for an inspection: its words, and the words that the model expects next."""
 
 import jax
 import numpy as np
 import pytest
 
-from launch.inspection import of_lm, subjects
-from launch.language import lm_model
+from launch import lm as program
+from launch.inspection import lm, tracing
 from launch.runs import errors
 from tasks.text import vocabulary
-from tests.support import looked_at
+from tests.support import inspected
 
 pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
 
@@ -17,17 +17,17 @@ pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
 def run(tmp_path_factory, compile_quickly, compile_once):
     """Returns the directory of a run, its configuration and its validation text."""
     root = tmp_path_factory.mktemp('lm')
-    return root / 'run', *looked_at.lm_run(root / 'run', root / 'cache')
+    return root / 'run', *inspected.lm_run(root)
 
 
 @pytest.fixture(scope='module')
 def subject(run):
-    """Returns what is shown of that run."""
-    return of_lm.inspect(_request(run[0]))
+    """Returns the subject of that run."""
+    return lm.inspect(_request(run[0]))
 
 
 def _request(run_dir, num_examples=3, max_steps=9, seed=1, prompt=''):
-    return subjects.Request(str(run_dir), num_examples, max_steps, seed, prompt)
+    return tracing.Request(str(run_dir), num_examples, max_steps, seed, prompt)
 
 
 def _labels(example):
@@ -38,7 +38,7 @@ def test_passages_are_pieces_of_the_validation_text_from_the_end_of_a_line_on(ru
     ids = run[2]
     assert subject.title == 'lm on text, after 1,200 updates'
     assert len(subject.examples) == 3
-    names = [looked_at.WORDS[i].replace('<eos>', '⏎') for i in ids]
+    names = [inspected.WORDS[i].replace('<eos>', '⏎') for i in ids]
     text = ' '.join(names)
     for example in subject.examples:
         assert len(example.steps) == len(example.inputs) == 9
@@ -56,21 +56,21 @@ def test_the_inputs_are_the_embeddings_of_the_words(run, subject):
     example = subject.examples[1]
     for label, row in zip(_labels(example), example.inputs, strict=True):
         np.testing.assert_array_equal(
-            row, embeddings[looked_at.WORDS.index(label.replace('⏎', '<eos>'))]
+            row, embeddings[inspected.WORDS.index(label.replace('⏎', '<eos>'))]
         )
     assert example.inputs.shape == (9, run[1].embedding_size)
 
 
 def test_the_answers_are_the_likeliest_words_of_the_model_and_the_true_one(run, subject):
-    model = lm_model.make_model(run[1], len(looked_at.WORDS))
+    model = program.make_model(run[1], len(inspected.WORDS))
     state = model.initial_state(1)
     next_word = jax.jit(model.next_word)
     for step in subject.examples[1].steps:
-        word = looked_at.WORDS.index(step.label.replace('⏎', '<eos>'))
+        word = inspected.WORDS.index(step.label.replace('⏎', '<eos>'))
         log_probs, state = next_word(subject.params, np.array([word]), state)
         wanted = {
             name.replace('<eos>', '⏎'): float(np.exp(log_probs[0, i]))
-            for i, name in enumerate(looked_at.WORDS)
+            for i, name in enumerate(inspected.WORDS)
         }
         probabilities = [answer.probability for answer in step.answers[:5]]
         assert probabilities == pytest.approx(sorted(wanted.values(), reverse=True)[:5], rel=1e-4)
@@ -81,42 +81,41 @@ def test_the_answers_are_the_likeliest_words_of_the_model_and_the_true_one(run, 
 
 
 def test_the_seed_chooses_the_passages(run, subject):
-    other = of_lm.inspect(_request(run[0], seed=2))
+    other = lm.inspect(_request(run[0], seed=2))
     titles = [[example.title for example in one.examples] for one in (subject, other)]
     assert titles[0] != titles[1]
 
 
-def test_a_prompt_is_gone_on_with_by_the_model(run):
+def test_the_model_continues_a_prompt(run):
     prompt = 'the word3 word4'
-    subject = of_lm.inspect(_request(run[0], num_examples=2, prompt=prompt))
+    subject = lm.inspect(_request(run[0], num_examples=2, prompt=prompt))
     first, second = subject.examples
     assert _labels(first)[:4] == _labels(second)[:4] == ['⏎', *prompt.split()]
     assert _labels(first) != _labels(second)
     assert len(first.steps) == len(second.steps) == 9
     assert [step.truth for step in first.steps] == [*prompt.split(), *[''] * 6]
     marks = [step.mark for step in first.steps]
-    assert marks[4] == 'the model goes on by itself'
+    assert marks[4] == 'the model continues the text'
     assert not any(marks[:4] + marks[5:])
 
 
 def test_a_prompt_longer_than_the_steps_is_cut_and_shown_once(run, capsys):
     prompt = ' '.join(f'word{i}' for i in range(15))
-    subject = of_lm.inspect(_request(run[0], max_steps=6, prompt=f'{prompt} strange'))
+    subject = lm.inspect(_request(run[0], prompt=f'{prompt} strange'))
     (example,) = subject.examples
-    assert _labels(example) == ['⏎', *prompt.split()[:5]]
-    assert example.steps[-1].truth == 'word5'
-    assert "does not know 'strange', read as <unk>" in capsys.readouterr().err
+    assert _labels(example) == ['⏎', *prompt.split()[:8]]
+    assert example.steps[-1].truth == 'word8'
+    assert "not in the vocabulary, read as <unk>: 'strange'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('damage', ['gone', 'other vocabulary'])
-def test_without_its_validation_text_the_model_makes_some_itself(damage, tmp_path):
-    looked_at.lm_run(tmp_path / 'run', tmp_path / 'cache')
-    folder = tmp_path / 'cache' / 'text-0123456789abcdef'
-    if damage == 'gone':
-        (folder / 'valid.bin').unlink()
-    else:
-        (folder / lm_model.VOCABULARY).write_text('the\t1\n')
-    (example,) = of_lm.inspect(_request(tmp_path / 'run', 1, 9)).examples
+@pytest.mark.parametrize('damage', ['missing', 'other vocabulary'])
+def test_without_its_validation_text_the_model_samples_some(damage, run):
+    file = 'valid.bin' if damage == 'missing' else program.VOCABULARY
+    path = run[0].parent / 'cache' / 'text-0123456789abcdef' / file
+    kept = path.read_bytes()
+    path.unlink() if damage == 'missing' else path.write_text('the\t1\n')
+    (example,) = lm.inspect(_request(run[0], 1)).examples
+    path.write_bytes(kept)
     assert example.title.startswith('sampled with seed 1')
     assert len(example.steps) == 9
     assert not any(step.truth for step in example.steps)
@@ -125,4 +124,4 @@ def test_without_its_validation_text_the_model_makes_some_itself(damage, tmp_pat
 
 def test_a_run_without_a_checkpoint_gets_one_line(tmp_path):
     with pytest.raises(errors.RunError, match='wanted a run with a checkpoint'):
-        of_lm.inspect(_request(tmp_path))
+        lm.inspect(_request(tmp_path))

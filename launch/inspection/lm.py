@@ -1,0 +1,145 @@
+"""Text of `lm` for an inspection: words, and the words that the model expects next.
+
+The text is the prompt and its continuation by the model, or without a prompt passages of the run's
+own validation text if the encoded corpus is still in the cache, else text that the model samples.
+
+Glossary of shapes:
+  T: words of a passage; N: words of the validation text; V: vocabulary size.
+"""
+
+from collections.abc import Iterator, Mapping
+import pathlib
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import numpy as np
+
+from launch import lm as program
+from launch.inspection import tracing
+from launch.language import model as model_lib
+from launch.training import cores, experiment
+from tasks.text import corpora
+from tasks.text import vocabulary as vocabulary_lib
+
+_TEMPERATURE, _TOP_P = 0.8, 0.9  # of sampled text
+_SHOWN = {vocabulary_lib.EOS: '⏎', vocabulary_lib.UNK: '<unk>'}
+_NOTES = {
+    vocabulary_lib.EOS: 'the end of a line',
+    vocabulary_lib.UNK: 'a word outside the vocabulary',
+}
+
+
+class _Lm(NamedTuple):
+    """An opened run of `lm`."""
+
+    config: program.Config
+    metadata: Mapping[str, Any]  # of its checkpoint
+    vocabulary: vocabulary_lib.Vocabulary
+    model: model_lib.Model
+    params: chex.ArrayTree
+
+
+class _Passage(NamedTuple):
+    """A piece of text that starts with an `<eos>`."""
+
+    title: str
+    ids: np.ndarray  # [T + 1] int32; the last is a target only
+    num_given: int  # words that are given; the model has sampled those that follow
+
+
+def inspect(request: tracing.Request) -> tracing.Subject:
+    """Opens a run of `lm`.
+
+    Raises:
+      RunError, DataError: the run or its vocabulary cannot be used.
+    """
+    asked = program.Config(run_dir=request.run_dir)
+    config, step, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
+    vocabulary = vocabulary_lib.load(pathlib.Path(request.run_dir, program.VOCABULARY))
+    model = program.make_model(config, len(vocabulary))
+    params = experiment.load_params(request.run_dir, model.init)
+    lm = _Lm(config, metadata, vocabulary, model, params)
+    return tracing.Subject(
+        f'lm on {config.dataset}, after {step:,} updates',
+        lambda: cores.make(config, (config.embedding_size,)),
+        params,
+        tuple(_example(lm, passage) for passage in _passages(lm, request)),
+        config.dtype,
+    )
+
+
+def _passages(lm: _Lm, request: tracing.Request) -> list[_Passage]:
+    """Returns the prompt and its continuations, or validation text, or sampled text."""
+    valid = None if request.prompt else _validation(lm, pathlib.Path(request.run_dir))
+    if valid is not None:
+        return list(_cut(lm, request, valid))
+    prompt = program.read_prompt(lm.config, request.prompt, lm.vocabulary)
+    if len(prompt) >= request.max_steps:
+        ids = lm.vocabulary.encode([vocabulary_lib.EOS, *prompt[: request.max_steps]])
+        return [_Passage('the prompt', ids, len(ids))]
+    seeds = range(request.seed, request.seed + request.num_examples)
+    return [_sample(lm, prompt, request.max_steps, seed) for seed in seeds]
+
+
+def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
+    """Returns the ids of the run's validation text [N], None if they are not in the cache."""
+    key = lm.metadata.get('data', '')
+    cache = lm.metadata['config'].get('cache_dir') or corpora.default_cache_dir()
+    folder = pathlib.Path(cache) / f'{lm.config.dataset}-{key[:16]}'
+    try:
+        cached = (folder / program.VOCABULARY).read_bytes()
+        if cached != (run_dir / program.VOCABULARY).read_bytes():
+            return None
+        # As `tasks.text.streams` writes them.
+        kind = np.uint16 if len(lm.vocabulary) <= 1 << 16 else np.int32
+        ids: np.ndarray = np.fromfile(folder / 'valid.bin', kind).astype(np.int32)
+    except OSError:
+        return None
+    return ids if len(ids) > 1 and int(ids.max()) < len(lm.vocabulary) else None
+
+
+def _cut(lm: _Lm, request: tracing.Request, valid: np.ndarray) -> Iterator[_Passage]:
+    """Yields passages of a text [N], each from the end of a line on."""
+    starts = np.flatnonzero(valid == lm.vocabulary.eos)
+    starts = starts[starts + request.max_steps < len(valid)]
+    if not len(starts):
+        starts = np.array([0])
+    count = min(request.num_examples, len(starts))
+    chosen = np.random.default_rng(request.seed).choice(starts, count, replace=False)
+    for start in sorted(chosen.tolist()):
+        ids = valid[start : start + request.max_steps + 1]
+        first = ' '.join(map(_show, lm.vocabulary.decode(ids[1:6])))
+        yield _Passage(f'word {start + 1:,} of the validation text: {first} …', ids, len(ids))
+
+
+def _sample(lm: _Lm, prompt: list[str], num_steps: int, seed: int) -> _Passage:
+    """Samples a continuation of a prompt."""
+    sizes = num_steps - len(prompt), _TEMPERATURE, _TOP_P, seed
+    text = model_lib.generate(lm.model, lm.params, lm.vocabulary, prompt, *sizes)
+    words = text.replace('\n', f' {vocabulary_lib.EOS} ').split(' ')
+    ids = lm.vocabulary.encode([vocabulary_lib.EOS, *filter(None, words)])
+    return _Passage(f'sampled with seed {seed}: {text[:40]} …', ids, len(prompt) + 1)
+
+
+def _example(lm: _Lm, passage: _Passage) -> tracing.Example:
+    """Describes a passage, and after every word which words the model expects next."""
+    words = lm.vocabulary.decode(passage.ids.tolist())
+    next_word, state, steps = jax.jit(lm.model.next_word), lm.model.initial_state(1), []
+    for t, word in enumerate(words[:-1]):
+        log_probs, state = next_word(lm.params, passage.ids[t : t + 1], state)
+        is_given = t + 1 < passage.num_given
+        answers = tracing.rank_answers(
+            np.exp(log_probs[0]),
+            lambda i: _show(*lm.vocabulary.decode([i])),
+            int(passage.ids[t + 1]) if is_given else None,
+        )
+        mark = 'the model continues the text' if t == passage.num_given else ''
+        truth = _show(words[t + 1]) if is_given else ''
+        steps.append(tracing.Step(_show(word), _NOTES.get(word, ''), mark, answers, truth))
+    embeddings = np.asarray(lm.params['language_model']['embeddings'])[passage.ids[:-1]]
+    return tracing.Example(passage.title, embeddings.astype(np.float32), tuple(steps))
+
+
+def _show(word: str) -> str:
+    return _SHOWN.get(word, word)

@@ -1,0 +1,154 @@
+"""One softmax over all classes, whose logits are held for a chunk of tokens at a time.
+
+`cross_entropy` computes its gradients in the same pass, three matrix products in all: the weights
+are known, so the gradient of a chunk is known as soon as its logits are. `log_probs` computes
+logits a second time for its gradient, four products in all. Tokens without a weight are skipped,
+chunk by chunk. Logits and sums are float32, whatever the inputs. Gradients are in reverse mode, and
+weights count as constants.
+
+Glossary of shapes:
+  N: tokens; C: tokens of a chunk; E: size of the hidden vectors; V: classes.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import chex
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+CHUNK_BYTES = 2**27  # of float32 logits held at a time, by default
+
+
+class Output(NamedTuple):
+    """An output layer, or the gradient in its place."""
+
+    embeddings: chex.Array  # [V, E]
+    bias: chex.Array  # [V]
+
+
+def default_chunk_size(num_tokens: int, vocab_size: int) -> int:
+    """Returns how many tokens' logits fit `CHUNK_BYTES`, evened out over the chunks."""
+    largest = max(1, CHUNK_BYTES // (4 * vocab_size))
+    num_chunks = max(1, -(-num_tokens // largest))
+    return max(1, -(-num_tokens // num_chunks))
+
+
+def cast(output: Output, dtype: Any) -> Output:
+    """Casts the factors of the products; the bias is added in float32."""
+    return Output(output.embeddings.astype(dtype), output.bias.astype(jnp.float32))
+
+
+def log_probs(
+    hidden: chex.Array, targets: chex.Array, present: chex.Array, output: Output, chunk_size: int
+) -> chex.Array:
+    """Log-probabilities `[N]` of targets `[N]`, zero where not present."""
+    rows, num_chunks = _chunks(present, chunk_size)
+
+    @jax.checkpoint
+    def of_chunk(chunk: chex.Array) -> chex.Array:
+        scores = logits(_take(hidden, chunk), output)
+        return _pick(scores, _take(targets, chunk)) - jax.nn.logsumexp(scores, axis=0)
+
+    def body(index: chex.Array, chunk: chex.Array) -> tuple[chex.Array, chex.Array]:
+        values = lax.cond(index < num_chunks, of_chunk, lambda c: jnp.zeros(c.shape), chunk)
+        return index + 1, values
+
+    _, values = lax.scan(body, 0, rows)
+    return jnp.zeros(targets.shape).at[rows.ravel()].set(jnp.ravel(values), mode='drop')
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def cross_entropy(
+    hidden: chex.Array, targets: chex.Array, weights: chex.Array, output: Output, chunk_size: int
+) -> chex.Array:
+    """Sum `[]` over N tokens of weight times negative log-probability."""
+    return -jnp.sum(weights * log_probs(hidden, targets, weights, output, chunk_size))
+
+
+class _Gradients(NamedTuple):
+    """Gradients of a weighted sum of negative log-probabilities, float32."""
+
+    hidden: chex.Array  # [N, E]
+    output: Output
+
+
+def _cross_entropy_forward(
+    hidden: chex.Array, targets: chex.Array, weights: chex.Array, output: Output, chunk_size: int
+) -> tuple[chex.Array, tuple[_Gradients, chex.Array]]:
+    """Returns the sum, and its gradients as residuals."""
+    rows, num_chunks = _chunks(weights, chunk_size)
+
+    def body(
+        index: chex.Array, carry: tuple[chex.Array, _Gradients]
+    ) -> tuple[chex.Array, _Gradients]:
+        total, grads = carry
+        chunk = rows[index]
+        inputs = _take(hidden, chunk)
+        nll, errors = _chunk_errors(inputs, _take(targets, chunk), _take(weights, chunk), output)
+        low = errors.astype(hidden.dtype)
+        by_output = Output(
+            grads.output.embeddings + _dot(low, inputs),
+            grads.output.bias + jnp.sum(errors, axis=1),
+        )
+        by_hidden = grads.hidden.at[chunk].set(_dot(low.T, output.embeddings), mode='drop')
+        return total + nll, _Gradients(by_hidden, by_output)
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape), _Gradients(hidden, output))
+    total, grads = lax.fori_loop(0, num_chunks, body, (jnp.zeros(()), zeros))
+    # An empty array carries the dtype: the gradients stay float32 until they are scaled.
+    return total, (grads, jnp.zeros(0, hidden.dtype))
+
+
+def _cross_entropy_backward(
+    chunk_size: int, residuals: tuple[_Gradients, chex.Array], cotangent: chex.Array
+) -> tuple[chex.Array, None, None, Output]:
+    del chunk_size
+    dtype = residuals[1].dtype
+    grads = jax.tree.map(lambda grad: cotangent * grad, residuals[0])
+    return grads.hidden.astype(dtype), None, None, cast(grads.output, dtype)
+
+
+cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+def _chunk_errors(
+    hidden: chex.Array, targets: chex.Array, weights: chex.Array, output: Output
+) -> tuple[chex.Array, chex.Array]:
+    """Returns a chunk's weighted sum `[]`, and its gradient `[V, C]` by the logits."""
+    scores = logits(hidden, output)
+    largest = jnp.max(scores, axis=0)
+    exps = jnp.exp(scores - largest[None])
+    sums = jnp.sum(exps, axis=0)
+    nll = jnp.log(sums) + largest - _pick(scores, targets)
+    words = jnp.arange(scores.shape[0])[:, None]
+    # Compared, not scattered: as fast here, and scatter-add is slow on some accelerators.
+    wanted = jnp.where(words == targets[None], weights[None], 0)
+    return jnp.sum(weights * nll), exps * (weights / sums)[None] - wanted
+
+
+def _chunks(weights: chex.Array, chunk_size: int) -> tuple[chex.Array, chex.Array]:
+    """Returns the indices of weights, padded with N to `[chunks, C]`, and how many chunks count."""
+    num_tokens = weights.shape[0]
+    padded_size = -(-num_tokens // chunk_size) * chunk_size
+    (rows,) = jnp.nonzero(weights, size=padded_size, fill_value=num_tokens)
+    return rows.reshape(-1, chunk_size), -(-jnp.count_nonzero(weights) // chunk_size)
+
+
+def _take(values: chex.Array, rows: chex.Array) -> chex.Array:
+    """Gathers rows; those past the end are zero, and so without a weight."""
+    return values.at[rows].get(mode='fill', fill_value=0)
+
+
+def logits(hidden: chex.Array, output: Output) -> chex.Array:
+    """Logits `[V, C]` of a chunk: with the words first the three products are faster on CPU."""
+    return _dot(output.embeddings, hidden.T) + output.bias[:, None]
+
+
+def _pick(scores: chex.Array, targets: chex.Array) -> chex.Array:
+    return jnp.take_along_axis(scores, targets[None], axis=0)[0]
+
+
+def _dot(left: chex.Array, right: chex.Array) -> chex.Array:
+    return jnp.dot(left, right, preferred_element_type=jnp.float32)
