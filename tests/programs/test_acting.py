@@ -20,7 +20,7 @@ from launch.agents import acting, agent_config, agent_model, playing
 from launch.runs import errors, metrics, signals
 from launch.training import loop
 from relational_rnn.networks import actor_critic
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ CONFIG = agent_config.Config(
     evaluate_every=100,
     save_every=100,
 )
-CORRIDOR = tiny_worlds.world(tiny_worlds.Corridor(), solves=True)
+CORRIDOR = tiny_environments.source(tiny_environments.Corridor(), has_success=True)
 KEYS = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(5)))(jnp.arange(B))
 
 
@@ -293,7 +293,7 @@ def test_the_log_tells_of_episodes_only_where_some_ended(whole, tmp_path):
         assert 0 <= row['training_solved'] <= 1
         assert 0 < row['entropy'] <= math.log(A)
     config = dataclasses.replace(CONFIG, num_steps=1, unroll=2)
-    recall = tiny_worlds.world(tiny_worlds.Recall(num_steps=3))
+    recall = tiny_environments.source(tiny_environments.Recall(num_steps=3))
     _train(tmp_path, config, recall)
     (row, *_) = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     assert 'entropy' in row
@@ -350,7 +350,7 @@ def test_parts_of_a_batch_give_nearly_the_same_updates(smooth, tmp_path):
 
 def test_a_memory_learns_what_no_agent_without_can(tmp_path):
     """The cue is one of two, so half right is all that an agent without memory can hope for."""
-    world = tiny_worlds.world(tiny_worlds.Recall())
+    world = tiny_environments.source(tiny_environments.Recall())
     config = dataclasses.replace(
         CONFIG,
         batch_size=32,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from launch.agents import agent_config, agent_model, playing
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 SIZE, CHUNK = 14, 2  # of episodes so unlike in length that rows are dropped on the way
-WORLD = tiny_worlds.world(tiny_worlds.Corridor(max_steps=20), solves=True)
+WORLD = tiny_environments.source(tiny_environments.Corridor(max_steps=20), has_success=True)
 
 
 def _loop(model, params):
