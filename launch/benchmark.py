@@ -8,7 +8,7 @@ What is timed and how is described in `launch/benchmarks/unrolls.py` and
 `launch/benchmarks/environments.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 import dataclasses
 import json
 import os
@@ -41,35 +41,23 @@ class Config:
 
     def __post_init__(self) -> None:
         flags.check(self)
-        for name in self.shape_names:
-            flags.check_choice('shapes', name, unrolls.SHAPES)
-        for name in self.environment_names:
-            flags.check_choice('environments', name, environments_lib.SETTINGS)
+        chosen('shapes', self.shapes, unrolls.SHAPES)
+        chosen('environments', self.environments, environments_lib.SETTINGS)
         folder = pathlib.Path(self.output or '.').parent
         if self.output and (not folder.is_dir() or pathlib.Path(self.output).is_dir()):
             raise ValueError(f'--output: wanted a file in an existing folder, got {self.output!r}')
 
-    @property
-    def shape_names(self) -> list[str]:
-        """The names of the shapes to run."""
-        return _names(self.shapes, unrolls.SHAPES)
 
-    @property
-    def environment_names(self) -> list[str]:
-        """The names of the environments to run."""
-        return _names(self.environments, environments_lib.SETTINGS)
-
-
-def _names(chosen: str, known: Iterable[str]) -> list[str]:
-    """Returns the names that a flag chooses."""
-    return {'all': list(known), 'none': []}.get(chosen, chosen.split(','))
+def chosen(flag: str, value: str, known: Collection[str]) -> list[str]:
+    """Returns the names that a flag chooses; raises a ValueError for one that is not known."""
+    names = {'all': list(known), 'none': []}.get(value, value.split(','))
+    for name in names:
+        flags.check_choice(flag, name, known)
+    return names
 
 
 def run(config: Config) -> dict[str, Any]:
     """Times everything that is chosen, prints tables and writes the numbers if asked to.
-
-    Args:
-      config: the flags.
 
     Returns:
       `machine`, a description by name; `shapes`: by name the `sizes`, and by method what
@@ -82,16 +70,16 @@ def run(config: Config) -> dict[str, Any]:
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
     shapes: dict[str, Any] = {}
     environments: dict[str, Any] = {}
-    for name in config.shape_names:
+    for name in chosen('shapes', config.shapes, unrolls.SHAPES):
         shape = unrolls.SHAPES[name]
         measured = unrolls.measure(unrolls.methods(shape, config.seed), config.repeats)
         lines = [] if shapes else [unrolls.HEADER]
         lines += [f'{name} {tuple(shape)}', *unrolls.table(measured)]
         print('\n'.join(lines), flush=True)
         shapes[name] = {'sizes': shape._asdict(), **measured}
-    for name in config.environment_names:
-        setting = environments_lib.SETTINGS[name]
-        result = environments_lib.measure(setting, config.repeats, config.seed)
+    settings = environments_lib.SETTINGS
+    for name in chosen('environments', config.environments, settings):
+        result = environments_lib.measure(settings[name], config.repeats, config.seed)
         lines = [] if environments else [environments_lib.HEADER]
         print('\n'.join([*lines, environments_lib.line(name, result)]), flush=True)
         environments[name] = result

@@ -81,13 +81,7 @@ class Config:
 
 
 def run(config: Config) -> dict[str, float]:
-    """Plays, and prints how the episodes went.
-
-    Args:
-      config: the flags.
-
-    Returns:
-      'return' and 'length', means over the episodes.
+    """Plays, and prints how the episodes went; returns 'return' and 'length', their means.
 
     Raises:
       RunError, DataError: there is no terminal, the run cannot be used, or no file be written.

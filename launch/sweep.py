@@ -54,13 +54,7 @@ class Config:
 
 
 def run(config: Config) -> list[results_lib.Result]:
-    """Runs what is not done yet, prints the table and plots the picture.
-
-    Args:
-      config: the flags.
-
-    Returns:
-      What the configurations have reached.
+    """Runs what is not done yet, prints the table and plots the picture; returns the results.
 
     Raises:
       RunError: the grid cannot be run, a signal came, or a run failed (with its code).
@@ -88,10 +82,8 @@ def run(config: Config) -> list[results_lib.Result]:
 
 def _plan(arguments: Sequence[str], folder: pathlib.Path, module: Any) -> grid_lib.Grid:
     """Returns the grid of the arguments and the directory together, checked."""
-    known = grid_lib.read(folder)
-    grid = grid_lib.parse(arguments, known)
-    if known:
-        grid = grid_lib.add(known, grid, flags.on_resume(module.Config))
+    on_resume = flags.on_resume(module.Config)
+    grid = grid_lib.parse(arguments, grid_lib.read(folder), on_resume)
     grid_lib.check(grid, module)
     return grid
 

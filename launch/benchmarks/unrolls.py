@@ -64,8 +64,7 @@ class Method(NamedTuple):
 
     forward: Callable[..., Any]
     train: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    num_parameters: int
+    arguments: tuple[Any, ...]  # the first are the parameters
 
 
 def methods(shape: Shape, seed: int) -> dict[str, Method]:
@@ -114,7 +113,7 @@ def _recurrent(
         return model.apply(params, None, inputs)
 
     train = jax.value_and_grad(forward)
-    return Method(forward, train, (params, inputs), hk.data_structures.tree_size(params))
+    return Method(forward, train, (params, inputs))
 
 
 def _lower_bound(shape: Shape, inputs: chex.Array, key: chex.PRNGKey) -> Method:
@@ -133,7 +132,6 @@ def _lower_bound(shape: Shape, inputs: chex.Array, key: chex.PRNGKey) -> Method:
         functools.partial(_multiply, num_steps, False),
         functools.partial(_multiply, num_steps, True),
         (matrices, inputs.reshape(-1, size), rows),
-        hk.data_structures.tree_size(matrices),
     )
 
 
@@ -194,7 +192,8 @@ def measure(compared: dict[str, Method], repeats: int) -> dict[str, dict[str, An
             jax.block_until_ready(function(*compared[key[0]].arguments))
             seconds[key].append(time.perf_counter() - start)
     results: dict[str, dict[str, Any]] = {
-        name: {'num_parameters': method.num_parameters} for name, method in compared.items()
+        name: {'num_parameters': hk.data_structures.tree_size(method.arguments[0])}
+        for name, method in compared.items()
     }
     for (name, pass_name), function in compiled.items():
         times = [1000 * second for second in seconds[name, pass_name][1:]]

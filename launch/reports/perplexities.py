@@ -7,7 +7,7 @@ measures the increase over an unroll length of 500. Published numbers appear onl
 the same name, with a remark where its text is another one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 import os
 
 from launch.language import evaluation as evaluation_lib
@@ -17,7 +17,6 @@ from launch.reports import records
 from launch.runs import display
 
 Evaluations = Mapping[str, records.Facts]  # `evaluation.json` by the label of the run
-_Values = Sequence[float | None]
 
 
 _PAPER_VOCABULARY = 250_000  # about; a smaller one gives lower perplexities

@@ -4,7 +4,8 @@ r"""The grid of a sweep: which configurations of which program, and what its dir
 
 are the arguments of a grid of six configurations. Flags with several values are its axes, the
 others are fixed; `\,` is a comma inside a value. `sweep.json` keeps the grid; another one with the
-same axes and fixed flags is added to it.
+same axes and fixed flags is added to it; flags that are 'free' on resuming, and `num_steps`, may
+differ.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,32 +72,43 @@ class Grid(NamedTuple):
         return values
 
 
-def parse(arguments: Sequence[str], known: Grid | None = None) -> Grid:
-    """Reads a grid from a command line.
+def parse(
+    arguments: Sequence[str], known: Grid | None = None, on_resume: Mapping[str, str] | None = None
+) -> Grid:
+    """Reads a grid from a command line, and adds it to what the directory holds.
 
     Args:
       arguments: the program, then `NAME=VALUE` or `NAME=VALUE,VALUE` for each of its flags.
-      known: what the directory holds; its axes are axes here too, whatever the number of values.
-
-    Returns:
-      The grid; that of `known` if there is nothing but the program.
+      known: what the directory holds; its axes are axes here too, whatever the number of values,
+        and it is meant if there is nothing but the program.
+      on_resume: of every flag of the program, where something is known.
 
     Raises:
-      RunError: the arguments are no grid.
+      RunError: the arguments are no grid, or that of another sweep than the known one.
     """
     program, *pairs = arguments
     if known and not pairs:
-        return known._replace(program=program)
+        new = known._replace(program=program)
+    else:
+        new = _parse(program, pairs, known.axes if known else [])
+    if known is None:
+        return new
+    _check_same(known, new, on_resume or {})
+    added = [each for each in new.configurations if each not in known.configurations]
+    points = [each.values() for each in known.configurations + added]
+    return _make(program, new.fixed, known.axes, points)
+
+
+def _parse(program: str, pairs: Sequence[str], known_axes: list[str]) -> Grid:
     flags = dict(_flag(pair) for pair in pairs)
     if len(flags) < len(pairs):
         raise _usage('wanted every flag of the program once, got one of them again')
-    axes = known.axes if known and set(known.axes) <= flags.keys() else []
+    axes = known_axes if set(known_axes) <= flags.keys() else []
     axes += [flag for flag, values in flags.items() if len(values) > 1 and flag not in axes]
     if not axes:
         raise _usage('wanted a flag with several values, for example seed=0,1,2; got none')
     fixed = {flag: values[0] for flag, values in flags.items() if flag not in axes}
-    points = itertools.product(*(flags[axis] for axis in axes))
-    return _make(program, fixed, axes, points)
+    return _make(program, fixed, axes, itertools.product(*(flags[axis] for axis in axes)))
 
 
 def load_program(name: str) -> Any:
@@ -118,10 +130,6 @@ def load_program(name: str) -> Any:
 def check(grid: Grid, module: Any) -> None:
     """Has the program itself check every configuration; nothing is started.
 
-    Args:
-      grid: what to run.
-      module: the program.
-
     Raises:
       RunError: the program would refuse a configuration; names it.
     """
@@ -132,37 +140,6 @@ def check(grid: Grid, module: Any) -> None:
         except errors.RunError as error:
             message = f'{grid.program} {run.name}: {error}'
             raise errors.RunError(error.code, message) from error
-
-
-def add(known: Grid, new: Grid, on_resume: Mapping[str, str]) -> Grid:
-    """Joins the configurations of two grids.
-
-    Args:
-      known: what the directory holds.
-      new: what is asked for; its fixed flags are those of the result.
-      on_resume: of every flag of the program; those that are 'free' may differ, and `num_steps`.
-
-    Raises:
-      RunError: the grids are not of one sweep; lists the differences.
-    """
-    old, now = (
-        {'program': grid.program, **grid.fixed, **dict.fromkeys(grid.axes, _SEVERAL)}
-        for grid in (known, new)
-    )
-    may_differ = {flag for flag, value in on_resume.items() if value == 'free'} - {'preset'}
-    may_differ |= {'num_steps'} & old.keys() & now.keys()
-    differences = []
-    for flag in {**old, **now}:
-        before, after = old.get(flag, 'absent'), now.get(flag, 'absent')
-        if before != after and (flag not in may_differ or _SEVERAL in (before, after)):
-            differences.append(f'{flag}: {before} -> {after}')
-    if differences:
-        message = f'the directory holds another sweep ({"; ".join(differences)})'
-        remedy = 'use the same fixed flags and axes, or another --sweep_dir'
-        raise errors.RunError(errors.MISMATCH, f'{message}; {remedy}')
-    added = [each for each in new.configurations if each not in known.configurations]
-    points = [each.values() for each in known.configurations + added]
-    return _make(new.program, new.fixed, known.axes, points)
 
 
 def read(folder: pathlib.Path) -> Grid | None:
@@ -200,6 +177,25 @@ def _flag(pair: str) -> tuple[str, list[str]]:
     if len(set(values)) < len(values):
         raise _usage(f'{flag}: wanted values that differ, got {text}')
     return flag, values
+
+
+def _check_same(known: Grid, new: Grid, on_resume: Mapping[str, str]) -> None:
+    """Raises a RunError if grids have other axes or fixed flags, unless those may differ."""
+    old, now = (
+        {'program': grid.program, **grid.fixed, **dict.fromkeys(grid.axes, _SEVERAL)}
+        for grid in (known, new)
+    )
+    may_differ = {flag for flag, value in on_resume.items() if value == 'free'} - {'preset'}
+    may_differ |= {'num_steps'} & old.keys() & now.keys()
+    differences = []
+    for flag in {**old, **now}:
+        before, after = old.get(flag, 'absent'), now.get(flag, 'absent')
+        if before != after and (flag not in may_differ or _SEVERAL in (before, after)):
+            differences.append(f'{flag}: {before} -> {after}')
+    if differences:
+        message = f'the directory holds another sweep ({"; ".join(differences)})'
+        remedy = 'use the same fixed flags and axes, or another --sweep_dir'
+        raise errors.RunError(errors.MISMATCH, f'{message}; {remedy}')
 
 
 def _make(

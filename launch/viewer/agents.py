@@ -14,12 +14,8 @@ EXPERIMENTS = {each.name: each for each in (boxworld.EXPERIMENT, mini_pacman.EXP
 def experiment_of(run_dir: str, wanted: str | None) -> experiment_lib.Experiment:
     """Returns the program that trained a run, without loading the run.
 
-    Args:
-      run_dir: its directory.
-      wanted: the name that the program has to have, None for any.
-
     Raises:
-      RunError, DataError: it is no run, or one of another program.
+      RunError, DataError: it is no run, or not one of the program that is wanted, if one is.
     """
     description = directory.read_description(run_dir)
     if not description:
@@ -39,11 +35,6 @@ def load(
     experiment: experiment_lib.Experiment, run_dir: str, greedy: bool
 ) -> tuple[Any, episodes.Policy, str]:
     """Returns the flags of a run, its agent, and a line about it.
-
-    Args:
-      experiment: the program that trained it.
-      run_dir: its directory, which is owned while it is read.
-      greedy: whether the agent takes the likeliest action.
 
     Raises:
       RunError: there is no whole checkpoint, or another process owns the directory.

@@ -54,14 +54,7 @@ def advance(environment: base.Environment, step: Step, action: chex.Numeric) -> 
 def episode(
     environment: base.Environment, policy: Policy, seed: int, number: int
 ) -> Iterator[Step]:
-    """Yields the steps of an episode, from its reset to its last.
-
-    Args:
-      environment: where.
-      policy: takes the actions.
-      seed: of all episodes.
-      number: which of them.
-    """
+    """Yields the steps of an episode, by its number, from its reset to its last."""
     step, policy_state = first(environment, seed, number), policy.initial_state()
     yield step
     while not step.timestep.last:
@@ -91,13 +84,7 @@ def uniform(num_actions: int) -> Policy:
 
 
 def agent(network: network_lib.Network, params: chex.ArrayTree, greedy: bool) -> Policy:
-    """Returns the policy of a trained network.
-
-    Args:
-      network: the network.
-      params: its parameters.
-      greedy: whether it takes the likeliest action, instead of sampling.
-    """
+    """Returns the policy of a trained network; a greedy one takes the likeliest action."""
 
     @jax.jit
     def act(

@@ -24,15 +24,7 @@ class Show(NamedTuple):
 
 
 def play(terminal: terminal_lib.Terminal, show: Show) -> list[episodes.Step]:
-    """Lets a person play until he or she quits.
-
-    Args:
-      terminal: where.
-      show: the environment.
-
-    Returns:
-      The last step of each episode.
-    """
+    """Lets a person play until he or she quits; returns the last step of each episode."""
     steps = [episodes.first(show.environment, show.seed, 0)]
     names = show.environment.action_names
     advice = f'arrows or wasd move{", space stays" if "stay" in names else ""}, {_HELP}'
@@ -54,17 +46,9 @@ def watch(
     num_episodes: int,
     steps_per_second: float,
 ) -> list[episodes.Step]:
-    """Shows episodes of a policy until a person quits.
+    """Shows episodes of a policy until a person quits; returns the last step of each.
 
-    Args:
-      terminal: where.
-      show: the environment.
-      policy: takes the actions.
-      num_episodes: after so many the last picture stays until a key is pressed.
-      steps_per_second: the speed.
-
-    Returns:
-      The last step of each episode.
+    From `num_episodes` on, the last picture of an episode stays until a key is pressed.
     """
     steps: list[episodes.Step] = []
     while True:
@@ -84,14 +68,7 @@ def watch(
 def compose(
     show: Show, step: episodes.Step, advice: str, size: os.terminal_size
 ) -> terminal_lib.View:
-    """Returns what the terminal shows of a step, its picture as large as fits.
-
-    Args:
-      show: the environment.
-      step: of an episode in it.
-      advice: what keys do.
-      size: columns and lines of the terminal.
-    """
+    """Returns what a terminal shows of a step, as large as fits; the advice says what keys do."""
     scene = environments.scene(show.environment, step.state)
     height, width = scene.picture.shape[:2]
     rows = 2 * (size.lines - _NUM_TEXTS)

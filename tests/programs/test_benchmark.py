@@ -80,15 +80,17 @@ def test_a_bad_flag_gets_one_line(words, reason, capsys):
     assert reason in error
 
 
-def test_some_shapes_and_environments_can_be_chosen():
-    config = benchmark.Config()
-    assert config.shape_names == ['narrow', 'wide', 'one_slot', 'four_slots']
-    assert config.environment_names == list(environments.SETTINGS)
-    config = benchmark.Config('one_slot,wide', 'boxworld_full,mini_pacman')
-    assert config.shape_names == ['one_slot', 'wide']
-    assert config.environment_names == ['boxworld_full', 'mini_pacman']
-    config = benchmark.Config('none', 'none')
-    assert config.shape_names == config.environment_names == []
+@pytest.mark.parametrize(
+    ('value', 'names'),
+    [
+        ('all', ['narrow', 'wide']),
+        ('none', []),
+        ('wide', ['wide']),
+        ('wide,narrow', ['wide', 'narrow']),
+    ],
+)
+def test_some_names_can_be_chosen(value, names):
+    assert benchmark.chosen('shapes', value, {'narrow': 1, 'wide': 2}) == names
 
 
 def test_a_file_that_cannot_be_written_is_a_run_error(tmp_path):

@@ -23,7 +23,7 @@ def toys(monkeypatch):
 
 
 def _parse(line, known=None):
-    return grid_lib.parse(line.split(), known)
+    return grid_lib.parse(line.split(), known, ON_RESUME)
 
 
 def _points(grid):
@@ -168,25 +168,23 @@ def test_a_damaged_grid_is_refused(change, tmp_path):
 
 def test_grids_of_the_same_axes_are_joined():
     known = _parse('toy_program size=4,8 heads=1,2 rate=1')
-    new = _parse('toy_program heads=4 size=4,16 rate=1', known)
-    assert new.axes == ['size', 'heads']
-    both = grid_lib.add(known, new, ON_RESUME)
+    both = _parse('toy_program heads=4 size=4,16 rate=1', known)
+    assert both.axes == ['size', 'heads']
     wanted = [('4', '1'), ('4', '2'), ('4', '4'), ('8', '1'), ('8', '2'), ('16', '4')]
     assert _points(both) == wanted
-    assert grid_lib.add(both, known, ON_RESUME) == both
+    assert _parse('toy_program size=4,8 heads=1,2 rate=1', both) == both
 
 
 def test_the_program_alone_means_what_the_directory_holds():
     known = _parse('toy_program size=4,8 rate=1')
     assert _parse('toy_program', known) == known
     with pytest.raises(errors.RunError, match='program: toy_program -> lm'):
-        grid_lib.add(known, _parse('lm', known), ON_RESUME)
+        _parse('lm', known)
 
 
 def test_more_steps_and_flags_that_do_not_matter_may_change():
     known = _parse('toy_program size=4,8 num_steps=5 log_every=1')
-    new = _parse('toy_program size=8 num_steps=9', known)
-    both = grid_lib.add(known, new, ON_RESUME)
+    both = _parse('toy_program size=8 num_steps=9', known)
     assert both.fixed == {'num_steps': '9'}
     assert _points(both) == [('4',), ('8',)]
 
@@ -207,6 +205,6 @@ def test_more_steps_and_flags_that_do_not_matter_may_change():
 def test_grids_of_other_fixed_flags_or_axes_are_refused_with_all_differences(line, differences):
     known = _parse('toy_program size=4,8 rate=1 num_steps=5')
     with pytest.raises(errors.RunError) as caught:
-        grid_lib.add(known, _parse(f'toy_program {line}', known), ON_RESUME)
+        _parse(f'toy_program {line}', known)
     assert caught.value.code == errors.MISMATCH
     assert f'holds another sweep ({"; ".join(differences)}); use the same' in str(caught.value)

@@ -52,7 +52,7 @@ def test_a_grid_is_run_shown_as_a_table_and_drawn(toys, tmp_path, capsys):
     assert page.split('```\n')[1] in out
     names = [f'size={size},heads={heads}' for size in (2, 4) for heads in (1, 2)]
     assert re.findall('^size=[^ ]*', page, re.MULTILINE) == names
-    files = {'sweep.json', 'sweep.md', 'sweep.png', '.lock', *names}
+    files = {'sweep.json', 'sweep.md', 'sweep.png', '.lock', '.owner', *names}
     assert {path.name for path in folder.iterdir()} == files
 
 
