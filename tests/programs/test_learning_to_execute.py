@@ -1,88 +1,293 @@
-"""The program from end to end on small tasks: it learns, goes on, evaluates, complains."""
+"""Learning to Execute: its loss and measures in loops and by hand, its data, and that it learns."""
 
-import gc
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 
-from launch import learning_to_execute
-from launch.runs import errors, metrics, plots
-from launch.runs import flags as flags_lib
-from launch.training import learning_to_execute_model, saved_run
-from tasks.learning_to_execute import batches
-from tests.support import saved_bytes
+from launch import learning_to_execute as program
+from launch.runs import errors, flags, metrics, plots
+from tasks.learning_to_execute import batches, programs, setting
 
-pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
-NUM_STEPS = 300
-SIZES = (
-    '--task=copy --nesting=1 --length=2 --mem_slots=2 --total_units=64 --batch_size=32 '
-    f'--accumulate=2 --num_steps={NUM_STEPS} --log_every=100 --evaluate_every=150 '
-    '--save_every=150 --learning_rate=0.005 --warmup_steps=20 --evaluation_size=300 '
-    '--final_evaluation_size=400'
-)
+pytestmark = pytest.mark.usefixtures('compile_quickly')
+B, V = 7, setting.NUM_ANSWER_CHARACTERS
+CONFIG = program.Config(task='algebra', nesting=2, length=2, core='lstm', lstm_size=6, batch_size=B)
+BATCH = batches.sample(CONFIG.setting(), 'mix', 0, 'train', 3, 5, B)
+OTHER = BATCH._replace(targets=(BATCH.targets + 3) % V)
 
 
-@pytest.fixture(autouse=True)
-def _forget_what_a_test_compiled():
-    """As after every file, see `conftest`: here every test trains."""
-    yield
-    jax.clear_caches()
-    gc.collect()
-
-
-def _flags(run_dir, *more):
-    return [*SIZES.split(), *more, f'--run_dir={run_dir}']
-
-
-def _config(*flags):
-    return flags_lib.parse(
-        learning_to_execute.Config, flags, 'learning_to_execute', learning_to_execute.PRESETS
-    )
-
-
-def _main(*flags):
-    facts = learning_to_execute.run, 'learning_to_execute', learning_to_execute.PRESETS
-    return flags_lib.main(learning_to_execute.Config, *facts, flags)
+def _main(*words):
+    return flags.main(program.Config, program.run, 'learning_to_execute', program.PRESETS, words)
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, compile_quickly, compile_once):
+def make(compile_quickly):
+    """Returns a network by its decoding, with its parameters and logits with and without a teacher.
+
+    All of them are of one batch; the logits are also those with other targets.
+    """
+    made = {}
+
+    def of(decoding):
+        if decoding not in made:
+            network = program.make_network(dataclasses.replace(CONFIG, decoding=decoding))
+            params = network.init(jax.random.key(0))
+            params = jax.tree.map(lambda x: 2 * x + 0.1, params)  # answers differ
+            both = jax.jit(
+                lambda batch: [network.logits(params, batch, teacher) for teacher in (True, False)]
+            )
+            logits = [jax.tree.map(np.float64, both(batch)) for batch in (BATCH, OTHER)]
+            made[decoding] = network, params, logits
+        return made[decoding]
+
+    return of
+
+
+def _loop(logits, batch):
+    """Returns nll, right characters, characters, right answers and answers, in float64."""
+    sums = np.zeros(5)
+    for b in range(batch.inputs.shape[1]):
+        length = int(batch.weights[:, b].sum())
+        right = 0
+        for a in range(length):
+            scores, wanted = logits[a, b], int(batch.targets[a, b])
+            sums[0] += np.log(np.exp(scores - scores.max()).sum()) + scores.max() - scores[wanted]
+            right += int(np.argmax(scores)) == wanted
+        sums[1:] += [right, length, right == length and length > 0, length > 0]
+    return sums
+
+
+def test_the_loss_is_that_of_a_loop_over_the_true_answers(make):
+    network, params, ((taught, _), _) = make('teacher_forcing')
+    sums = jax.jit(lambda batch: program.loss(network, params, batch))(BATCH)
+    nll, right, characters, *_ = _loop(taught, BATCH)
+    assert 0 < characters < BATCH.targets.size  # some answers are shorter
+    assert float(sums['loss'].total) == pytest.approx(nll, rel=1e-5)
+    assert float(sums['training_accuracy'].total) == right
+    assert sums['loss'].weight == sums['training_accuracy'].weight == characters
+    assert set(sums) == {'loss', 'training_accuracy'}
+
+
+def test_the_loss_of_a_batch_is_the_sum_of_those_of_its_parts(make):
+    """So it may be split over devices and accumulated."""
+    network, params, _ = make('non_autoregressive')
+    loss = jax.jit(lambda batch: program.loss(network, params, batch))
+    parts = [jax.tree.map(lambda x, i=i: x[:, i : i + 1], BATCH) for i in range(B)]
+    wanted = jax.tree.map(lambda *x: sum(map(float, x)), *map(loss, parts))
+    got = jax.tree.map(float, loss(BATCH))
+    assert jax.tree.leaves(got) == pytest.approx(jax.tree.leaves(wanted), rel=1e-5)
+
+
+def test_measures_are_those_that_can_be_counted_by_hand():
+    """The answers are 12, 3 and 45, padded; predicted are 12, 3 and something behind it, and 44."""
+    batch = batches.Batch(
+        np.ones((4, 4), np.int32),
+        np.full((1, 4), 4, np.int32),
+        np.array([[1, 3, 4, 7], [2, 0, 5, 0]], np.int32),
+        np.array([[1, 1, 1, 0], [1, 0, 1, 0]], np.float32),
+    )
+    predicted = np.array([[1, 3, 4, 7], [2, 8, 4, 6]])
+    network = program.Network(
+        None, lambda params, batch, teacher: params * jax.nn.one_hot(predicted, V)
+    )
+    score = program.make_score(network)
+    values = program.evaluate(score, 20.0, [batch])
+    assert values['character_accuracy'] == pytest.approx(4 / 5)
+    assert values['sequence_accuracy'] == pytest.approx(2 / 3)
+    assert values['eval_loss'] == pytest.approx(20 / 5, rel=1e-4)
+    padded = batch._replace(targets=batch.targets + np.int32(batch.weights == 0))
+    assert program.evaluate(score, 20.0, [padded]) == values
+    assert program.evaluate(score, 20.0, iter([batch, batch])) == pytest.approx(values)
+    np.testing.assert_array_equal(score(20.0, batch)[1], predicted)
+
+
+@pytest.mark.parametrize('decoding', ['non_autoregressive', 'autoregressive', 'teacher_forcing'])
+def test_only_a_teacher_feeds_the_true_answer(decoding, make):
+    _, _, ((taught, own), (taught_other, own_other)) = make(decoding)
+    assert own.shape == (*BATCH.targets.shape, V)
+    np.testing.assert_array_equal(own, own_other)
+    assert np.array_equal(taught, taught_other) == (decoding != 'teacher_forcing')
+
+
+def test_an_evaluation_measures_what_the_network_predicts_without_a_teacher(make):
+    network, params, ((_, own), _) = make('teacher_forcing')
+    values = program.evaluate(program.make_score(network), params, [BATCH])
+    nll, right, characters, whole, count = _loop(own, BATCH)
+    assert count == B
+    assert values['eval_loss'] == pytest.approx(nll / characters, rel=1e-5)
+    assert values['character_accuracy'] == pytest.approx(right / characters)
+    assert values['sequence_accuracy'] == pytest.approx(whole / count)
+
+
+def _parameters(config):
+    return jax.eval_shape(program.make_network(config).init, jax.random.key(0))
+
+
+def test_cores_are_one_or_two():
+    config = program.Config(total_units=16)
+    shared, own = (
+        {name.split('/')[0] for name in _parameters(dataclasses.replace(config, shared_core=x))}
+        for x in (True, False)
+    )
+    assert shared == {'relational_memory', 'sequence_to_sequence'}
+    assert own == {*shared, 'relational_memory_1'}
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        '--core=rmc --total_units=16 --decoding=autoregressive',
+        '--core=lstm --lstm_size=4 --lstm_layers=2 --dialect=zaremba --task=program',
+        '--core=dnc --dnc_memory_size=3 --dnc_word_size=4 --dnc_reads=1 --dnc_controller_size=5 '
+        '--task=double --nesting=1',
+        '--core=entnet --entnet_size=3 --task=control --shared_core=False',
+        '--core=transformer --transformer_layers=1 --transformer_size=8 --task=reverse --nesting=1 '
+        '--decoding=teacher_forcing',
+    ],
+)
+def test_every_core_reads_programs_and_has_gradients(words):
+    """As a program would make them, without running them."""
+    config = flags.parse(program.Config, words.split(), 'learning_to_execute', program.PRESETS)
+    network, batch = program.make_network(config), _sample(config)
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    total = lambda params: program.loss(network, params, batch)['loss'].total  # noqa: E731
+    grads = jax.eval_shape(jax.grad(total), params)
+    assert jax.tree.map(lambda x: x.shape, grads) == jax.tree.map(lambda x: x.shape, params)
+    logits = jax.eval_shape(lambda params: network.logits(params, batch, False), params)
+    assert logits.shape == (*batch.targets.shape, V)
+
+
+def _sample(config):
+    return batches.sample(config.setting(), 'mix', 0, 'train', 3, 5, B)
+
+
+def _elements(batch):
+    """Returns all that a batch holds of each of its programs, sorted."""
+    leaves = [np.moveaxis(leaf, 1, 0) for leaf in batch]
+    return sorted(np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1).tolist())
+
+
+def test_a_batch_is_that_of_the_task_sorted_by_length():
+    config = dataclasses.replace(CONFIG, seed=3)
+    got = program.build(config).batch(5, 0)
+    assert _elements(got) == _elements(BATCH)
+    assert (np.diff(got.lengths[0]) >= 0).all()
+    assert len(set(got.lengths[0])) > 2
+
+
+def test_a_process_reads_its_own_share_of_a_batch(monkeypatch):
+    config = dataclasses.replace(CONFIG, batch_size=8)
+    whole = program.build(config).batch(5, 0)
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(jax, 'process_index', lambda: 1)
+    share = program.build(config).batch(5, 0)
+    jax.tree.map(np.testing.assert_array_equal, share, jax.tree.map(lambda x: x[:, 4:], whole))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Returns what is sampled from now on, curriculum, level and split; nothing is scored."""
+    found, sample = [], batches.sample
+
+    def record(programs, curriculum, level, split, seed, step, batch_size):
+        found.append((curriculum, level, split))
+        return sample(programs, curriculum, level, split, seed, step, batch_size)
+
+    monkeypatch.setattr(batches, 'sample', record)
+    score = lambda params, batch: (np.ones(5), np.zeros_like(batch.targets))  # noqa: E731
+    monkeypatch.setattr(program, 'make_score', lambda network: score)
+    return found
+
+
+def test_training_validation_and_test_are_of_splits_of_their_own(asked):
+    task = program.build(dataclasses.replace(CONFIG, curriculum='combined', evaluation_size=300))
+    asked.clear()
+    task.batch(4, 1)
+    assert asked == [('combined', 1, 'train')]
+    asked.clear()
+    task.evaluate({})
+    assert asked == [('baseline', 0, 'valid')] * 2
+    asked.clear()
+    task.test({}, True)
+    assert set(asked) == {('baseline', 0, 'test')}
+
+
+def test_a_level_is_judged_by_programs_of_its_own(asked, monkeypatch):
+    flags_ = {'curriculum_every': 4, 'curriculum_threshold': 0.5, 'curriculum_patience': 9}
+    curriculum = program.build(
+        dataclasses.replace(CONFIG, curriculum='combined', **flags_)
+    ).curriculum
+    assert (curriculum.every, curriculum.num_levels, curriculum.patience) == (4, 4, 9)
+    asked.clear()
+    for accuracy, passes in ((0.4, False), (0.5, True)):
+        values = {'character_accuracy': accuracy}
+        monkeypatch.setattr(program, 'evaluate', lambda *x, values=values: list(x[2]) and values)
+        assert curriculum.passes({}, 1) == passes
+    assert set(asked) == {('naive', 1, 'valid')}
+    assert program.build(CONFIG).curriculum.num_levels == 1  # a mix has one
+
+
+def test_a_split_without_programs_ends_a_run_at_its_start_with_one_line(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(programs, 'split_of', lambda samples: np.zeros(len(samples.text), int))
+    words = '--task=copy', '--nesting=1', '--length=4', f'--run_dir={tmp_path / "run"}'
+    assert _main(*words) == errors.USAGE
+    captured = capsys.readouterr()
+    wanted = "learning_to_execute: --task=copy: wanted samples of the split 'valid', got none in "
+    assert captured.err.startswith(wanted)
+    assert captured.err.count('\n') == 1
+    assert captured.out == ''
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, compile_quickly):
     """Returns the directory of a finished run, and what it returned."""
-    run_dir = tmp_path_factory.mktemp('whole') / 'run'
-    return run_dir, learning_to_execute.run(_config(*_flags(run_dir)))
+    config = dataclasses.replace(
+        CONFIG,
+        task='copy',
+        nesting=1,
+        lstm_size=32,
+        batch_size=32,
+        learning_rate=0.01,
+        num_steps=300,
+        log_every=100,
+        evaluate_every=150,
+        save_every=300,
+        evaluation_size=300,
+        final_evaluation_size=400,
+        run_dir=str(tmp_path_factory.mktemp('whole') / 'run'),
+    )
+    return config, program.run(config)
 
 
-def test_it_learns_and_says_what_it_is(whole):
-    run_dir, results = whole
+def test_it_learns_and_its_evaluation_says_what_of(whole):
+    config, results = whole
     assert results['character_accuracy'] > 0.6
-    evaluation = json.loads((run_dir / 'evaluation.json').read_text())
+    assert results['sequence_accuracy'] <= results['character_accuracy'] == results['test']
+    with open(f'{config.run_dir}/evaluation.json', encoding='utf-8') as file:
+        assert json.load(file) == results
     wanted = {
         'program': 'learning_to_execute',
-        'core': 'rmc',
+        'core': 'lstm',
+        'step': 300,
         'task': 'copy',
         'nesting': 1,
         'length': 2,
         'dialect': 'sonnet',
+        'curriculum': 'mix',
         'decoding': 'non_autoregressive',
-        'step': NUM_STEPS,
         'sequences': 400,
-        'test': results['character_accuracy'],
-        **results,
     }
-    assert evaluation == wanted
-    assert set(results) == {'character_accuracy', 'sequence_accuracy', 'eval_loss'}
-    assert results['sequence_accuracy'] <= results['character_accuracy']
-    about = json.loads((run_dir / 'run.json').read_text())
-    assert (about['program'], about['measure']) == ('learning_to_execute', 'character_accuracy')
-    assert (about['unit'], about['units_per_update']) == ('sequences', 32)
-    assert about['higher_is_better'] is True
-    assert (run_dir / 'accuracy.png').read_bytes().startswith(b'\x89PNG')
+    assert {name: results[name] for name in wanted} == wanted
+    measures = 'test', 'character_accuracy', 'sequence_accuracy', 'eval_loss', 'examples'
+    assert set(results) == {*wanted, *measures}
 
 
-def test_its_log_tells_accuracies(whole):
-    rows = metrics.read_metrics(whole[0] / 'metrics.jsonl')
+def test_its_log_has_accuracies(whole):
+    rows = metrics.read_metrics(f'{whole[0].run_dir}/metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
     assert [row['step'] for row in logged] == [100, 200, 300]
     assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
@@ -93,245 +298,114 @@ def test_its_log_tells_accuracies(whole):
     assert not any('level' in row for row in rows)  # a mix has one
 
 
-def test_evaluating_again_gives_the_same_numbers_and_some_answers(whole, capsys):
-    run_dir, results = whole
-    before = (run_dir / 'evaluation.json').read_text()
-    assert _main('--mode=evaluate', f'--run_dir={run_dir}', '--final_evaluation_size=400') == 0
-    assert (run_dir / 'evaluation.json').read_text() == before
-    lines = capsys.readouterr().out.splitlines()
-    assert f'{results["character_accuracy"]:.2%} of characters' in lines[-1]
-    assert 'of 400 test programs right' in lines[-1]
-    assert lines[-8].split() == ['program', 'prints', 'the', 'network', 'says']
-    rows = [line.split() for line in lines[-7:-2]]
-    assert len(rows) == learning_to_execute.NUM_SHOWN
-    for program, printed, said in rows:
-        assert program == printed
-        assert len(said) == len(printed) == 2
-    wrong = sum(a != b for row in rows for a, b in zip(*row[1:], strict=True))
-    assert wrong < 10
+def test_some_programs_are_shown_with_their_values_and_answers(whole):
+    config, results = whole
+    test = next(batches.held_out(config.setting(), 'test', 5))
+    wanted = [''.join(setting.CHARACTERS[i] for i in test.inputs[:, b]) for b in range(5)]
+    assert [text for text, _, _ in results['examples']] == wanted
+    wrong = 0
+    for text, value, answer in results['examples']:
+        assert text == value
+        assert len(answer) == 2
+        wrong += sum(a != b for a, b in zip(value, answer, strict=True))
+    assert wrong < 8
+    lines = program.describe(config, results).splitlines()
+    assert lines[0].split() == ['program', 'value', 'answer']
+    assert [line.split() for line in lines[1:6]] == results['examples']
+    assert lines[-1] == (
+        f'{results["character_accuracy"]:.2%} of characters, {results["sequence_accuracy"]:.2%} of '
+        f'answers of 400 test programs right, {results["eval_loss"]:.4f} nats a character'
+    )
 
 
-@pytest.fixture
-def splits(monkeypatch):
-    """Returns what batches are asked for from now on: curriculum, level and split, in order."""
-    asked, made = [], batches.batch
-
-    def batch(setting, curriculum, level, split, seed, step, batch_size, hints=False):
-        asked.append((curriculum, level, split))
-        return made(setting, curriculum, level, split, seed, step, batch_size, hints)
-
-    monkeypatch.setattr(batches, 'batch', batch)
-    return asked
+def test_lines_of_a_program_are_shown_on_one():
+    ids = np.array([[setting.CHARACTERS.index(x)] * 5 for x in '1\n2'])
+    batch = batches.Batch(ids, np.full((1, 5), 3), ids[[2, 0]], np.tile([[1.0], [0.0]], 5))
+    assert program._examples(batch, ids[:2])[4] == ['1 ⏎ 2', '2', '1']
 
 
-def test_an_evaluation_sees_test_programs_of_the_full_difficulty_only(whole, splits):
-    assert _main('--mode=evaluate', f'--run_dir={whole[0]}', '--final_evaluation_size=400') == 0
-    assert set(splits) == {('baseline', 0, 'test')}
-
-
-def test_training_reads_its_own_split_and_validates_on_another(tmp_path, splits):
-    config = _config(*_flags(tmp_path, '--curriculum=combined'))
-    model = learning_to_execute_model.make_model(config)
-    measure = learning_to_execute_model.make_evaluation(model)
-    task = learning_to_execute._make_task(config, model, measure)
-    task.batch(4, 1)
-    assert splits == [('combined', 1, 'train')]
-    splits.clear()
-    task.evaluate(model.init(jax.random.key(0)))
-    assert set(splits) == {('baseline', 0, 'valid')}
-
-
-_FEW = '--evaluation_size=20', '--final_evaluation_size=20'
-
-
-def test_stopped_at_any_update_and_gone_on_with_it_ends_in_equal_bytes(tmp_path):
-    same = *_FEW, '--schedule=constant', '--curriculum=combined', '--curriculum_every=3'
-    same = *same, '--curriculum_threshold=0'
-    for last in (1, 3, 5, 10):
-        every = f'--log_every={last}', f'--evaluate_every={last + 1}', f'--save_every={last + 2}'
-        assert _main(*_flags(tmp_path / 'run', *same, *every, f'--num_steps={last}')) == 0
-    assert _main(*_flags(tmp_path / 'other', *same, '--num_steps=10')) == 0
-    digest = saved_bytes.digest(tmp_path / 'run', 10)
-    assert digest == saved_bytes.digest(tmp_path / 'other', 10)
-    assert _main(*_flags(tmp_path / 'seed', *same, '--num_steps=10', '--seed=1')) == 0
-    assert saved_bytes.digest(tmp_path / 'seed', 10) != digest
-
-
-@pytest.mark.parametrize(
-    ('threshold', 'patience', 'levels'), [(0, 9, [(4, 1)]), (1, 9, []), (1, 2, [(8, 1)])]
-)
-def test_a_level_is_left_where_its_accuracy_is_reached_or_patience_ends(
-    threshold, patience, levels, tmp_path
-):
-    """There are two levels: one digit, two digits."""
-    flags = '--curriculum=naive', '--curriculum_every=4', f'--curriculum_threshold={threshold}'
-    flags = *flags, f'--curriculum_patience={patience}'
-    assert _main(*_flags(tmp_path, *flags, *_FEW, '--num_steps=10')) == 0
-    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
-    assert [(row['step'], row['level']) for row in rows if 'level' in row] == levels
-
-
-def test_the_accuracy_that_a_level_is_judged_by_is_that_of_its_own_programs(tmp_path, splits):
-    config = _config(*_flags(tmp_path, '--curriculum=combined', '--curriculum_threshold=0.5'))
-    model = learning_to_execute_model.make_model(config)
-    for accuracy, passes in ((0.4, False), (0.5, True)):
-        measure = lambda *args, found=accuracy: list(args[1]) and {'character_accuracy': found}  # noqa: E731
-        task = learning_to_execute._make_task(config, model, measure)
-        assert task.curriculum.passes({}, 1) == passes
-    assert set(splits) == {('naive', 1, 'valid')}
-
-
-@pytest.mark.parametrize(
-    'flags',
-    [
-        '--decoding=autoregressive',
-        '--decoding=teacher_forcing --shared_core=False',
-        '--core=lstm --lstm_layers=2 --dialect=zaremba --task=program --nesting=2',
-        '--core=dnc --dnc_memory_size=3 --dnc_word_size=4 --dnc_reads=1 --task=double',
-        '--core=entnet --task=control --nesting=2 --shared_core=False',
-        '--core=lstm --task=addition --nesting=2 --hint_weight=0 --decoding=autoregressive',
-        '--task=program --nesting=2 --decoding=teacher_forcing --shared_core=False',
-        '--core=transformer --transformer_layers=1 --task=reverse --curriculum=baseline',
-    ],
-)
-def test_other_decodings_cores_and_tasks_train(flags, tmp_path, capsys):
-    more = *_FEW, '--num_steps=2', '--accumulate=1'
-    config = _config(*_flags(tmp_path / 'run', *more, *flags.split()))
-    results = learning_to_execute.run(config)
-    assert 0 <= results['character_accuracy'] < 0.7
-    assert f'{config.core}: ' in capsys.readouterr().out
-
-
-def test_rows_are_those_of_the_batch_sorted_by_length_in_the_share_of_each_device():
-    lengths = np.array([5, 1, 4, 8, 2, 7, 3, 6])
-    order = learning_to_execute.by_length(lengths, 1)
-    np.testing.assert_array_equal(lengths[order], [1, 2, 3, 4, 5, 6, 7, 8])
-    order = learning_to_execute.by_length(lengths, 2)
-    np.testing.assert_array_equal(lengths[order], [1, 3, 5, 7, 2, 4, 6, 8])
-
-
-def _rows_of(batch):
-    """Returns all that a batch tells of each of its rows, sorted."""
-    leaves = [np.moveaxis(leaf, 1, 0) for leaf in jax.tree.leaves(batch)]
-    return sorted(np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1).tolist())
-
-
-@pytest.mark.parametrize('flags', ['--length=5', '--task=addition --nesting=2 --hint_weight=2'])
-def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_rows(flags, tmp_path):
-    config = _config(*_flags(tmp_path, *flags.split()))
-    model = learning_to_execute_model.make_model(config)
-    measure = learning_to_execute_model.make_evaluation(model)
-    got = learning_to_execute._make_task(config, model, measure).batch(3, 0)
-    hints = config.uses_hints()
-    assert (got.hints is not None) == hints
-    wanted = batches.batch(config.setting(), 'mix', 0, 'train', 0, 3, 32, hints)
-    assert _rows_of(got) == _rows_of(wanted)
-    assert (np.diff(got.lengths[0]) >= 0).all()
-
-
-def test_an_update_in_parts_is_nearly_the_same(tmp_path):
-    found = []
-    for parts in (1, 4):
-        run_dir = tmp_path / str(parts)
-        sizes = *_FEW, '--num_steps=5', '--log_every=5'
-        assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
-        rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
-        found.append(next(row['loss'] for row in rows if 'loss' in row))
-    assert found[0] == pytest.approx(found[1], rel=1e-3)
-
-
-def test_the_papers_number_stands_beside_the_curve_of_its_own_task_only(tmp_path, monkeypatch):
+def test_the_papers_number_is_drawn_with_the_curve_of_its_own_task_only(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(plots, 'plot_curves', lambda *args, **facts: seen.append(facts))
-    copying = {'task': 'copy', 'nesting': 1}
-    for changes in ({}, {'length': 4}, {'dialect': 'zaremba'}, {'task': 'algebra'}, copying):
-        learning_to_execute._draw(learning_to_execute.Config(**changes), str(tmp_path))
-    baselines = [facts['baselines'] for facts in seen]
-    assert baselines == [{"the paper's RMC": 0.79}, {}, {}, {}, {}]
+    monkeypatch.setattr(plots, 'plot_curves', lambda *x, **options: seen.append((x, options)))
+    rows = [{'step': 2, 'training_accuracy': 0.5}, {'step': 3, 'character_accuracy': 0.25}]
+    for changes in ({}, {'length': 4}, {'dialect': 'zaremba'}, {'task': 'algebra'}):
+        config = program.Config(**changes)
+        assert program.draw(config, str(tmp_path), rows, {}) == [str(tmp_path / 'accuracy.png')]
+    baselines = [options['baselines'] for _, options in seen]
+    assert baselines == [{"the paper's RMC": 0.79}, {}, {}, {}]
+    (curves, path), options = seen[0]
+    assert curves == {'training': [(2, 0.5)], 'validation': [(3, 0.25)]}
+    assert path == str(tmp_path / 'accuracy.png')
+    assert options['title'] == 'rmc, program, nesting 2, length 5'
+    naive = program.title(program.Config(task='copy', nesting=1, curriculum='naive'))
+    assert naive == 'copy, nesting 1, length 5, curriculum naive'
 
 
 @pytest.mark.parametrize(
-    ('flags', 'wanted'),
+    ('words', 'wanted'),
     [
         ('--nesting=0', '--nesting: wanted at least 1, got 0'),
         ('--length=0', '--length: wanted at least 1, got 0'),
-        ('--length=30', '--task=program: wanted values of program within'),
-        ('--task=copy', '--task=copy: wanted nesting 1 for copy, got 2'),
+        ('--length=30', '--task=addition: wanted length up to 18, got 30'),
+        ('--task=copy --nesting=2', '--task=copy: wanted nesting 1 for copy, got 2'),
         ('--task=subtraction', '--task: wanted one of addition, control, program'),
         ('--dialect=python', '--dialect: wanted one of sonnet, zaremba'),
         ('--curriculum=hard', '--curriculum: wanted one of mix, baseline, naive, combined'),
         ('--curriculum_every=0', '--curriculum_every: wanted at least 1'),
         ('--curriculum_threshold=1.5', '--curriculum_threshold: wanted at most 1'),
+        ('--curriculum_patience=0', '--curriculum_patience: wanted at least 1'),
         ('--decoding=beam', '--decoding: wanted one of non_autoregressive, autoregressive'),
         ('--mode=play', '--mode: wanted one of train, evaluate'),
-        ('--mode=evaluate', '--mode=evaluate: wanted --run_dir=DIR'),
-        ('--preset=huge', '--preset: wanted one of paper'),
+        ('--preset=huge', '--preset: wanted one of cpu, paper'),
         ('--shared_core=maybe', '--shared_core: wanted one of True, False'),
+        ('--total_units=30', '--total_units: wanted a multiple'),
         ('--evaluation_size=0', '--evaluation_size: wanted at least 1'),
     ],
 )
-def test_bad_flags_get_one_line(flags, wanted, capsys):
-    assert _main(*flags.split()) == errors.USAGE
+def test_bad_flags_get_one_line(words, wanted, capsys):
+    assert _main(*words.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1
 
 
-def test_a_split_without_programs_ends_a_run_at_its_start_with_one_line(
-    tmp_path, monkeypatch, capsys
-):
-    made = batches.batch
-
-    def batch(setting, curriculum, level, split, *numbers):
-        if split == 'test':
-            raise ValueError('wanted 1 samples, got 0')
-        return made(setting, curriculum, level, split, *numbers)
-
-    monkeypatch.setattr(batches, 'batch', batch)
-    assert _main(*_flags(tmp_path / 'run')) == errors.USAGE
-    captured = capsys.readouterr()
-    assert captured.err == 'learning_to_execute: --task=copy: wanted 1 samples, got 0\n'
-    assert captured.out == ''
+def test_only_the_sizes_of_evaluations_may_change_when_a_run_is_resumed():
+    kinds = flags.on_resume(program.Config)
+    own = [name for name in program.Config.__annotations__ if 'evaluation_size' not in name]
+    assert {'task', 'nesting', 'length', 'decoding', 'curriculum', 'shared_core'} < set(own)
+    assert {kinds[name] for name in own} == {'fixed'}
+    assert kinds['evaluation_size'] == kinds['final_evaluation_size'] == 'free'
 
 
-@pytest.mark.parametrize(
-    'flag', ['--length=3', '--decoding=autoregressive', '--curriculum=naive', '--shared_core=False']
-)
-def test_another_task_does_not_fit_the_checkpoint(flag, whole, capsys):
-    assert _main(*_flags(whole[0], flag)) == errors.MISMATCH
-    assert flag[2:].split('=')[0] in capsys.readouterr().err
-
-
-def test_what_is_no_run_gets_one_line(tmp_path, capsys):
-    assert _main('--mode=evaluate', f'--run_dir={tmp_path}') == errors.BAD_DATA
-    assert 'wanted the directory of a trained run' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize('preset', sorted(learning_to_execute.PRESETS))
-def test_presets_make_networks_that_answer(preset):
-    config = learning_to_execute.PRESETS[preset]
-    model = learning_to_execute_model.make_model(config)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+@pytest.mark.parametrize('preset', program.PRESETS)
+def test_presets_answer_by_the_papers_mlp(preset):
+    shapes = _parameters(program.PRESETS[preset])
     (logits,) = [value for name, value in shapes.items() if name.endswith('logits')]
-    assert logits['w'].shape == (256, learning_to_execute_model.NUM_CLASSES)
+    assert logits['w'].shape == (256, V)
 
 
-def test_presets_of_the_paper_train_as_it_did():
-    sizes = {'paper': ('rmc', 4, 2048, 4, 'memory'), 'paper-lstm': ('lstm',), 'cpu': None}
-    papers = [name for name in learning_to_execute.PRESETS if name.startswith('paper')]
-    assert {*papers, 'cpu'} > set(sizes)
-    for name in papers:
-        config = learning_to_execute.PRESETS[name]
-        assert (config.batch_size, config.learning_rate, config.schedule) == (128, 1e-3, 'constant')
-        assert (config.clip_norm, config.num_steps, config.accumulate) == (0, 200_000, 1)
-        assert (config.curriculum, config.decoding) == ('mix', 'non_autoregressive')
-        assert (config.shared_core, config.final_evaluation_size) == (True, 12_800)
-        assert config.core == {'paper': 'rmc'}.get(name, name.split('-')[-1]) or 'dnc' in name
-    config = learning_to_execute.PRESETS['paper']
-    assert (config.mem_slots, config.total_units, config.num_heads) == (4, 2048, 4)
-    assert (config.gate_style, config.num_blocks) == ('memory', 1)
+@pytest.mark.parametrize('preset', [name for name in program.PRESETS if name.startswith('paper')])
+def test_presets_of_the_paper_train_as_it_did(preset):
+    config = program.PRESETS[preset]
+    assert (config.batch_size, config.learning_rate, config.schedule) == (128, 1e-3, 'constant')
+    assert (config.clip_norm, config.num_steps, config.accumulate) == (0, 200_000, 1)
+    assert (config.curriculum, config.decoding) == ('mix', 'non_autoregressive')
+    assert (config.shared_core, config.final_evaluation_size) == (True, 12_800)
+    assert config.core == [*preset.split('-'), 'rmc'][1]
 
 
-def test_a_resumed_run_may_change_what_is_free(whole):
-    config = _config(*_flags(whole[0], '--evaluation_size=5', '--final_evaluation_size=7'))
-    saved_run.resume(config, str(whole[0]))
+def test_the_sizes_of_the_papers_cores():
+    """The DNC's are those of its memorization tasks too, where its controller is feed-forward."""
+    rmc = program.PRESETS['paper']
+    assert (rmc.mem_slots, rmc.total_units, rmc.num_heads, rmc.num_blocks) == (4, 2048, 4, 1)
+    assert (rmc.gate_style, rmc.task, rmc.nesting, rmc.length) == ('memory', 'program', 2, 5)
+    lstm = program.PRESETS['paper-lstm']
+    assert (lstm.lstm_layers, lstm.lstm_size) == (2, 1024)
+    for name, controller in (('dnc', 'lstm'), ('dnc-memorization', 'feed_forward')):
+        dnc = program.PRESETS[f'paper-{name}']
+        sizes = dnc.dnc_memory_size, dnc.dnc_word_size, dnc.dnc_reads, dnc.dnc_writes
+        assert (*sizes, dnc.dnc_controller) == (80, 64, 4, 1, controller)
+        assert dnc.dnc_controller_size in (128, 256, 512)
+    assert program.PRESETS['paper-dnc-memorization'].setting().memorizes
+    entnet = program.PRESETS['paper-entnet']
+    assert entnet.entnet_cells * entnet.entnet_size in (1024, 2048)

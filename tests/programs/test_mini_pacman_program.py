@@ -1,108 +1,89 @@
-"""The program from end to end, in short games: it trains, goes on, evaluates, complains."""
-
-import dataclasses
-import json
+"""Mini PacMan's program: its game, settings, and flags; see also test_experiment."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from launch import mini_pacman
-from launch.agents import agent_model, mini_pacman_config
-from launch.runs import errors, metrics
-from launch.runs import flags as flags_lib
-from tests.support import saved_bytes
-
-pytestmark = pytest.mark.usefixtures('compile_once')
-SIZES = (
-    '--viewport=3 --max_steps=11 --mem_slots=2 --total_units=16 --num_heads=2 '
-    '--attention_mlp_layers=1 --batch_size=6 --unroll=8 --num_steps=4 --log_every=2 '
-    '--evaluate_every=2 --save_every=2 --evaluation_size=5 --final_evaluation_size=20'
-)
+from launch import mini_pacman as program
+from launch.agents import network
+from launch.runs import errors, flags
+from tasks.environments import grid, mini_pacman
 
 
-def _flags(run_dir, *more):
-    return [*SIZES.split(), *more, f'--run_dir={run_dir}']
+def test_the_environment_is_that_of_the_flags():
+    config = program.Config(game='hunt', rules='released', viewport=0, observation='planes')
+    wanted = mini_pacman.MiniPacman(
+        mode='hunt', rules='released', viewport=None, observation='planes', max_steps=None
+    )
+    assert config.environment() == wanted
+    config = program.Config(viewport=3, max_steps=11)
+    assert config.environment() == mini_pacman.MiniPacman(viewport=3, max_steps=11)
 
 
-def _main(*flags):
-    presets = mini_pacman.PRESETS
-    return flags_lib.main(mini_pacman.Config, mini_pacman.run, 'mini_pacman', presets, flags)
+def test_levels_are_sampled_as_the_game_proceeds():
+    config = program.Config(viewport=3)
+    source = program.make_source(config)
+    assert source.environment == config.environment()
+    assert not source.has_success
+    starts = source.sample_starts(jax.random.key(0))
+    assert starts == ()
+    resetting = source.auto_resetting(starts)
+    assert isinstance(resetting, grid.AutoReset)
+    assert resetting.environment == source.environment
 
 
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory, compile_once):
-    """Returns the directory of a finished run."""
-    run_dir = tmp_path_factory.mktemp('whole') / 'run'
-    assert _main(*_flags(run_dir)) == 0
-    return run_dir
-
-
-def test_it_trains_measures_and_draws(whole):
-    evaluation = json.loads((whole / 'evaluation.json').read_text())
-    assert evaluation['test'] == evaluation['return']
-    assert evaluation['episodes'] == 20
-    assert evaluation['length'] <= 11
-    assert evaluation['random_return'] > 0
-    assert 'solved' not in evaluation
-    assert (whole / 'return.png').read_bytes().startswith(b'\x89PNG')
-    about = json.loads((whole / 'run.json').read_text())
-    assert (about['program'], about['measure']) == ('mini_pacman', 'return')
-    rows = metrics.read_metrics(whole / 'metrics.jsonl')
-    assert [row['step'] for row in rows if 'return' in row] == [2, 4]
-    assert [row['step'] for row in rows if 'training_return' in row][-1] == 4
-
-
-def test_a_run_that_goes_on_ends_in_equal_bytes(whole, tmp_path):
-    for last in (3, 4):
-        assert _main(*_flags(tmp_path / 'run', f'--num_steps={last}', '--log_every=1')) == 0
-    assert saved_bytes.digest(tmp_path / 'run', 4) == saved_bytes.digest(whole, 4)
-
-
-def test_evaluating_again_gives_the_same_numbers(whole):
-    before = (whole / 'evaluation.json').read_text()
-    assert _main('--mode=evaluate', f'--run_dir={whole}', '--final_evaluation_size=20') == 0
-    assert (whole / 'evaluation.json').read_text() == before
-
-
-@pytest.mark.parametrize('core', ['lstm', 'conv_lstm', 'feed_forward', 'transformer'])
 @pytest.mark.parametrize('viewport', [5, 0])
-def test_every_core_fits_what_is_seen(core, viewport):
+@pytest.mark.parametrize('core', ['rmc', 'conv_lstm'])
+def test_a_network_fits_what_is_observed(core, viewport):
     """As a program would make it, without running it."""
-    flags = {'core': core, 'viewport': viewport, 'total_units': 64, 'batch_size': 3}
-    config = mini_pacman.Config(**flags)
+    config = program.Config(core=core, viewport=viewport, total_units=64)
     environment = config.environment()
-    model = agent_model.make_model(config, environment)
-    params = jax.eval_shape(model.init, jax.random.key(0))
-    total, core_only = agent_model.count(params)
-    assert 0 < core_only < total
-    seen = jnp.zeros((3, *environment.observation_spec.shape))
-    output, _ = jax.eval_shape(model.step, params, seen, np.zeros(3, bool), model.initial_state(3))
-    assert output.logits.shape == (3, 5)
+    made = network.make(config, environment)
+    params = jax.eval_shape(made.init, jax.random.key(0))
+    observations = jnp.zeros((3, *environment.observation_spec.shape))
+    inputs = observations, jnp.zeros(3, bool), made.initial_state(3)
+    assert jax.eval_shape(made.step, params, *inputs)[0].logits.shape == (3, 5)
 
 
-def test_the_papers_scores_stand_where_the_game_is_theirs():
-    paper = mini_pacman.PRESETS['paper']
-    levels = mini_pacman_config.levels
-    assert levels(paper)["the paper's RMC"] == 677
-    assert levels(dataclasses.replace(paper, viewport=0))["the paper's LSTM"] == 598
-    assert levels(mini_pacman.Config(viewport=7)) == {}
-    assert levels(mini_pacman.Config(game='hunt')) == {}
+def test_the_papers_returns_are_drawn_where_the_game_is_theirs():
+    returns = program.published_returns
+    assert returns(program.PRESETS['paper']) == {"the paper's RMC": 677, "the paper's LSTM": 550}
+    assert returns(program.Config(viewport=0)) == {"the paper's RMC": 1159, "the paper's LSTM": 598}
+    for changes in ({'viewport': 7}, {'game': 'hunt'}, {'rules': 'released'}):
+        assert returns(program.Config(**changes)) == {}
 
 
 @pytest.mark.parametrize(
-    ('flags', 'wanted'),
+    ('preset', 'core'),
+    [('paper', 'rmc'), ('paper-lstm', 'lstm'), ('paper-conv-lstm', 'conv_lstm')],
+)
+def test_the_papers_presets_have_the_agent_of_boxworld_and_2e9_steps(preset, core):
+    config = program.PRESETS[preset]
+    assert config.frames * config.num_steps == 2_048_000_000
+    assert (config.batch_size, config.unroll, config.total_units) == (32, 40, 1024)
+    assert config.core == core
+    assert (config.game, config.rules, config.viewport) == ('regular', 'paper', 5)
+
+
+def test_titles_name_game_rules_and_window():
+    assert program.title(program.Config()) == 'Mini PacMan regular, rules paper, window of 5'
+    config = program.Config(game='rush', rules='released', viewport=0)
+    assert program.title(config) == 'Mini PacMan rush, rules released, full view'
+
+
+@pytest.mark.parametrize(
+    ('words', 'wanted'),
     [
         ('--game=chess', '--game: wanted one of regular'),
-        ('--rules=mine', 'wanted rules one of'),
+        ('--rules=mine', '--rules: wanted one of paper, released'),
         ('--viewport=2', 'wanted an odd viewport'),
-        ('--observation=words', 'wanted observation one of'),
+        ('--observation=words', '--observation: wanted one of rgb, planes'),
         ('--discount=1.5', '--discount: wanted at most 1'),
     ],
 )
-def test_bad_flags_get_one_line(flags, wanted, capsys):
-    assert _main(*flags.split()) == errors.USAGE
+def test_bad_flags_get_one_line(words, wanted, capsys):
+    facts = program.Config, program.run, 'mini_pacman', program.PRESETS
+    assert flags.main(*facts, words.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1

@@ -1,248 +1,363 @@
-"""The program from end to end on a small task: it learns, goes on, evaluates, complains."""
+"""Nth Farthest: targets, loss and evaluation in loops and by hand, and that it learns."""
 
+import dataclasses
 import json
 
+import haiku as hk
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import nth_farthest
-from launch.inspection import tracing
-from launch.runs import errors, metrics, plots
-from launch.runs import flags as flags_lib
-from launch.training import loop, nth_farthest_model, seeds
-from tests.support import saved_bytes
+from launch import nth_farthest as program
+from launch.runs import errors, flags, metrics, plots
+from launch.training import cores
+from tasks import nth_farthest
 
-pytestmark = pytest.mark.usefixtures('compile_once')
-NUM_STEPS = 900
-SIZES = (
-    '--num_objects=3 --num_dims=1 --mem_slots=2 --total_units=64 --batch_size=32 '
-    f'--num_steps={NUM_STEPS} --log_every=150 --evaluate_every=450 --save_every=300 '
-    '--learning_rate=0.002 --warmup_steps=20 --evaluation_size=400 --final_evaluation_size=1000'
+pytestmark = pytest.mark.usefixtures('compile_quickly')
+N, D, B = 5, 3, 7
+CONFIG = program.Config(
+    num_objects=N,
+    num_dims=D,
+    core='lstm',
+    lstm_size=6,
+    batch_size=B,
+    head='distances',
+    one_hot_scale=2.0,
 )
-
-
-def _flags(run_dir, *more):
-    return [*SIZES.split(), *more, f'--run_dir={run_dir}']
-
-
-def _main(*flags):
-    return flags_lib.main(
-        nth_farthest.Config, nth_farthest.run, 'nth_farthest', nth_farthest.PRESETS, flags
-    )
+MLP = dataclasses.replace(CONFIG, head='mlp')
+KEYS = jax.random.split(jax.random.key(5), B)
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, compile_once):
-    """Returns the directory of a finished run, and what it returned."""
-    run_dir = tmp_path_factory.mktemp('whole') / 'run'
-    config = flags_lib.parse(
-        nth_farthest.Config, _flags(run_dir), 'nth_farthest', nth_farthest.PRESETS
+def batch(compile_quickly):
+    """Returns sequences, their targets, and the questions that they were made of."""
+    sampled = jax.jit(lambda keys: program.sample(CONFIG, keys))(KEYS)
+    questions = jax.jit(lambda keys: nth_farthest.sample(keys, N, D))(KEYS)
+    return jax.tree.map(np.asarray, (sampled, questions))
+
+
+@pytest.fixture(scope='module')
+def learned(batch):
+    """Returns parameters, outputs and metrics, and the gradients of loss and shown errors."""
+    network = program.make_network(CONFIG)
+    params = network.init(jax.random.key(0))
+
+    @jax.jit
+    def compute(params, batch):
+        def totals(params):
+            sums = program.loss(network, params, batch)
+            names = 'loss', 'vector_error', 'distance_error'
+            return jnp.stack([sums[name].total for name in names]), sums
+
+        grads, sums = jax.jacrev(totals, has_aux=True)(params)
+        return network.apply(params, batch.inputs), sums, grads
+
+    return jax.tree.map(np.asarray, compute(params, batch[0]))
+
+
+def test_the_full_task_is_sampled_and_its_one_hots_are_scaled(batch):
+    batch, questions = batch
+    np.testing.assert_array_equal(batch.answers[0], questions.answers)
+    np.testing.assert_array_equal(batch.auxiliary.n[0], questions.n)
+    np.testing.assert_array_equal(batch.auxiliary.m[0], questions.m)
+    np.testing.assert_array_equal(batch.inputs[..., :D], questions.vectors)
+    np.testing.assert_array_equal(batch.inputs[..., D:], 2 * questions.inputs[..., D:])
+
+
+def test_the_papers_head_has_no_auxiliary_targets():
+    shapes = jax.eval_shape(lambda: program.sample(MLP, KEYS))
+    assert shapes.auxiliary is None
+    assert (shapes.inputs.shape, shapes.answers.shape) == ((N, B, D + 3 * N), (1, B))
+
+
+def test_targets_have_mean_0_and_variance_1():
+    keys = jax.random.split(jax.random.key(1), 8000)
+    batch = jax.jit(lambda keys: program.sample(CONFIG, keys))(keys).auxiliary
+    other = np.arange(N)[:, None] != batch.m
+    for values in (np.asarray(batch.vectors), np.asarray(batch.distances)[other]):
+        assert values.mean() == pytest.approx(0, abs=0.02)
+        assert values.var() == pytest.approx(1, abs=0.04)
+
+
+def test_vectors_and_distances_are_by_label(batch):
+    batch, questions = batch
+    for b in range(B):
+        shown = dict(zip(questions.labels[:, b].tolist(), questions.vectors[:, b], strict=True))
+        m = int(questions.m[b])
+        for label, vector in shown.items():
+            expected = np.float64(vector) * np.sqrt(3)
+            np.testing.assert_allclose(batch.auxiliary.vectors[label, b], expected, rtol=1e-5)
+            squared = np.sum((np.float64(vector) - np.float64(shown[m])) ** 2)
+            expected = (squared - D * 2 / 3) / np.sqrt(D * 28 / 45)
+            assert batch.auxiliary.distances[label, b] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_vector_has_been_shown_from_its_step_on(batch):
+    batch, questions = batch
+    for b in range(B):
+        for step in range(N):
+            so_far = set(questions.labels[: step + 1, b].tolist())
+            assert set(np.flatnonzero(batch.auxiliary.shown[step, b]).tolist()) == so_far
+
+
+def test_every_n_has_the_answer_that_it_would_have_if_it_were_asked(batch):
+    batch, questions = batch
+    for n in range(N):
+        ask = jnp.full_like(questions.n, n)
+        other = nth_farthest.ask(questions.vectors, questions.labels, ask, questions.m)
+        np.testing.assert_array_equal(batch.auxiliary.ranking[n], other.answers)
+
+
+def test_the_loss_is_that_of_a_loop(batch, learned):
+    (logits, readings), sums, _ = jax.tree.map(np.float64, learned)
+    batch, targets = batch[0], batch[0].auxiliary
+    total = right = of_vectors = of_distances = of_others = of_every_n = 0.0
+    for b in range(B):
+        answer, m = int(batch.answers[0, b]), int(targets.m[0, b])
+        total += _nll(logits[0, b], answer)
+        right += logits[0, b].argmax() == answer
+        of_every_n += np.mean([_nll(logits[1 + n, b], targets.ranking[n, b]) for n in range(N)])
+        vectors, references, distances, questions = [], [], [], []
+        asked = np.concatenate([np.eye(N)[int(targets.n[0, b])], np.eye(N)[m]])
+        asked = (asked - 1 / N) / np.sqrt((1 - 1 / N) / N)
+        for step in range(N):
+            shown = np.flatnonzero(targets.shown[step, b]).tolist()
+            questions.append(np.mean((readings.question[step, b] - asked) ** 2))
+            if m in shown:
+                read = readings.reference[step, b]
+                references.append(np.mean((read - targets.vectors[m, b]) ** 2))
+            for label in shown:
+                read = readings.vectors[step, b, label]
+                vectors.append(np.mean((read - targets.vectors[label, b]) ** 2))
+                if m in shown and label != m:
+                    read = readings.distances[step, b, label]
+                    distances.append((read - targets.distances[label, b]) ** 2)
+        of_vectors += np.mean(vectors)
+        of_others += np.mean(references) + np.mean(questions)
+        of_distances += np.mean(distances)
+    total += of_vectors + of_distances + of_others + of_every_n
+    assert sums['loss'].total == pytest.approx(total, rel=1e-4)
+    assert sums['training_accuracy'].total == right
+    assert sums['vector_error'].total == pytest.approx(of_vectors, rel=1e-4)
+    assert sums['distance_error'].total == pytest.approx(of_distances, rel=1e-4)
+    assert {float(each.weight) for each in sums.values()} == {B}
+
+
+def _nll(logits, answer):
+    return np.log(np.sum(np.exp(logits))) - logits[answer]
+
+
+def test_gradients_reach_every_parameter(learned):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(learned[2]):
+        assert np.any(leaf[0]), jax.tree_util.keystr(path)
+        assert np.all(np.isfinite(leaf)), jax.tree_util.keystr(path)
+
+
+def test_no_stage_of_the_head_disturbs_the_one_before(learned):
+    def reached(place):
+        names = {
+            path[0].key.removeprefix('distance_classifier/')
+            for path, leaf in jax.tree_util.tree_leaves_with_path(learned[2])
+            if np.any(leaf[place])
+        }
+        return {name.split('/')[0] for name in names}
+
+    assert reached(2) == {'squares', 'distances'}
+    assert reached(1) == {'lstm', 'vectors'}
+
+
+def test_the_network_is_the_papers(batch):
+    """The core, an MLP of 4 x 256 with ReLU on all of them, and a logit a label; and its loss."""
+    network = program.make_network(MLP)
+    params, inputs = network.init(jax.random.key(0)), batch[0].inputs
+    answers = batch[0]._replace(auxiliary=None)
+    loss = lambda params: program.loss(network, params, answers)['loss'].total  # noqa: E731
+    both = jax.jit(lambda params: (network.apply(params, inputs), jax.value_and_grad(loss)(params)))
+    (logits, readings), (total, grads) = both(params)
+    assert readings is None
+
+    def core_alone():
+        core = cores.make(MLP, (D + 3 * N,))
+        state = core.initial_state(B)
+        for step in range(N):
+            output, state = core(inputs[step], state)
+        return output
+
+    hidden = np.float64(jax.jit(hk.transform(core_alone).apply)(params, None))
+    layers = {name.split('/')[-1]: each for name, each in params.items() if 'lstm' not in name}
+    names = [*(f'linear_{i}' for i in range(4)), 'logits']
+    assert layers.keys() == set(names)
+    for name in names:
+        hidden = hidden @ np.float64(layers[name]['w']) + np.float64(layers[name]['b'])
+        if name != 'logits':
+            hidden = np.maximum(hidden, 0)
+            assert hidden.shape == (B, 256)
+    np.testing.assert_allclose(logits[0], hidden, rtol=1e-4, atol=1e-5)
+    wanted = sum(_nll(hidden[b], batch[0].answers[0, b]) for b in range(B))
+    assert float(total) == pytest.approx(wanted, rel=1e-5)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.any(leaf), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize('core', ['rmc', 'dnc', 'entnet', 'transformer'])
+def test_every_core_answers_and_has_gradients(core):
+    """As a program would make it, without running it."""
+    config = dataclasses.replace(program.PRESETS['cpu'], core=core, transformer_heads=1)
+    network = program.make_network(config)
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    batch = jax.eval_shape(lambda: program.sample(config, KEYS))
+
+    def total(params, batch):
+        return program.loss(network, params, batch)['loss'].total
+
+    grads = jax.eval_shape(jax.grad(total), params, batch)
+    assert jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, params)
+    logits, _ = jax.eval_shape(network.apply, params, batch.inputs)
+    assert logits.shape == (1, B, 3)
+
+
+@pytest.fixture
+def evaluate(monkeypatch):
+    """Returns evaluations of 450 sequences of a network `inputs -> logits [B, N]`."""
+
+    def of(answer, size=450, **changes):
+        network = program.Network(None, lambda params, inputs: (answer(inputs)[None], None))
+        monkeypatch.setattr(program, 'make_network', lambda config: network)
+        return program.build(dataclasses.replace(CONFIG, evaluation_size=size, **changes))
+
+    return of
+
+
+def test_evaluations_are_of_the_full_task(evaluate):
+    def answer(inputs):  # knows it
+        split = np.split(np.arange(D, D + 3 * N), 3)
+        labels, n, m = (jnp.argmax(inputs[..., part], axis=-1) for part in split)
+        return 50 * jax.nn.one_hot(nth_farthest.ask(inputs[..., :D], labels, n[0], m[0]).answers, N)
+
+    results = evaluate(answer, final_evaluation_size=420).test({}, True)
+    assert results.pop('eval_loss') == pytest.approx(0, abs=1e-6)
+    assert results == {'head': 'distances', 'sequences': 420, 'test': 1.0, 'accuracy': 1.0}
+
+
+def test_evaluations_are_of_the_same_sequences_for_every_seed(evaluate):
+    guess = lambda inputs: inputs[0, :, :N]  # noqa: E731
+    first, other = (evaluate(guess, seed=seed).evaluate({}) for seed in (0, 3))
+    assert first == other
+    assert 0 < first['accuracy'] < 0.4
+    equal = evaluate(lambda inputs: jnp.ones((inputs.shape[1], N))).evaluate({})
+    assert equal['eval_loss'] == pytest.approx(np.log(N), rel=1e-5)
+
+
+def test_a_larger_evaluation_begins_with_the_smaller(evaluate):
+    always_0 = lambda inputs: jnp.tile(jnp.eye(N)[0], (inputs.shape[1], 1))  # noqa: E731
+    rights = [
+        evaluate(always_0, size).evaluate({})['accuracy'] * size for size in (1, 400, 401, 800)
+    ]
+    assert rights[0] in (0, 1)
+    assert rights[1] <= rights[2] <= rights[1] + 1.001
+    assert abs(rights[3] - 2 * rights[1]) > 0.5  # other sequences follow
+    assert rights[3] / 800 == pytest.approx(1 / N, abs=0.06)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, compile_quickly):
+    """Returns the configuration of a finished run, and what it returned."""
+    config = dataclasses.replace(
+        CONFIG,
+        num_objects=3,
+        num_dims=1,
+        lstm_size=24,
+        batch_size=32,
+        learning_rate=0.004,
+        num_steps=900,
+        log_every=300,
+        evaluate_every=450,
+        save_every=900,
+        evaluation_size=400,
+        final_evaluation_size=1000,
+        run_dir=str(tmp_path_factory.mktemp('whole') / 'run'),
     )
-    return run_dir, nth_farthest.run(config)
+    return config, program.run(config)
 
 
 def test_it_learns_more_than_the_trivial_rule(whole):
-    run_dir, results = whole
+    config, results = whole
     trivial = 1 / 3 + 2 / 3 * 1 / 2
     assert results['accuracy'] > trivial + 0.1
-    evaluation = json.loads((run_dir / 'evaluation.json').read_text())
-    assert evaluation['test'] == evaluation['accuracy'] == results['accuracy']
-    assert evaluation['sequences'] == 1000
-    assert (run_dir / 'accuracy.png').read_bytes().startswith(b'\x89PNG')
-    about = json.loads((run_dir / 'run.json').read_text())
-    assert (about['program'], about['measure']) == ('nth_farthest', 'accuracy')
-    assert about['higher_is_better'] is True
+    assert results['test'] == results['accuracy']
+    assert results['sequences'] == 1000
+    with open(f'{config.run_dir}/evaluation.json', encoding='utf-8') as file:
+        assert json.load(file) == results
+    line = program.describe(config, results)
+    assert line.startswith(f'{results["accuracy"]:.2%} of 1,000 held-out sequences answered right')
+    assert line.endswith(f'{results["eval_loss"]:.4f} nats')
 
 
-def test_its_log_tells_accuracy_and_distances(whole):
-    rows = metrics.read_metrics(whole[0] / 'metrics.jsonl')
+def test_its_log_has_accuracy_and_errors(whole):
+    rows = metrics.read_metrics(f'{whole[0].run_dir}/metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
-    assert [row['step'] for row in logged] == list(range(150, NUM_STEPS + 1, 150))
-    assert all(0 <= row['training_accuracy'] <= 1 and row['distance_error'] > 0 for row in logged)
+    assert [row['step'] for row in logged] == [300, 600, 900]
+    assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
+    assert logged[0]['vector_error'] > logged[2]['vector_error'] > 0
+    assert all(row['distance_error'] > 0 for row in logged)
     assert [row['step'] for row in rows if 'accuracy' in row] == [450, 900]
 
 
-def test_stopped_at_any_update_and_gone_on_with_it_ends_in_equal_bytes(tmp_path):
-    """However often it logs, evaluates and saves, so however many updates a call makes."""
-    run_dir = tmp_path / 'run'
-    for last, log_every in ((7, 3), (120, 50), (200, 37)):
-        more = f'--num_steps={last}', f'--log_every={log_every}', '--evaluate_every=90'
-        assert _main(*_flags(run_dir, *more, '--schedule=constant')) == 0
-    other = tmp_path / 'other'
-    assert _main(*_flags(other, '--schedule=constant', '--num_steps=200')) == 0
-    assert saved_bytes.digest(run_dir, 200) == saved_bytes.digest(other, 200)
-    assert _main(*_flags(tmp_path / 'seed', '--num_steps=200', '--seed=1')) == 0
-    assert saved_bytes.digest(tmp_path / 'seed', 200) != saved_bytes.digest(other, 200)
-
-
-def test_evaluating_again_gives_the_same_numbers(whole, capsys):
-    run_dir, results = whole
-    assert _main('--mode=evaluate', f'--run_dir={run_dir}', '--final_evaluation_size=1000') == 0
-    assert f'{results["accuracy"]:.2%} of 1,000 held-out sequences right' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize('core', ['lstm', 'dnc'])
-def test_baselines_train(core, tmp_path, capsys):
-    flags = f'--core={core}', '--num_steps=5', '--dnc_memory_size=3', '--dnc_word_size=4'
-    small = '--dnc_reads=1', '--dnc_controller_size=6', '--preset=cpu'
-    assert _main(*_flags(tmp_path / 'run', *flags, *small)) == 0
-    assert f'{core}: ' in capsys.readouterr().out
-
-
-def test_an_update_in_parts_is_nearly_the_same(tmp_path):
-    found = []
-    for parts in (1, 2):
-        run_dir = tmp_path / str(parts)
-        sizes = '--num_steps=20', '--log_every=20', '--final_evaluation_size=100'
-        assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
-        rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
-        found.append(next(row['loss'] for row in rows if 'loss' in row))
-    assert found[0] == pytest.approx(found[1], rel=1e-3)
-
-
-def test_its_inside_is_told_in_the_tasks_terms(whole):
-    request = tracing.Request(str(whole[0]), 3, 40, 1, '')
-    subject = tracing.open_run(request)
-    assert len(subject.examples) == 3
-    for example in subject.examples:
-        assert example.inputs.shape == (3, 1 + 3 * 3)
-        labels = example.inputs[:, 1:4].argmax(axis=1)
-        n, m = example.inputs[0, 4:].reshape(2, 3).argmax(axis=1)
-        vectors = example.inputs[:, :1]
-        at = labels.tolist().index(m)
-        distances = np.linalg.norm(vectors - vectors[at], axis=1)
-        answer = labels[np.argsort(-distances)[n]]
-        assert [step.label for step in example.steps] == [f'vector {i + 1}' for i in labels]
-        assert example.steps[-1].truth == f'vector {answer + 1}'
-        assert [bool(step.mark) for step in example.steps] == [i == at for i in range(3)]
-        assert f'n = {n}, m = {m + 1}' in example.steps[0].note
-        for step in example.steps:
-            assert sum(each.probability for each in step.answers) == pytest.approx(1, abs=1e-5)
-    looks = tracing.look_inside(subject)
-    assert looks[0].attention[0].shape[0] == 3
-
-
-def test_the_inside_of_a_run_has_no_prompt_and_needs_room(whole):
-    for prompt, max_steps, wanted in (('words', 40, '--prompt'), ('', 2, '--max_steps')):
-        with pytest.raises(errors.RunError, match=wanted) as stop:
-            tracing.open_run(tracing.Request(str(whole[0]), 1, max_steps, 0, prompt))
-        assert stop.value.code == errors.USAGE
-
-
-@pytest.fixture(scope='module')
-def side_by_side(tmp_path_factory, compile_once):
-    """Returns the directory of a run of the seeds 3 and 4, stopped once and gone on with."""
-    run_dir = tmp_path_factory.mktemp('seeds') / 'run'
-    for last in (4, 10):
-        assert _main(*_flags(run_dir, *_TWO, f'--num_steps={last}', f'--log_every={last}')) == 0
-    return run_dir
-
-
-_TWO = '--seed=3', '--num_seeds=2', '--schedule=constant', '--evaluate_every=5'
-
-
-def test_several_seeds_resume_to_equal_bytes(side_by_side, tmp_path):
-    assert _main(*_flags(tmp_path / 'run', *_TWO, '--num_steps=10', '--log_every=3')) == 0
-    assert saved_bytes.digest(side_by_side, 10) == saved_bytes.digest(tmp_path / 'run', 10)
-
-
-def test_several_seeds_are_measured_each_as_alone(side_by_side):
-    evaluation = json.loads((side_by_side / 'evaluation.json').read_text())
-    config = flags_lib.parse(
-        nth_farthest.Config, _flags(side_by_side, *_TWO), 'nth_farthest', nth_farthest.PRESETS
-    )
-    model = nth_farthest_model.make_model(config)
-    state = loop.restore(config, model.init, (), str(side_by_side)).replicated
-    measure = nth_farthest_model.make_evaluation(config, model)
-    own = [measure(params, 1000) for params in seeds.split(state.params, 2)]
-    assert own[0] != own[1]
-    for seed, each in zip((3, 4), own, strict=True):
-        for name, value in each.items():
-            assert evaluation[f'seed_{seed}_{name}'] == pytest.approx(value, rel=1e-6)
-    for name in ('accuracy', 'eval_loss'):
-        assert evaluation[name] == pytest.approx((own[0][name] + own[1][name]) / 2)
-    assert evaluation['test'] == evaluation['accuracy']
-    rows = metrics.read_metrics(side_by_side / 'metrics.jsonl')
-    assert [row['step'] for row in rows if 'seed_4_accuracy' in row] == [4, 5, 10]
-
-
-def test_evaluating_several_seeds_tells_mean_range_and_each(side_by_side, capsys):
-    flags = '--mode=evaluate', f'--run_dir={side_by_side}', '--final_evaluation_size=1000'
-    before = (side_by_side / 'evaluation.json').read_text()
-    assert _main(*flags) == 0
-    assert (side_by_side / 'evaluation.json').read_text() == before
-    record = json.loads(before)
-    shares = [record['seed_3_accuracy'], record['seed_4_accuracy']]
-    lines = capsys.readouterr().out.splitlines()[-4:]
-    assert lines[0].startswith(f'after 10 updates {sum(shares) / 2:.2%} of 1,000 held-out')
-    assert lines[1] == f'mean of 2 networks, from {min(shares):.2%} to {max(shares):.2%}'
-    for line, seed, share in zip(lines[2:], (3, 4), shares, strict=True):
-        assert line.startswith(f'  seed {seed}  {share:.2%}, ')
-    assert _main(*flags, '--num_seeds=3') == errors.MISMATCH
-
-
-def test_the_curve_of_several_seeds_has_a_band(side_by_side, monkeypatch):
+def test_the_curve_is_drawn_with_the_accuracies_by_which_it_is_read(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(plots, 'plot_curves', lambda *args, **facts: seen.append((args, facts)))
-    config = nth_farthest.Config(num_objects=3)
-    nth_farthest._draw(config, str(side_by_side))
-    (curves, _), facts = seen[0]
-    band = facts['bands']['held out']
-    assert len(band) == len(curves['held out']) == 3
-    for (_, mean), (lowest, highest) in zip(curves['held out'], band, strict=True):
-        assert lowest <= mean == pytest.approx((lowest + highest) / 2)
-
-
-def test_the_inside_of_several_seeds_is_the_firsts(side_by_side):
-    subject = tracing.open_run(tracing.Request(str(side_by_side), 3, 40, 1, ''))
-    assert subject.title == 'nth_farthest, after 10 updates, seed 3, the first of 2'
-    model = nth_farthest_model.make_model(
-        flags_lib.parse(nth_farthest.Config, _flags('run'), 'nth_farthest', nth_farthest.PRESETS)
-    )
-    alone = model.init(jax.random.fold_in(jax.random.key(3), 0))
-    for leaf, first in zip(jax.tree.leaves(subject.params), jax.tree.leaves(alone), strict=True):
-        np.testing.assert_allclose(leaf, first, atol=0.02)  # after 10 small updates
+    monkeypatch.setattr(plots, 'plot_curves', lambda *x, **options: seen.append((x, options)))
+    rows = [{'step': 2, 'training_accuracy': 0.5}, {'step': 3, 'accuracy': 0.25}]
+    paper, path = program.PRESETS['paper'], str(tmp_path / 'accuracy.png')
+    for config in (paper, dataclasses.replace(paper, num_dims=32), program.PRESETS['auxiliary']):
+        assert program.draw(config, str(tmp_path), rows, {}) == [path]
+    stuck = {'m itself, or any other': 0.25}
+    baselines = [options['baselines'] for _, options in seen]
+    assert baselines == [{**stuck, "the paper's RMC": 0.91}, stuck, stuck]
+    assert seen[0][0] == ({'training': [(2, 0.5)], 'held out': [(3, 0.25)]}, path)
+    titles = [options['title'] for _, options in seen]
+    assert titles[0] == 'rmc, Nth Farthest, 8 vectors of 16 dimensions'
+    assert titles[2] == f'{titles[0]}, with auxiliary losses'
 
 
 @pytest.mark.parametrize(
-    ('flags', 'wanted'),
+    ('words', 'wanted'),
     [
-        ('--num_seeds=0', '--num_seeds: wanted at least 1, got 0'),
         ('--num_objects=1', '--num_objects: wanted at least 2, got 1'),
+        ('--num_dims=0', '--num_dims: wanted at least 1, got 0'),
         ('--head=tail', '--head: wanted one of mlp, distances'),
         ('--mode=play', '--mode: wanted one of train, evaluate'),
         ('--mode=evaluate', '--mode=evaluate: wanted --run_dir=DIR'),
         ('--one_hot_scale=0', '--one_hot_scale: wanted at least 0.001'),
+        ('--total_units=511', '--total_units: wanted a multiple'),
     ],
 )
-def test_bad_flags_get_one_line(flags, wanted, capsys):
-    assert _main(*flags.split()) == errors.USAGE
+def test_bad_flags_get_one_line(words, wanted, capsys):
+    facts = program.Config, program.run, 'nth_farthest', program.PRESETS
+    assert flags.main(*facts, words.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1
 
 
-def test_what_is_no_run_gets_one_line(tmp_path, capsys):
-    assert _main('--mode=evaluate', f'--run_dir={tmp_path}') == errors.BAD_DATA
-    assert 'wanted the directory of a trained run' in capsys.readouterr().err
+def test_only_the_sizes_of_evaluations_may_change_when_a_run_is_resumed():
+    kinds = flags.on_resume(program.Config)
+    fixed = {'num_objects', 'num_dims', 'head', 'one_hot_scale'}
+    assert {kinds[name] for name in fixed} == {'fixed'}
+    assert {kinds[name] for name in {*program.Config.__annotations__} - fixed} == {'free'}
 
 
-def test_another_size_does_not_fit_the_checkpoint(whole, capsys):
-    assert _main(*_flags(whole[0], '--num_dims=5')) == errors.MISMATCH
-    assert 'num_dims' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize('preset', ['paper', 'cpu'])
+@pytest.mark.parametrize('preset', ['paper', 'auxiliary'])
 def test_presets_are_of_the_full_task(preset):
-    config = nth_farthest.PRESETS[preset]
+    config = program.PRESETS[preset]
     assert (config.num_objects, config.num_dims) == (8, 16)
-    model = nth_farthest._nth_farthest_model.make_model(config)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = jax.eval_shape(program.make_network(config).init, jax.random.key(0))
     assert shapes['relational_memory']['input_w'].shape[0] == 16 + 3 * 8
 
 
-def test_the_papers_recipe_has_nothing_beside_the_task():
-    config = nth_farthest.PRESETS['paper']
+def test_the_papers_recipe_has_nothing_but_the_task():
+    config = program.PRESETS['paper']
     assert (config.head, config.one_hot_scale) == ('mlp', 1)
     assert (config.batch_size, config.learning_rate, config.clip_norm) == (1600, 1e-4, 0)
+    sizes = config.mem_slots, config.total_units, config.num_heads, config.num_blocks
+    assert sizes == (8, 2048, 1, 1)
