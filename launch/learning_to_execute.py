@@ -20,7 +20,7 @@ Glossary of shapes:
   answers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import os
 from typing import Any, Literal, NamedTuple
@@ -39,9 +39,8 @@ from relational_rnn.networks import sequence_to_sequence
 from tasks.learning_to_execute import batches, setting, writing
 
 LEVEL_SIZE = 512  # programs by which a level of a curriculum is judged
-CHUNK = 256  # programs of an evaluation at a time
 _NUM_SHOWN = 5  # programs that are printed with their answers
-_HELD_OUT = 2018  # the seed of the programs of evaluations, for runs of any seed
+Score = Callable[..., tuple[chex.Array, chex.Array]]  # what `make_score` returns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +50,7 @@ class Config(cores.Config, experiment.Config):
     task: Literal['addition', 'control', 'program', 'algebra', 'copy', 'reverse', 'double'] = (
         flags.flag('program', 'what programs do', 'fixed')
     )
-    nesting: int = flags.flag(
-        2, 'operations in a program, one within the other; 1 for copy, reverse, double', 'fixed', 1
-    )
+    nesting: int = flags.flag(2, 'nested operations; 1 for copy, reverse, double', 'fixed', 1)
     length: int = flags.flag(5, 'digits of a number', 'fixed', 1, 1000)
     dialect: Literal['sonnet', 'zaremba'] = flags.flag(
         'sonnet', "of programs: the authors' generator, or Zaremba & Sutskever 2014", 'fixed'
@@ -77,9 +74,7 @@ class Config(cores.Config, experiment.Config):
         'fixed',
     )
     shared_core: bool = flags.flag(True, 'whether one core reads and answers', 'fixed')
-    evaluation_size: int = flags.flag(
-        1280, 'validation programs of an evaluation in training', 'free', 1
-    )
+    evaluation_size: int = flags.flag(1280, 'validation programs of an evaluation', 'free', 1)
     final_evaluation_size: int = flags.flag(
         12_800, 'test programs of the evaluation at the end and of --mode=evaluate', 'free', 1
     )
@@ -116,13 +111,8 @@ _PAPER = Config(
     evaluate_every=1000,
     save_every=1000,
 )
-_PAPER_DNC = dataclasses.replace(
-    _PAPER,
-    preset='paper-dnc',
-    core='dnc',
-    dnc_memory_size=80,
-    dnc_word_size=64,
-    dnc_controller_size=256,
+_DNC = dataclasses.replace(
+    _PAPER, core='dnc', dnc_memory_size=80, dnc_word_size=64, dnc_controller_size=256
 )
 PRESETS = {
     'cpu': Config(
@@ -146,9 +136,9 @@ PRESETS = {
     'paper-lstm': dataclasses.replace(
         _PAPER, preset='paper-lstm', core='lstm', lstm_layers=2, lstm_size=1024
     ),
-    'paper-dnc': _PAPER_DNC,
+    'paper-dnc': dataclasses.replace(_DNC, preset='paper-dnc'),
     'paper-dnc-memorization': dataclasses.replace(
-        _PAPER_DNC,
+        _DNC,
         preset='paper-dnc-memorization',
         task='copy',
         nesting=1,
@@ -201,138 +191,103 @@ def loss(network: Network, params: chex.ArrayTree, batch: batches.Batch) -> task
     }
 
 
-def held_out(
-    config: Config, split: str, size: int, level: int | None = None
-) -> Iterator[batches.Batch]:
-    """Yields the programs of an evaluation, `CHUNK` at a time, always the same ones.
-
-    Args:
-      config: the flags.
-      split: of the programs.
-      size: how many; the weights of further ones are 0.
-      level: of the curriculum 'naive'; None for the full difficulty.
-
-    Raises:
-      ValueError: there are no such programs.
-    """
-    curriculum = 'baseline' if level is None else 'naive'
-    what = config.setting(), curriculum, level or 0, split
-    for part, first in enumerate(range(0, size, CHUNK)):
-        batch = batches.sample(*what, _HELD_OUT, part, CHUNK)
-        kept = np.arange(first, first + CHUNK) < size
-        yield batch._replace(weights=batch.weights * kept)
-
-
-def make_evaluate(
-    network: Network,
-) -> Callable[[chex.ArrayTree, Iterable[batches.Batch]], dict[str, float]]:
-    """Returns what measures parameters on batches, never fed with a true answer.
+def make_score(network: Network) -> Score:
+    """Returns what measures parameters on a batch, never fed with a true answer.
 
     Returns:
-      Parameters and batches to 'character_accuracy', 'sequence_accuracy' and 'eval_loss', the nats
-      of a character.
+      Parameters and a batch to sums [5], of nats, right characters, characters, right answers and
+      answers; and the predicted characters [A, B].
     """
 
     @jax.jit
-    def score(params: chex.ArrayTree, batch: batches.Batch) -> chex.Array:
-        logits = network.logits(params, batch, False)
-        nll, weight = losses.cross_entropy(logits, batch.targets, batch.weights)
-        right = losses.accuracy(logits, batch.targets, batch.weights).total
-        wrong = (jnp.argmax(logits, axis=-1) != batch.targets) & (batch.weights > 0)
-        present = jnp.any(batch.weights > 0, axis=0)
-        whole = present & ~jnp.any(wrong, axis=0)
-        return jnp.stack([nll, right, weight, jnp.sum(whole), jnp.sum(present)])
+    def score(params: chex.ArrayTree, batch: batches.Batch) -> tuple[chex.Array, chex.Array]:
+        logits, targets, weights = network.logits(params, batch, False), *batch[2:]
+        nll, characters = losses.cross_entropy(logits, targets, weights)
+        right = losses.accuracy(logits, targets, weights).total
+        predicted = jnp.argmax(logits, axis=-1)
+        present = jnp.any(weights > 0, axis=0)
+        whole = present & ~jnp.any((predicted != targets) & (weights > 0), axis=0)
+        sums = nll, right, characters, jnp.sum(whole), jnp.sum(present)
+        return jnp.stack(sums), predicted
 
-    def evaluate(params: chex.ArrayTree, parts: Iterable[batches.Batch]) -> dict[str, float]:
-        sums = sum(np.asarray(score(params, batch), np.float64) for batch in parts)
-        nll, right, characters, whole, count = np.asarray(sums).tolist()
-        return {
-            'character_accuracy': right / characters,
-            'sequence_accuracy': whole / count,
-            'eval_loss': nll / characters,
-        }
-
-    return evaluate
+    return score
 
 
-def by_length(lengths: np.ndarray, num_devices: int) -> np.ndarray:
-    """Returns an order of programs in which each device's are sorted by their lengths [B].
+def evaluate(
+    score: Score, params: chex.ArrayTree, parts: Iterable[batches.Batch]
+) -> dict[str, float]:
+    """Returns 'character_accuracy', 'sequence_accuracy' and 'eval_loss', the nats of a character.
 
-    Every device gets short and long ones alike. In the parts that `--accumulate` makes of its share
-    programs are of about one length, and a part of short ones takes less time.
+    Args:
+      score: of `make_score`.
+      params: the parameters to measure.
+      parts: the batches to measure them on.
     """
-    order = np.argsort(lengths, kind='stable')
-    return order.reshape(-1, num_devices).T.reshape(-1)
+    sums = np.sum([score(params, batch)[0] for batch in parts], axis=0, dtype=np.float64)
+    nll, right_characters, characters, right_answers, answers = sums.tolist()
+    return {
+        'character_accuracy': right_characters / characters,
+        'sequence_accuracy': right_answers / answers,
+        'eval_loss': nll / characters,
+    }
+
+
+def _test(config: Config, score: Score, params: chex.ArrayTree) -> dict[str, Any]:
+    """Returns what `evaluation.json` holds of parameters."""
+    programs, size = config.setting(), config.final_evaluation_size
+    results = evaluate(score, params, batches.held_out(programs, 'test', size))
+    counts = {'sequences': size, 'test': results['character_accuracy']}
+    names = 'task', 'nesting', 'length', 'dialect', 'curriculum', 'decoding'
+    facts = {name: getattr(config, name) for name in names}
+    batch = next(batches.held_out(programs, 'test', _NUM_SHOWN))
+    examples = _examples(batch, np.asarray(score(params, batch)[1]))
+    return {**facts, **counts, **results, 'examples': examples}
+
+
+def _examples(batch: batches.Batch, predicted: np.ndarray) -> list[list[str]]:
+    """Returns the first programs of a batch, each with its value and the network's answer."""
+    examples = []
+    for i in range(_NUM_SHOWN):
+        text, length = batch.inputs[: batch.lengths[0, i], i], np.sum(batch.weights[:, i] > 0)
+        shown = text, batch.targets[:length, i], predicted[:length, i]
+        examples.append([writing.decode(ids).replace('\n', ' ⏎ ') for ids in shown])
+    return examples
 
 
 def build(config: Config) -> task.Task:
-    """Returns the task of a configuration."""
-    check_programs(config)
-    network = make_network(config)
-    evaluate = make_evaluate(network)
-    programs = config.setting()
-    share = devices.process_slice(config.batch_size)
+    """Returns the task of a configuration; raises a RunError if a split has no programs."""
+    programs, network = config.setting(), make_network(config)
+    score, share = make_score(network), devices.process_slice(config.batch_size)
+    try:
+        batches.check_splits(programs, config.curriculum)
+    except ValueError as error:
+        raise errors.RunError(errors.USAGE, f'--task={config.task}: {error}') from error
 
     def batch(step: int, level: int) -> batches.Batch:
-        what = programs, config.curriculum, level, 'train'
-        whole = batches.sample(*what, config.seed, step, config.batch_size)
-        order = by_length(whole.lengths[0], jax.device_count())[share]
-        return jax.tree.map(lambda x: x[:, order], whole)
+        what = programs, config.curriculum, level, 'train', config.seed, step, config.batch_size
+        whole = batches.sort_by_length(batches.sample(*what), jax.device_count())
+        return jax.tree.map(lambda x: x[:, share], whole)
+
+    def validate(params: chex.ArrayTree, size: int, level: int | None = None) -> dict[str, float]:
+        return evaluate(score, params, batches.held_out(programs, 'valid', size, level))
 
     def passes(params: chex.ArrayTree, level: int) -> bool:
-        results = evaluate(params, held_out(config, 'valid', LEVEL_SIZE, level))
-        return results['character_accuracy'] >= config.curriculum_threshold
-
-    def test(params: chex.ArrayTree, thorough: bool) -> dict[str, Any]:
-        del thorough  # nothing more can be measured
-        size = config.final_evaluation_size
-        results = evaluate(params, held_out(config, 'test', size))
-        names = 'task', 'nesting', 'length', 'dialect', 'curriculum', 'decoding'
-        settings = {name: getattr(config, name) for name in names}
-        counts = {'sequences': size, 'test': results['character_accuracy']}
-        return {**settings, **counts, **results, 'examples': _examples(config, network, params)}
+        accuracy = validate(params, LEVEL_SIZE, level)['character_accuracy']
+        return accuracy >= config.curriculum_threshold
 
     num_levels = batches.num_levels(programs, config.curriculum)
     pace = config.curriculum_every, num_levels, config.curriculum_patience
     return task.Task(
         network.init,
         lambda params, batch, carry, keys: (loss(network, params, batch), carry),
-        lambda params: evaluate(params, held_out(config, 'valid', config.evaluation_size)),
-        test,
+        lambda params: validate(params, config.evaluation_size),
+        lambda params, thorough: _test(config, score, params),
         'characters',
         ('sequences', config.batch_size),
         cores.num_parameters(config, (len(setting.CHARACTERS),)),
         batch=batch,
         curriculum=task.Curriculum(*pace, passes),
     )
-
-
-def check_programs(config: Config) -> None:
-    """Raises a RunError where a split has no programs, for a run fails at its start."""
-    programs, curriculum = config.setting(), config.curriculum
-    num_levels = batches.num_levels(programs, curriculum)
-    try:
-        for level in range(num_levels):
-            batches.sample(programs, curriculum, level, 'train', config.seed, 0, 1)
-            if num_levels > 1:
-                next(held_out(config, 'valid', 1, level))
-        for split in ('valid', 'test'):
-            next(held_out(config, split, 1))
-    except ValueError as error:
-        raise errors.RunError(errors.USAGE, f'--task={config.task}: {error}') from error
-
-
-def _examples(config: Config, network: Network, params: chex.ArrayTree) -> list[list[str]]:
-    """Returns some test programs, each with its value and the network's answer."""
-    batch = next(held_out(config, 'test', _NUM_SHOWN))
-    answers = jax.jit(network.logits, static_argnums=2)(params, batch, False).argmax(axis=-1)
-    examples = []
-    for i in range(_NUM_SHOWN):
-        text = batch.inputs[: batch.lengths[0, i], i]
-        length = int(np.sum(batch.weights[:, i] > 0))
-        shown = text, batch.targets[:length, i], np.asarray(answers)[:length, i]
-        examples.append([writing.decode(ids).replace('\n', ' ⏎ ') for ids in shown])
-    return examples
 
 
 def title(config: Config) -> str:

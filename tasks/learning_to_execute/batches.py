@@ -18,6 +18,7 @@ Glossary of shapes:
   T: characters of the longest program; A: characters of the longest answer; B: samples.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import chex
@@ -32,6 +33,8 @@ _MIXED = 0.2  # of the samples of 'combined'
 _SHARES = (0.8, 0.1, 0.1)  # of the splits
 _BLOCK = 2048  # programs sampled at once
 _MAX_TRIES = 16_384  # programs without one of the split
+_HELD_OUT = 2018  # the seed of the programs of evaluations, for runs of any seed
+_CHUNK = 256  # programs of an evaluation at a time
 
 
 class Batch(NamedTuple):
@@ -100,6 +103,49 @@ def sample(
         np.ascontiguousarray(samples.answers.T, np.int32),
         (steps < samples.answer_lengths).astype(np.float32),
     )
+
+
+def held_out(
+    setting: setting_lib.Setting, split: str, size: int, level: int | None = None
+) -> Iterator[Batch]:
+    """Yields the samples of an evaluation in batches of one size, the same ones for all runs.
+
+    Args:
+      setting: the task and its greatest difficulty.
+      split: one of `programs.SPLITS`.
+      size: how many samples; the weights of further ones are 0.
+      level: of the curriculum 'naive'; None for the greatest difficulty.
+
+    Raises:
+      ValueError: as `sample`.
+    """
+    curriculum = 'baseline' if level is None else 'naive'
+    for part, first in enumerate(range(0, size, _CHUNK)):
+        batch = sample(setting, curriculum, level or 0, split, _HELD_OUT, part, _CHUNK)
+        kept = np.arange(first, first + _CHUNK) < size
+        yield batch._replace(weights=batch.weights * kept)
+
+
+def check_splits(setting: setting_lib.Setting, curriculum: str) -> None:
+    """Raises a ValueError if training or an evaluation would find no programs in its split."""
+    levels = range(num_levels(setting, curriculum))
+    for level in levels:
+        sample(setting, curriculum, level, 'train', 0, 0, 1)
+        if len(levels) > 1:
+            sample(setting, 'naive', level, 'valid', 0, 0, 1)
+    for split in ('valid', 'test'):
+        sample(setting, 'baseline', 0, split, 0, 0, 1)
+
+
+def sort_by_length(batch: Batch, num_devices: int) -> Batch:
+    """Sorts the programs of a batch by length, in the share of each device.
+
+    Every device gets short and long ones alike. In the parts that gradient accumulation makes of a
+    share, programs are of similar length, and a part of short ones takes less time.
+    """
+    order = np.argsort(batch.lengths[0], kind='stable')
+    order = order.reshape(-1, num_devices).T.reshape(-1)
+    return Batch(*(array[:, order] for array in batch))
 
 
 def _check_choice(name: str, found: str, known: tuple[str, ...]) -> None:

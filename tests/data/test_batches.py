@@ -167,6 +167,74 @@ def test_a_split_without_such_programs_is_refused(monkeypatch):
         make(split='test')
 
 
+def lengths_of(lengths):
+    """A batch in which the length of a program tells which one it is."""
+    ids = np.array([lengths], np.int32)
+    return batches.Batch(ids, ids, 10 * ids, 0.5 * ids)
+
+
+@pytest.mark.parametrize(
+    ('num_devices', 'wanted'), [(1, [1, 2, 3, 4, 5, 6, 7, 8]), (2, [1, 3, 5, 7, 2, 4, 6, 8])]
+)
+def test_programs_are_sorted_by_length_in_the_share_of_each_device(num_devices, wanted):
+    batch = lengths_of([5, 1, 4, 8, 2, 7, 3, 6])
+    got = batches.sort_by_length(batch, num_devices)
+    for array, expected in zip(got, lengths_of(wanted), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_an_evaluation_has_as_many_programs_as_are_wanted_and_begins_with_a_smaller_one():
+    first = next(batches.held_out(SETTING, 'valid', 1000))
+    for size, num_batches in ((5, 1), (256, 1), (300, 2)):
+        parts = list(batches.held_out(SETTING, 'valid', size))
+        present = np.concatenate([part.weights.any(axis=0) for part in parts])
+        assert present.tolist() == [True] * size + [False] * (256 * num_batches - size)
+        np.testing.assert_array_equal(parts[0].inputs, first.inputs)
+    assert not set(texts_of(parts[0])) & set(texts_of(parts[1]))
+
+
+def test_an_evaluation_is_of_the_greatest_difficulty_or_of_a_level():
+    (full,) = batches.held_out(SETTING, 'test', 9)
+    assert set(difficulties_of(full)) == {(3, 4)}
+    for level in (0, 6):
+        (part,) = batches.held_out(SETTING, 'test', 9, level)
+        assert set(difficulties_of(part)) == {batches.difficulty(SETTING, level)}
+    (valid,) = batches.held_out(SETTING, 'valid', 9)
+    assert not set(texts_of(full)) & set(texts_of(valid))
+
+
+@pytest.mark.parametrize(
+    ('curriculum', 'split', 'level'),
+    [('mix', 0, None), ('baseline', 1, None), ('baseline', 2, None), ('naive', 0, 3)],
+)
+def test_training_and_evaluations_without_programs_are_found(curriculum, split, level, monkeypatch):
+    """Where a split has none, of any difficulty or of the length of a level."""
+    split_of = programs.split_of
+
+    def emptied(samples):
+        splits = split_of(samples)
+        gone = (splits == split) & (level is None or samples.lengths == level + 1)
+        return np.where(gone, (split + 1) % 3, splits)
+
+    setting = setting_lib.Setting('copy', 1, 4)
+    batches.check_splits(setting, curriculum)
+    monkeypatch.setattr(programs, 'split_of', emptied)
+    with pytest.raises(ValueError, match=f'of the split {programs.SPLITS[split]!r}, got none'):
+        batches.check_splits(setting, curriculum)
+
+
+def test_a_level_that_cannot_be_validated_is_found(monkeypatch):
+    split_of = programs.split_of
+    monkeypatch.setattr(
+        *(programs, 'split_of'),
+        lambda samples: np.where(samples.lengths == 2, 0, split_of(samples)),
+    )
+    setting = setting_lib.Setting('copy', 1, 4)
+    batches.check_splits(setting, 'mix')  # its evaluations are of 4 digits
+    with pytest.raises(ValueError, match="of the split 'valid', got none"):
+        batches.check_splits(setting, 'combined')
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

@@ -1,6 +1,7 @@
-"""Nth Farthest: samples, the loss, the evaluation, and that it learns from answers alone."""
+"""Nth Farthest: targets, loss and evaluation in loops and by hand, and that it learns."""
 
 import dataclasses
+import json
 
 import haiku as hk
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from launch import nth_farthest as program
-from launch.runs import errors, flags, metrics
+from launch.runs import errors, flags, metrics, plots
 from launch.training import cores
 from tasks import nth_farthest
 
@@ -18,117 +19,99 @@ N, D, B = 5, 3, 7
 CONFIG = program.Config(
     num_objects=N,
     num_dims=D,
-    mem_slots=2,
-    total_units=16,
-    num_heads=2,
-    attention_mlp_layers=1,
-    gate_style='memory',
+    core='lstm',
+    lstm_size=6,
     batch_size=B,
     head='distances',
     one_hot_scale=2.0,
 )
-ALONE = dataclasses.replace(CONFIG, head='mlp')
+MLP = dataclasses.replace(CONFIG, head='mlp')
 KEYS = jax.random.split(jax.random.key(5), B)
 
 
-def test_the_full_task_is_sampled_and_its_one_hots_scaled():
-    batch = program.sample(CONFIG, KEYS)
-    questions = nth_farthest.sample(KEYS, N, D)
+@pytest.fixture(scope='module')
+def batch(compile_quickly):
+    """Returns sequences, their targets, and the questions that they were made of."""
+    sampled = jax.jit(lambda keys: program.sample(CONFIG, keys))(KEYS)
+    questions = jax.jit(lambda keys: nth_farthest.sample(keys, N, D))(KEYS)
+    return jax.tree.map(np.asarray, (sampled, questions))
+
+
+@pytest.fixture(scope='module')
+def learned(batch):
+    """Returns parameters, outputs and metrics, and the gradients of loss and shown errors."""
+    network = program.make_network(CONFIG)
+    params = network.init(jax.random.key(0))
+
+    @jax.jit
+    def compute(params, batch):
+        def totals(params):
+            sums = program.loss(network, params, batch)
+            names = 'loss', 'vector_error', 'distance_error'
+            return jnp.stack([sums[name].total for name in names]), sums
+
+        grads, sums = jax.jacrev(totals, has_aux=True)(params)
+        return network.apply(params, batch.inputs), sums, grads
+
+    return jax.tree.map(np.asarray, compute(params, batch[0]))
+
+
+def test_the_full_task_is_sampled_and_its_one_hots_are_scaled(batch):
+    batch, questions = batch
     np.testing.assert_array_equal(batch.answers[0], questions.answers)
     np.testing.assert_array_equal(batch.auxiliary.n[0], questions.n)
     np.testing.assert_array_equal(batch.auxiliary.m[0], questions.m)
     np.testing.assert_array_equal(batch.inputs[..., :D], questions.vectors)
     np.testing.assert_array_equal(batch.inputs[..., D:], 2 * questions.inputs[..., D:])
-    alone = program.sample(ALONE, KEYS)
-    assert alone.auxiliary is None
-    np.testing.assert_array_equal(alone.inputs, batch.inputs)
 
 
-def test_auxiliary_targets_have_mean_0_and_variance_1():
-    targets = program.sample(CONFIG, jax.random.split(jax.random.key(1), 8000)).auxiliary
-    other = np.arange(N)[:, None] != targets.m
-    for values in (np.asarray(targets.vectors), np.asarray(targets.distances)[other]):
+def test_the_papers_head_has_no_auxiliary_targets():
+    shapes = jax.eval_shape(lambda: program.sample(MLP, KEYS))
+    assert shapes.auxiliary is None
+    assert (shapes.inputs.shape, shapes.answers.shape) == ((N, B, D + 3 * N), (1, B))
+
+
+def test_targets_have_mean_0_and_variance_1():
+    keys = jax.random.split(jax.random.key(1), 8000)
+    batch = jax.jit(lambda keys: program.sample(CONFIG, keys))(keys).auxiliary
+    other = np.arange(N)[:, None] != batch.m
+    for values in (np.asarray(batch.vectors), np.asarray(batch.distances)[other]):
         assert values.mean() == pytest.approx(0, abs=0.02)
         assert values.var() == pytest.approx(1, abs=0.04)
 
 
-def test_vectors_and_distances_are_by_label():
-    targets = program.sample(CONFIG, KEYS).auxiliary
-    questions = nth_farthest.sample(KEYS, N, D)
+def test_vectors_and_distances_are_by_label(batch):
+    batch, questions = batch
     for b in range(B):
         shown = dict(zip(questions.labels[:, b].tolist(), questions.vectors[:, b], strict=True))
         m = int(questions.m[b])
         for label, vector in shown.items():
             expected = np.float64(vector) * np.sqrt(3)
-            np.testing.assert_allclose(targets.vectors[label, b], expected, rtol=1e-5)
+            np.testing.assert_allclose(batch.auxiliary.vectors[label, b], expected, rtol=1e-5)
             squared = np.sum((np.float64(vector) - np.float64(shown[m])) ** 2)
             expected = (squared - D * 2 / 3) / np.sqrt(D * 28 / 45)
-            assert targets.distances[label, b] == pytest.approx(expected, abs=1e-5)
+            assert batch.auxiliary.distances[label, b] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_vector_has_been_shown_from_its_step_on():
-    targets = program.sample(CONFIG, KEYS).auxiliary
-    labels = np.asarray(nth_farthest.sample(KEYS, N, D).labels)
+def test_a_vector_has_been_shown_from_its_step_on(batch):
+    batch, questions = batch
     for b in range(B):
         for step in range(N):
-            so_far = set(labels[: step + 1, b].tolist())
-            assert set(np.flatnonzero(targets.shown[step, b]).tolist()) == so_far
+            so_far = set(questions.labels[: step + 1, b].tolist())
+            assert set(np.flatnonzero(batch.auxiliary.shown[step, b]).tolist()) == so_far
 
 
-def test_every_n_has_the_answer_that_it_would_have_if_it_were_asked():
-    ranking = program.sample(CONFIG, KEYS).auxiliary.ranking
-    questions = nth_farthest.sample(KEYS, N, D)
+def test_every_n_has_the_answer_that_it_would_have_if_it_were_asked(batch):
+    batch, questions = batch
     for n in range(N):
-        asked = jnp.full_like(questions.n, n)
-        other = nth_farthest.make_questions(questions.vectors, questions.labels, asked, questions.m)
-        np.testing.assert_array_equal(ranking[n], other.answers)
+        ask = jnp.full_like(questions.n, n)
+        other = nth_farthest.ask(questions.vectors, questions.labels, ask, questions.m)
+        np.testing.assert_array_equal(batch.auxiliary.ranking[n], other.answers)
 
 
-def _nll(logits, answer):
-    return np.log(np.sum(np.exp(logits))) - logits[answer]
-
-
-def test_from_answers_alone_the_loss_is_the_papers_cross_entropy_of_the_papers_network():
-    """The core, an MLP of 4 x 256 with ReLU on all of them, and a logit a label."""
-    network = program.make_network(ALONE)
-    params = network.init(jax.random.key(0))
-    batch = program.sample(ALONE, KEYS)
-    found = program.loss(network, params, batch)
-    assert found.keys() == {'loss', 'training_accuracy'}
-    logits, readings = network.apply(params, batch.inputs)
-    assert readings is None
-
-    def core_alone(inputs):
-        core = cores.make(ALONE, (D + 3 * N,))
-        state = core.initial_state(B)
-        for step in range(N):
-            output, state = core(inputs[step], state)
-        return output
-
-    hidden = np.float64(hk.transform(core_alone).apply(params, None, batch.inputs))
-    names = [name for name in params if 'linear' in name]
-    names += [name for name in params if 'logits' in name]
-    layers = [params[name] for name in names]
-    assert [layer['w'].shape[1] for layer in layers] == [256, 256, 256, 256, N]
-    for layer in layers[:-1]:
-        hidden = np.maximum(hidden @ np.float64(layer['w']) + layer['b'], 0)
-    expected = hidden @ np.float64(layers[-1]['w']) + layers[-1]['b']
-    np.testing.assert_allclose(logits[0], expected, rtol=1e-4, atol=1e-5)
-    answers = batch.answers[0].tolist()
-    total = sum(_nll(expected[b], answers[b]) for b in range(B))
-    right = sum(expected[b].argmax() == answers[b] for b in range(B))
-    assert [float(x) for x in found['loss']] == pytest.approx([total, B], rel=1e-4)
-    assert [float(x) for x in found['training_accuracy']] == [right, B]
-
-
-def test_with_auxiliary_losses_the_loss_is_that_of_a_loop():
-    network = program.make_network(CONFIG)
-    params = network.init(jax.random.key(0))
-    batch = program.sample(CONFIG, KEYS)
-    found = program.loss(network, params, batch)
-    logits, readings = jax.tree.map(np.float64, network.apply(params, batch.inputs))
-    batch = jax.tree.map(np.asarray, batch)
-    targets = batch.auxiliary
+def test_the_loss_is_that_of_a_loop(batch, learned):
+    (logits, readings), sums, _ = jax.tree.map(np.float64, learned)
+    batch, targets = batch[0], batch[0].auxiliary
     total = right = of_vectors = of_distances = of_others = of_every_n = 0.0
     for b in range(B):
         answer, m = int(batch.answers[0, b]), int(targets.m[0, b])
@@ -154,116 +137,199 @@ def test_with_auxiliary_losses_the_loss_is_that_of_a_loop():
         of_others += np.mean(references) + np.mean(questions)
         of_distances += np.mean(distances)
     total += of_vectors + of_distances + of_others + of_every_n
-    assert {float(value.weight) for value in found.values()} == {B}
-    assert float(found['loss'].total) == pytest.approx(total, rel=1e-4)
-    assert float(found['training_accuracy'].total) == right
-    assert float(found['vector_error'].total) == pytest.approx(of_vectors, rel=1e-4)
-    assert float(found['distance_error'].total) == pytest.approx(of_distances, rel=1e-4)
+    assert sums['loss'].total == pytest.approx(total, rel=1e-4)
+    assert sums['training_accuracy'].total == right
+    assert sums['vector_error'].total == pytest.approx(of_vectors, rel=1e-4)
+    assert sums['distance_error'].total == pytest.approx(of_distances, rel=1e-4)
+    assert {float(each.weight) for each in sums.values()} == {B}
 
 
-@pytest.mark.parametrize('config', [CONFIG, ALONE], ids=lambda config: config.head)
-def test_gradients_reach_every_parameter(config):
+def _nll(logits, answer):
+    return np.log(np.sum(np.exp(logits))) - logits[answer]
+
+
+def test_gradients_reach_every_parameter(learned):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(learned[2]):
+        assert np.any(leaf[0]), jax.tree_util.keystr(path)
+        assert np.all(np.isfinite(leaf)), jax.tree_util.keystr(path)
+
+
+def test_no_stage_of_the_head_disturbs_the_one_before(learned):
+    def reached(place):
+        names = {
+            path[0].key.removeprefix('distance_classifier/')
+            for path, leaf in jax.tree_util.tree_leaves_with_path(learned[2])
+            if np.any(leaf[place])
+        }
+        return {name.split('/')[0] for name in names}
+
+    assert reached(2) == {'squares', 'distances'}
+    assert reached(1) == {'lstm', 'vectors'}
+
+
+def test_the_network_is_the_papers(batch):
+    """The core, an MLP of 4 x 256 with ReLU on all of them, and a logit a label; and its loss."""
+    network = program.make_network(MLP)
+    params, inputs = network.init(jax.random.key(0)), batch[0].inputs
+    answers = batch[0]._replace(auxiliary=None)
+    loss = lambda params: program.loss(network, params, answers)['loss'].total  # noqa: E731
+    both = jax.jit(lambda params: (network.apply(params, inputs), jax.value_and_grad(loss)(params)))
+    (logits, readings), (total, grads) = both(params)
+    assert readings is None
+
+    def core_alone():
+        core = cores.make(MLP, (D + 3 * N,))
+        state = core.initial_state(B)
+        for step in range(N):
+            output, state = core(inputs[step], state)
+        return output
+
+    hidden = np.float64(jax.jit(hk.transform(core_alone).apply)(params, None))
+    layers = {name.split('/')[-1]: each for name, each in params.items() if 'lstm' not in name}
+    names = [*(f'linear_{i}' for i in range(4)), 'logits']
+    assert layers.keys() == set(names)
+    for name in names:
+        hidden = hidden @ np.float64(layers[name]['w']) + np.float64(layers[name]['b'])
+        if name != 'logits':
+            hidden = np.maximum(hidden, 0)
+            assert hidden.shape == (B, 256)
+    np.testing.assert_allclose(logits[0], hidden, rtol=1e-4, atol=1e-5)
+    wanted = sum(_nll(hidden[b], batch[0].answers[0, b]) for b in range(B))
+    assert float(total) == pytest.approx(wanted, rel=1e-5)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.any(leaf), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize('core', ['rmc', 'dnc', 'entnet', 'transformer'])
+def test_every_core_answers_and_has_gradients(core):
+    """As a program would make it, without running it."""
+    config = dataclasses.replace(program.PRESETS['cpu'], core=core, transformer_heads=1)
     network = program.make_network(config)
-    batch = program.sample(config, KEYS)
-    params = network.init(jax.random.key(0))
-    grads = jax.grad(lambda p: program.loss(network, p, batch)['loss'].total)(params)
-    for module, leaves in grads.items():
-        for name, leaf in leaves.items():
-            assert np.any(leaf), f'{module}/{name}'
-            assert np.all(np.isfinite(leaf)), f'{module}/{name}'
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    batch = jax.eval_shape(lambda: program.sample(config, KEYS))
+
+    def total(params, batch):
+        return program.loss(network, params, batch)['loss'].total
+
+    grads = jax.eval_shape(jax.grad(total), params, batch)
+    assert jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, params)
+    logits, _ = jax.eval_shape(network.apply, params, batch.inputs)
+    assert logits.shape == (1, B, 3)
 
 
-def _evaluate(monkeypatch, apply, config=ALONE):
-    network = program.make_network(config)._replace(apply=apply)
-    monkeypatch.setattr(program, 'make_network', lambda config: network)
-    return program.build(config)
+@pytest.fixture
+def evaluate(monkeypatch):
+    """Returns evaluations of 450 sequences of a network `inputs -> logits [B, N]`."""
+
+    def of(answer, size=450, **changes):
+        network = program.Network(None, lambda params, inputs: (answer(inputs)[None], None))
+        monkeypatch.setattr(program, 'make_network', lambda config: network)
+        return program.build(dataclasses.replace(CONFIG, evaluation_size=size, **changes))
+
+    return of
 
 
-def test_evaluations_are_of_the_full_task_and_of_the_same_sequences(monkeypatch):
-    def answer(params, inputs):  # a network that knows the answer
-        del params
-        labels = jnp.argmax(inputs[..., D : D + N], axis=-1)
-        n, m = (
-            jnp.argmax(inputs[0, :, start : start + N], axis=-1) for start in (D + N, D + 2 * N)
-        )
-        answers = nth_farthest.make_questions(inputs[..., :D], labels, n, m).answers
-        return 50 * jax.nn.one_hot(answers, N)[None], None
+def test_evaluations_are_of_the_full_task(evaluate):
+    def answer(inputs):  # knows it
+        split = np.split(np.arange(D, D + 3 * N), 3)
+        labels, n, m = (jnp.argmax(inputs[..., part], axis=-1) for part in split)
+        return 50 * jax.nn.one_hot(nth_farthest.ask(inputs[..., :D], labels, n[0], m[0]).answers, N)
 
-    config = dataclasses.replace(ALONE, evaluation_size=450, final_evaluation_size=1)
-    task = _evaluate(monkeypatch, answer, config)
-    result = task.evaluate(())
-    assert result['accuracy'] == 1
-    assert result['eval_loss'] == pytest.approx(0, abs=1e-6)
-    assert task.test((), False)['sequences'] == 1
-    guess = lambda params, inputs: (jnp.ones((1, inputs.shape[1], N)), None)  # noqa: E731
-    first = _evaluate(monkeypatch, guess, config).evaluate(())
-    second = _evaluate(monkeypatch, guess, dataclasses.replace(config, seed=3)).evaluate(())
-    assert first == second
+    results = evaluate(answer, final_evaluation_size=420).test({}, True)
+    assert results.pop('eval_loss') == pytest.approx(0, abs=1e-6)
+    assert results == {'head': 'distances', 'sequences': 420, 'test': 1.0, 'accuracy': 1.0}
+
+
+def test_evaluations_are_of_the_same_sequences_for_every_seed(evaluate):
+    guess = lambda inputs: inputs[0, :, :N]  # noqa: E731
+    first, other = (evaluate(guess, seed=seed).evaluate({}) for seed in (0, 3))
+    assert first == other
     assert 0 < first['accuracy'] < 0.4
-    assert first['eval_loss'] == pytest.approx(np.log(N), rel=1e-5)
+    equal = evaluate(lambda inputs: jnp.ones((inputs.shape[1], N))).evaluate({})
+    assert equal['eval_loss'] == pytest.approx(np.log(N), rel=1e-5)
 
 
-def test_a_larger_evaluation_begins_with_the_smaller(monkeypatch):
-    tell = lambda params, inputs: (jnp.tile(params, (1, inputs.shape[1], 1)), None)  # noqa: E731
-    seen = []
-    for size in (1, 400, 401):
-        config = dataclasses.replace(ALONE, final_evaluation_size=size)
-        seen.append(_evaluate(monkeypatch, tell, config).test(jnp.eye(N)[0], False))
-    counts = [each['test'] * each['sequences'] for each in seen]
-    assert counts[0] in (0, 1)
-    assert counts[1] <= counts[2] + 1e-3 <= counts[1] + 1.002
-
-
-def test_from_answers_alone_it_learns_more_than_the_trivial_rule(tmp_path):
-    config = dataclasses.replace(
-        program.PRESETS['cpu'],
-        run_dir=str(tmp_path),
-        total_units=64,
-        mem_slots=2,
-        learning_rate=2e-3,
-        warmup_steps=20,
-        num_steps=1000,
-        evaluate_every=500,
-        evaluation_size=400,
-        final_evaluation_size=4000,
-    )
-    found = program.run(config)
-    assert (found['head'], found['sequences']) == ('mlp', 4000)
-    assert found['test'] == found['accuracy'] > 2 / 3 + 0.04
-    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
-    assert [row['step'] for row in rows if 'accuracy' in row] == [500, 1000]
-
-
-def test_titles_say_when_auxiliary_losses_help():
-    assert program.title(ALONE) == 'Nth Farthest, 5 vectors of 3 dimensions'
-    assert program.title(CONFIG).endswith(', with auxiliary losses')
-
-
-def test_the_papers_accuracy_is_a_level_of_its_own_task_from_answers_alone_only():
-    paper = program.PRESETS['paper']
-    assert program.levels(paper) == {'m itself, or any other': 0.25, "the paper's RMC": 0.91}
-    for change in ({'num_dims': 15}, {'num_objects': 7}, {'head': 'distances'}):
-        assert "the paper's RMC" not in program.levels(dataclasses.replace(paper, **change))
-
-
-def test_presets_are_what_they_are_said_to_be():
-    paper, auxiliary, cpu = (program.PRESETS[name] for name in ('paper', 'auxiliary', 'cpu'))
-    assert [(c.num_objects, c.num_dims) for c in (paper, auxiliary, cpu)] == [(8, 16)] * 2 + [
-        (3, 1)
+def test_a_larger_evaluation_begins_with_the_smaller(evaluate):
+    always_0 = lambda inputs: jnp.tile(jnp.eye(N)[0], (inputs.shape[1], 1))  # noqa: E731
+    rights = [
+        evaluate(always_0, size).evaluate({})['accuracy'] * size for size in (1, 400, 401, 800)
     ]
-    assert [config.head for config in (paper, auxiliary, cpu)] == ['mlp', 'distances', 'mlp']
-    assert (paper.one_hot_scale, paper.batch_size, paper.learning_rate) == (1, 1600, 1e-4)
-    assert (paper.clip_norm, paper.total_units, paper.num_heads) == (0, 2048, 1)
+    assert rights[0] in (0, 1)
+    assert rights[1] <= rights[2] <= rights[1] + 1.001
+    assert abs(rights[3] - 2 * rights[1]) > 0.5  # other sequences follow
+    assert rights[3] / 800 == pytest.approx(1 / N, abs=0.06)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, compile_quickly):
+    """Returns the configuration of a finished run, and what it returned."""
+    config = dataclasses.replace(
+        CONFIG,
+        num_objects=3,
+        num_dims=1,
+        lstm_size=24,
+        batch_size=32,
+        learning_rate=0.004,
+        num_steps=900,
+        log_every=300,
+        evaluate_every=450,
+        save_every=900,
+        evaluation_size=400,
+        final_evaluation_size=1000,
+        run_dir=str(tmp_path_factory.mktemp('whole') / 'run'),
+    )
+    return config, program.run(config)
+
+
+def test_it_learns_more_than_the_trivial_rule(whole):
+    config, results = whole
+    trivial = 1 / 3 + 2 / 3 * 1 / 2
+    assert results['accuracy'] > trivial + 0.1
+    assert results['test'] == results['accuracy']
+    assert results['sequences'] == 1000
+    with open(f'{config.run_dir}/evaluation.json', encoding='utf-8') as file:
+        assert json.load(file) == results
+    line = program.describe(config, results)
+    assert line.startswith(f'{results["accuracy"]:.2%} of 1,000 held-out sequences answered right')
+    assert line.endswith(f'{results["eval_loss"]:.4f} nats')
+
+
+def test_its_log_has_accuracy_and_errors(whole):
+    rows = metrics.read_metrics(f'{whole[0].run_dir}/metrics.jsonl')
+    logged = [row for row in rows if 'loss' in row]
+    assert [row['step'] for row in logged] == [300, 600, 900]
+    assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
+    assert logged[0]['vector_error'] > logged[2]['vector_error'] > 0
+    assert all(row['distance_error'] > 0 for row in logged)
+    assert [row['step'] for row in rows if 'accuracy' in row] == [450, 900]
+
+
+def test_the_curve_is_drawn_with_the_accuracies_by_which_it_is_read(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(plots, 'plot_curves', lambda *x, **options: seen.append((x, options)))
+    rows = [{'step': 2, 'training_accuracy': 0.5}, {'step': 3, 'accuracy': 0.25}]
+    paper, path = program.PRESETS['paper'], str(tmp_path / 'accuracy.png')
+    for config in (paper, dataclasses.replace(paper, num_dims=32), program.PRESETS['auxiliary']):
+        assert program.draw(config, str(tmp_path), rows, {}) == [path]
+    stuck = {'m itself, or any other': 0.25}
+    baselines = [options['baselines'] for _, options in seen]
+    assert baselines == [{**stuck, "the paper's RMC": 0.91}, stuck, stuck]
+    assert seen[0][0] == ({'training': [(2, 0.5)], 'held out': [(3, 0.25)]}, path)
+    titles = [options['title'] for _, options in seen]
+    assert titles[0] == 'rmc, Nth Farthest, 8 vectors of 16 dimensions'
+    assert titles[2] == f'{titles[0]}, with auxiliary losses'
 
 
 @pytest.mark.parametrize(
     ('words', 'wanted'),
     [
         ('--num_objects=1', '--num_objects: wanted at least 2, got 1'),
+        ('--num_dims=0', '--num_dims: wanted at least 1, got 0'),
         ('--head=tail', '--head: wanted one of mlp, distances'),
         ('--mode=play', '--mode: wanted one of train, evaluate'),
+        ('--mode=evaluate', '--mode=evaluate: wanted --run_dir=DIR'),
         ('--one_hot_scale=0', '--one_hot_scale: wanted at least 0.001'),
-        ('--num_seeds=2', 'no flag --num_seeds'),
+        ('--total_units=511', '--total_units: wanted a multiple'),
     ],
 )
 def test_bad_flags_get_one_line(words, wanted, capsys):
@@ -272,3 +338,26 @@ def test_bad_flags_get_one_line(words, wanted, capsys):
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1
+
+
+def test_only_the_sizes_of_evaluations_may_change_when_a_run_is_resumed():
+    kinds = flags.on_resume(program.Config)
+    fixed = {'num_objects', 'num_dims', 'head', 'one_hot_scale'}
+    assert {kinds[name] for name in fixed} == {'fixed'}
+    assert {kinds[name] for name in {*program.Config.__annotations__} - fixed} == {'free'}
+
+
+@pytest.mark.parametrize('preset', ['paper', 'auxiliary'])
+def test_presets_are_of_the_full_task(preset):
+    config = program.PRESETS[preset]
+    assert (config.num_objects, config.num_dims) == (8, 16)
+    shapes = jax.eval_shape(program.make_network(config).init, jax.random.key(0))
+    assert shapes['relational_memory']['input_w'].shape[0] == 16 + 3 * 8
+
+
+def test_the_papers_recipe_has_nothing_but_the_task():
+    config = program.PRESETS['paper']
+    assert (config.head, config.one_hot_scale) == ('mlp', 1)
+    assert (config.batch_size, config.learning_rate, config.clip_norm) == (1600, 1e-4, 0)
+    sizes = config.mem_slots, config.total_units, config.num_heads, config.num_blocks
+    assert sizes == (8, 2048, 1, 1)

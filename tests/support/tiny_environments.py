@@ -108,3 +108,21 @@ def source(environment, has_success=False):
     """Returns where an agent's episodes come from; nothing is sampled ahead."""
     resetting = grid.AutoReset(environment)
     return rollout.Source(environment, lambda key: (), lambda starts: resetting, has_success)
+
+
+def source_of_starts():
+    """Returns a source of corridors with places that are sampled for every rollout.
+
+    All episodes of a batch element that start in a rollout start at one place.
+    """
+    corridor = Corridor()
+
+    def auto_resetting(place):
+        def reset(key):
+            state = corridor.reset(key)[0]._replace(place=place)
+            return state, corridor._timestep(state, jnp.float32(0))
+
+        return grid.AutoReset(corridor, reset)
+
+    sample = lambda key: jax.random.randint(key, (), 0, 5)  # noqa: E731
+    return rollout.Source(corridor, sample, auto_resetting, has_success=True)
