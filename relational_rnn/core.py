@@ -116,7 +116,7 @@ class RelationalMemory(hk.RNNCore):
         remat: bool = False,
         scan_unroll: int = 1,
     ) -> tuple[chex.Array, memory.State]:
-        """Runs all steps of sequences; `relational_rnn.unroll` calls it and says more.
+        """Runs all steps of sequences; `relational_rnn.unroll` calls it.
 
         Args:
           inputs: [T, B, D] or [T, B, K, D]; without B if the state has none.
@@ -194,9 +194,9 @@ class RelationalMemory(hk.RNNCore):
         linear = functools.partial(_linear, dtype=dtype)
         norm = functools.partial(_norm, dtype=dtype)
         input_gates, memory_gates = None, None
-        if gates_size:  # first, for the order of the calls decides who gets which random numbers
+        if gates_size:  # first, for the order of the calls decides the initial values
             input_gates = linear('input_gates', num_rows * size, gates_size)
-        shown = linear('input', input_size, size)
+        input_map = linear('input', input_size, size)
         blocks = tuple(
             memory.Block(
                 linear(f'projection_{i}', size, joint),
@@ -210,7 +210,7 @@ class RelationalMemory(hk.RNNCore):
         if gates_size:
             memory_gates = linear('memory_gates', size, gates_size)
         params = memory.MemoryParams(
-            shown, input_gates, memory.StepParams(blocks, mlp, memory_gates)
+            input_map, input_gates, memory.StepParams(blocks, mlp, memory_gates)
         )
         return lambda: params
 

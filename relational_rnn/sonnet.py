@@ -154,14 +154,14 @@ def _misshaped(arrays: Mapping[str, np.ndarray], names: Mapping[str, str]) -> li
         'mlp': (size, size),
         'input_gates': (num_rows * size, gates),
         'memory_gates': (size, gates),
+        'projection_norm': (0, joint),
+        'attention_norm': (0, size),
+        'mlp_norm': (0, size),
     }
     lines = []
     for name, shape in ours.items():
         kind, leaf = re.sub(r'_\d+_', '_', name).rsplit('_', 1)
-        if leaf in ('scale', 'offset'):
-            wanted: tuple[int, ...] = (joint if kind == 'projection_norm' else size,)
-        else:
-            wanted = widths[kind] if leaf == 'w' else widths[kind][1:]
+        wanted = widths[kind] if leaf == 'w' else widths[kind][1:]
         if shape != wanted:
             lines.append(f'{theirs_of[name]} is {list(wanted)}, got {list(shape)}')
     if gates and gates not in (2, 2 * size):

@@ -77,12 +77,12 @@ def unroll(
       ValueError: if the shapes or dtypes of inputs, state, resets or lengths do not fit.
     """
     flags = _flags(inputs, resets, lengths)
-    inputs = silence(inputs, flags.active)  # NaN past the end must not reach a gradient
+    inputs = _silence(inputs, flags.active)  # NaN past the end must not reach a gradient
     if hasattr(core, 'unroll'):
         outputs, state = core.unroll(inputs, state, flags, remat, scan_unroll)
     else:
         outputs, state = _step_by_step(core, inputs, state, flags, remat, scan_unroll)
-    return silence(outputs, flags.active), state
+    return _silence(outputs, flags.active), state
 
 
 def unroll_attention(
@@ -126,9 +126,9 @@ def unroll_inside(
     if not hasattr(core, 'unroll_inside'):
         raise ValueError(f'attention is that of a RelationalMemory, got {type(core).__name__}.')
     flags = _flags(inputs, resets, lengths)
-    inputs = silence(inputs, flags.active)
+    inputs = _silence(inputs, flags.active)
     outputs, state, inside = core.unroll_inside(inputs, state, flags)
-    return silence(outputs, flags.active), state, silence(inside, flags.active)
+    return _silence(outputs, flags.active), state, _silence(inside, flags.active)
 
 
 def scan_memory(
@@ -162,7 +162,7 @@ def scan_memory(
         state, in_step = jax.lax.optimization_barrier((state, wide))
         narrow = jax.tree.map(lambda x, like: x.astype(like.dtype), in_step, params)
         step = lambda state: memory.step(narrow, config, projected, state)  # noqa: E731
-        return guard(step, lambda size: memory.initial_memory(config, size), state, flags)[0]
+        return _guard(step, lambda size: memory.initial_memory(config, size), state, flags)[0]
 
     @remember
     def body(state: memory.State, now: tuple) -> tuple:
@@ -261,7 +261,7 @@ def _step_by_step(
             output, stepped = core(inputs, state)
             return stepped, output
 
-        return guard(step, core.initial_state, state, flags)[::-1]
+        return _guard(step, core.initial_state, state, flags)[::-1]
 
     def hold(now: tuple, state: chex.ArrayTree) -> tuple:
         output = hk.eval_shape(advance, now, state)[0]
@@ -276,33 +276,21 @@ def _step_by_step(
     return hk.dynamic_unroll(step, (inputs, flags), state, unroll=scan_unroll)
 
 
-def guard(
+def _guard(
     step: Callable[[Any], tuple[Any, Any]],
     initial_state: Callable[[int | None], Any],
     state: Any,
     flags: Flags,
 ) -> tuple[Any, Any]:
     """Resets a state, steps to (next state, anything), and holds the state where not active."""
-    start = _begin(initial_state, state, flags.resets)
-    after, rest = step(start)
-    return _hold(after, start, flags.active), rest
+    if flags.resets is not None:
+        batch_size = flags.resets.shape[0] if flags.resets.ndim else None
+        state = _select(flags.resets, initial_state(batch_size), state)
+    after, rest = step(state)
+    return after if flags.active is None else _select(flags.active, after, state), rest
 
 
-def _begin(
-    initial_state: Callable[[int | None], Any], state: Any, resets: chex.Array | None
-) -> Any:
-    """Returns the state before a step, the initial one where it is reset."""
-    if resets is None:
-        return state
-    return _select(resets, initial_state(resets.shape[0] if resets.ndim else None), state)
-
-
-def _hold(after: Any, before: Any, active: chex.Array | None) -> Any:
-    """Returns the state after a step, that before it where it is not active."""
-    return after if active is None else _select(active, after, before)
-
-
-def silence(tree: Any, active: chex.Array | None) -> Any:
+def _silence(tree: Any, active: chex.Array | None) -> Any:
     """Returns zeros where a batch element is not active."""
     if active is None:
         return tree

@@ -1,15 +1,15 @@
-"""V-trace: what a value should have been, and how much better an action was, off policy.
+"""V-trace: off-policy targets of values, and advantages of actions.
 
 Espeholt et al. 2018, "IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner
-Architectures", section 4.1, https://arxiv.org/abs/1802.01561. Of a trajectory that a policy mu has
-gone, with the ratios pi(a | x) / mu(a | x) of the policy pi that learns,
+Architectures", section 4.1, https://arxiv.org/abs/1802.01561. For a trajectory of a behaviour
+policy mu, with the ratios pi(a | x) / mu(a | x) of the learned policy pi,
 
   v_s - V(x_s) = delta_s + discount_s c_s (v_{s + 1} - V(x_{s + 1})),
   delta_s = rho_s (r_s + discount_s V(x_{s + 1}) - V(x_s)),
 
 with rho_s = min(rho_bar, ratio_s) and c_s = lambda min(c_bar, ratio_s), lambda being their
 remark 2. An action's advantage is rho_s (r_s + discount_s q_{s + 1} - V(x_s)), where q_{s + 1} is
-v_{s + 1}, with lambda below 1 mixed with V(x_{s + 1}) in the same measure.
+lambda v_{s + 1} + (1 - lambda) V(x_{s + 1}).
 
 Glossary of shapes:
   T: time; B: batch.
@@ -23,10 +23,10 @@ import jax.numpy as jnp
 
 
 class Targets(NamedTuple):
-    """What a trajectory teaches; no gradient goes through it."""
+    """The targets of a trajectory; no gradient goes through them."""
 
     values: chex.Array  # [T, B] float32, v_s of the paper
-    advantages: chex.Array  # [T, B] float32, what the policy gradient is weighted with
+    advantages: chex.Array  # [T, B] float32, the weights of the policy gradient
 
 
 def vtrace(
@@ -43,11 +43,11 @@ def vtrace(
     Args:
       values: [T + 1, B], V of every observation and of the one after the last step.
       rewards: [T, B], of the steps.
-      discounts: [T, B], what the value after a step counts; 0 where an episode ended.
+      discounts: [T, B], of the value after a step; 0 where an episode ended.
       ratios: [T, B], pi(a | x) / mu(a | x), not negative; 0 leaves a step out: its target is its
         own value, and its advantage is 0.
-      rho_bar: the most that a step is weighted with; decides which policy the values are of.
-      c_bar: the most that what comes later is weighted with; decides how fast they get there.
+      rho_bar: the greatest weight of a step; decides which policy the values converge to.
+      c_bar: the greatest weight of the steps after it; decides how fast they converge.
       lambda_: from 0, one step, to 1, as many steps as there are.
 
     Raises:

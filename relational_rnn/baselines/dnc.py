@@ -55,7 +55,7 @@ class DNC(hk.RNNCore):
           num_writes: H.
           controller_size: units of each of the controller's layers.
           output_size: Y; None for controller_size.
-          controller: 'lstm', layers that all see the input and are all seen by the memory, or
+          controller: 'lstm', layers with skip connections from the input and to the memory, or
             'feed_forward', an MLP with ReLU.
           controller_layers: layers of the controller.
           clip_value: the greatest magnitude of the controller's state and output and of the core's
@@ -97,8 +97,8 @@ class DNC(hk.RNNCore):
         """
         checks.check_inputs(inputs, checks.check_state(state, dnc_memory.DNCState, *self._shapes()))
         inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
-        seen = _join(inputs, state.read_vectors)
-        hidden, controller = self._clip(self._controller(seen, state.controller))
+        joined = _join(inputs, state.read_vectors)
+        hidden, controller = self._clip(self._controller(joined, state.controller))
         # Keeping a step's many [B, H, N, N] for the backward pass costs more time, a third at
         # N = 80 on CPU, than computing them again.
         access = jax.checkpoint(dnc_memory.step, prevent_cse=False)

@@ -8,7 +8,7 @@ its own, and counts as used what the heads before it are about to allocate.
 Deviations from that code, towards the paper: strengths are oneplus (the code: softplus), and usage
 passes gradients on to the write weights. As the paper has it, derivatives ignore that the order of
 the free list can change. From the code comes the epsilon of the cosine's norms, for the memory
-begins with zeros.
+starts with zeros.
 
 Glossary of shapes; arguments named like fields of `DNCState` and `Interface` have their shapes:
   ...: any leading dimensions, such as a batch B; N: rows of the memory; W: word size, the width of

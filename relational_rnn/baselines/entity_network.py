@@ -11,7 +11,7 @@ own update in Henaff et al. 2017, "Tracking the world state with recurrent entit
   h~_j, c~_j = LSTM([s, w_j], (h_j, c_j))     with the same weights for all cells
   h_j <- h_j + g_j (h~_j - h_j),  and c_j likewise;  output: the sum of all h_j
 
-The keys w_j are learned; without them cells that begin alike and share their weights would stay
+The keys w_j are learned; without them cells that start alike and share their weights would stay
 alike. A gate moves a cell's state towards the LSTM's instead of adding to it, so that a shut gate
 leaves it as it was; Henaff et al. normalise h_j to forget, which an LSTM does by itself.
 

@@ -150,9 +150,9 @@ class Transformer(hk.RNNCore):
         num_valid = jnp.minimum(size, size + written - first[-1]).astype(state.num_valid.dtype)
         memories = []
         for index, block in enumerate(self._blocks):
-            seen = jnp.concatenate([state.memory[:, :, index].astype(x.dtype), x], axis=1)
-            memories.append(_newest(seen, lengths, num_valid, size))
-            x = (hk.remat(block) if remat else block)(seen, mask)
+            context = jnp.concatenate([state.memory[:, :, index].astype(x.dtype), x], axis=1)
+            memories.append(_newest(context, lengths, num_valid, size))
+            x = (hk.remat(block) if remat else block)(context, mask)
         memory = jnp.stack(memories, axis=2).astype(state.memory.dtype)
         return jnp.swapaxes(self._norm(x), 0, 1), TransformerState(memory, num_valid)
 
@@ -166,14 +166,14 @@ class Block(hk.Module):
         self._attention = (num_heads, head_size)
         self._num_layers = num_layers
 
-    def __call__(self, seen: chex.Array, mask: chex.Array) -> chex.Array:
+    def __call__(self, context: chex.Array, mask: chex.Array) -> chex.Array:
         """Returns [B, T, F] for inputs [B, S, F], of which the last T are the window."""
-        size, num_steps = seen.shape[-1], mask.shape[-2]
+        size, num_steps = context.shape[-1], mask.shape[-2]
         residual_init = _initializer(1 / (2 * self._num_layers))
-        normalized = _layer_norm('attention_norm')(seen)
+        normalized = _layer_norm('attention_norm')(context)
         attention = Attention(*self._attention, w_init=_initializer(1), name='attention')
         window = normalized[:, -num_steps:]
-        x = seen[:, -num_steps:] + attention(window, normalized, normalized, mask[:, None])
+        x = context[:, -num_steps:] + attention(window, normalized, normalized, mask[:, None])
         hidden = hk.Linear(4 * size, w_init=_initializer(1), name='mlp_0')
         output = hk.Linear(size, w_init=residual_init, name='mlp_1')
         return x + output(jax.nn.relu(hidden(_layer_norm('mlp_norm')(x))))
@@ -248,12 +248,12 @@ def visible(first: chex.Array, memory_size: int) -> chex.Array:
 
 
 def _newest(
-    seen: chex.Array, lengths: chex.Array | None, num_valid: chex.Array, memory_size: int
+    context: chex.Array, lengths: chex.Array | None, num_valid: chex.Array, memory_size: int
 ) -> chex.Array:
     """Returns the M entries up to each last step, [B, M, F], zero where not valid.
 
     Args:
-      seen: [B, S, F].
+      context: [B, S, F].
       lengths: [B], the steps before the end; None for all T.
       num_valid: [B].
       memory_size: M.
@@ -262,7 +262,7 @@ def _newest(
     def cut(row: chex.Array, length: chex.Array) -> chex.Array:
         return jax.lax.dynamic_slice_in_dim(row, length, memory_size)
 
-    newest = seen[:, -memory_size:] if lengths is None else jax.vmap(cut)(seen, lengths)
+    newest = context[:, -memory_size:] if lengths is None else jax.vmap(cut)(context, lengths)
     valid = jnp.arange(memory_size)[None] >= memory_size - num_valid[:, None]
     return jnp.where(jnp.broadcast_to(valid[:, :, None], newest.shape), newest, 0)
 

@@ -1,6 +1,6 @@
 """A head for Nth Farthest that is trained with auxiliary losses; it is not the paper's network.
 
-The task: of N labelled vectors of D numbers, shown one a step, which is the nth farthest from the
+The task: of N labelled vectors of D numbers, one a step, which is the nth farthest from the
 vector labelled m? This network reads the core's outputs in three stages. Linear maps read every
 vector, vector m, and the question, n and m. From each vector and vector m a layer of squared units,
 the same for all, computes a distance: squares of differences are what it can add up. From every two
@@ -33,7 +33,7 @@ _LABEL_LAYERS = (64, 64)
 
 
 class Readings(NamedTuple):
-    """What is read after every step; what has not been shown by then cannot be right."""
+    """The readings after every step; vectors that come later cannot be right."""
 
     vectors: chex.Array  # [N steps, B, N labels, D]
     reference: chex.Array  # [N steps, B, D], vector m
