@@ -223,7 +223,8 @@ def evaluate(
       params: the parameters to measure.
       parts: the batches to measure them on.
     """
-    sums = np.sum([score(params, batch)[0] for batch in parts], axis=0, dtype=np.float64)
+    parts_sums = [score(params, batch)[0] for batch in parts]
+    sums: np.ndarray = np.sum(parts_sums, axis=0, dtype=np.float64)
     nll, right_characters, characters, right_answers, answers = sums.tolist()
     return {
         'character_accuracy': right_characters / characters,
