@@ -358,6 +358,20 @@ def test_any_core_is_stepped_row_by_row_with_resets_and_lengths(make, remat):
     assert not outputs[PAST_THE_END].any()
 
 
+def test_remat_of_any_core_keeps_little_more_than_its_states():
+    inputs = np.zeros((T, B, D), np.float32)
+
+    def kept(remat):
+        apply = unroll_of(lambda: hk.LSTM(6), remat=remat)
+        pull_back = jax.eval_shape(
+            lambda params: jax.vjp(lambda p: apply(p, inputs, LSTM_STATE)[0], params)[1],
+            LSTM_PARAMS,
+        )
+        return sum(leaf.size for leaf in jax.tree.leaves(pull_back))
+
+    assert kept(True) < 0.7 * kept(False)
+
+
 # --- Attention
 
 
@@ -566,6 +580,7 @@ def test_training_needs_much_less_memory_than_through_dynamic_unroll():
         ),
         ((np.zeros((B, T), bool),), r'resets is \[T, B\] .*got shape \(3, 5\)'),
         ((np.zeros((T, B, 1), bool),), r'resets is \[T, B\] .*got shape \(5, 3, 1\)'),
+        ((np.array(True),), r'resets is \[T, B\] .*got shape \(\)'),
         ((np.zeros((T, B)),), 'resets is of dtype bool, got float32'),
         ((np.zeros(T, bool),), 'resets and the state both have a batch dimension or both'),
         ((None, np.zeros(B + 1, int)), r'lengths is \[B\] like the inputs, .*got shape \(4,\)'),
