@@ -1,1 +1,1 @@
-"""Programs, each run with `python -m launch.NAME`, and what they share (underscored modules)."""
+"""Programs, each run with `python -m launch.NAME`, and in folders what programs share."""

@@ -4,7 +4,8 @@
   python -m launch.benchmark --shapes=none         the environments alone
   python -m launch.benchmark --environments=none   the core alone
 
-`launch/benchmarks/unrolls.py` and `launch/benchmarks/environments.py` say what is timed and how.
+What is timed and how is described in `launch/benchmarks/unrolls.py` and
+`launch/benchmarks/environments.py`.
 """
 
 from collections.abc import Iterable
@@ -23,18 +24,16 @@ from launch.benchmarks import unrolls
 from launch.runs import errors, flags
 from tasks import storage
 
-SHAPES, SETTINGS = unrolls.SHAPES, environments_lib.SETTINGS
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Times the Relational Memory Core against other methods, and the environments of agents."""
 
     shapes: str = flags.flag(
-        'all', f'of the core: some of {", ".join(SHAPES)}, with commas, all or none', 'free'
+        'all', f'of the core: some of {", ".join(unrolls.SHAPES)}, with commas, all or none', 'free'
     )
     environments: str = flags.flag(
-        'all', f'some of {", ".join(SETTINGS)}, with commas, all or none', 'free'
+        'all', f'some of {", ".join(environments_lib.SETTINGS)}, with commas, all or none', 'free'
     )
     repeats: int = flags.flag(7, 'timed calls of each, of which the median counts', 'free', 5)
     output: str = flags.flag('', 'where to write the numbers as JSON; nowhere if empty', 'free')
@@ -43,9 +42,9 @@ class Config:
     def __post_init__(self) -> None:
         flags.check(self)
         for name in self.shape_names:
-            flags.check_choice('shapes', name, SHAPES)
+            flags.check_choice('shapes', name, unrolls.SHAPES)
         for name in self.environment_names:
-            flags.check_choice('environments', name, SETTINGS)
+            flags.check_choice('environments', name, environments_lib.SETTINGS)
         folder = pathlib.Path(self.output or '.').parent
         if self.output and (not folder.is_dir() or pathlib.Path(self.output).is_dir()):
             raise ValueError(f'--output: wanted a file in an existing folder, got {self.output!r}')
@@ -53,12 +52,12 @@ class Config:
     @property
     def shape_names(self) -> list[str]:
         """The names of the shapes to run."""
-        return _names(self.shapes, SHAPES)
+        return _names(self.shapes, unrolls.SHAPES)
 
     @property
     def environment_names(self) -> list[str]:
         """The names of the environments to run."""
-        return _names(self.environments, SETTINGS)
+        return _names(self.environments, environments_lib.SETTINGS)
 
 
 def _names(chosen: str, known: Iterable[str]) -> list[str]:
@@ -81,40 +80,24 @@ def run(config: Config) -> dict[str, Any]:
     """
     machine = describe_machine()
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
-    results: dict[str, Any] = {
-        'machine': machine,
-        'repeats': config.repeats,
-        'shapes': _run_shapes(config),
-        'environments': _run_environments(config),
-    }
+    shapes, environments = {}, {}
+    for name in config.shape_names:
+        shape = unrolls.SHAPES[name]
+        measured = unrolls.measure(unrolls.methods(shape, config.seed), config.repeats)
+        lines = [] if shapes else [unrolls.HEADER]
+        lines += [f'{name} {tuple(shape)}', *unrolls.table(measured)]
+        print('\n'.join(lines), flush=True)
+        shapes[name] = {'sizes': shape._asdict(), **measured}
+    for name in config.environment_names:
+        setting = environments_lib.SETTINGS[name]
+        result = environments_lib.measure(setting, config.repeats, config.seed)
+        lines = [] if environments else [environments_lib.HEADER]
+        print('\n'.join([*lines, environments_lib.line(name, result)]), flush=True)
+        environments[name] = result
+    results = {'machine': machine, 'repeats': config.repeats}
+    results |= {'shapes': shapes, 'environments': environments}
     if config.output:
         _write(pathlib.Path(config.output), results)
-    return results
-
-
-def _run_shapes(config: Config) -> dict[str, Any]:
-    """Returns, and prints, what is measured of the core."""
-    results: dict[str, Any] = {}
-    for name in config.shape_names:
-        if not results:
-            print(unrolls.HEADER, flush=True)
-        shape = SHAPES[name]
-        measured = unrolls.measure(unrolls.methods(shape, config.seed), config.repeats)
-        results[name] = {'sizes': shape._asdict(), **measured}
-        print('\n'.join([f'{name} {tuple(shape)}', *unrolls.table(measured)]), flush=True)
-    return results
-
-
-def _run_environments(config: Config) -> dict[str, Any]:
-    """Returns, and prints, what is measured of the environments."""
-    results: dict[str, Any] = {}
-    size = environments_lib.Size()
-    for name in config.environment_names:
-        if not results:
-            print(environments_lib.HEADER, flush=True)
-        measured = environments_lib.measure(SETTINGS[name], size, config.repeats, config.seed)
-        results[name] = measured
-        print(environments_lib.line(name, measured), flush=True)
     return results
 
 

@@ -6,12 +6,13 @@
   python -m launch.boxworld --viewport=0                   the whole grid is observed
   python -m launch.boxworld --mode=evaluate --run_dir=RUN
 
-The preset `cpu` solves 90.8 +- 0.9 % of held-out levels of 9 x 9 squares with one or two boxes
-after 57.6 M environment steps, 21 minutes on one core of an AMD EPYC (one run, seed 0; the
-uniformly random policy 4.5 %). Evaluations are of levels that no run trains on. The same command
-resumes a run that was stopped. Levels are sampled anew for every update, `--levels` for each
-environment, of which the episodes that begin in it take one each: Santoro et al. 2018, "Relational
-recurrent neural networks", section 4.3 and appendix A.3, https://arxiv.org/abs/1806.01822.
+The preset `cpu` with --num_steps=45000 has success in 90.8 +- 0.9 % of held-out levels of 9 x 9
+squares with one or two boxes after 57.6 M environment steps, 21 minutes on one core of an AMD EPYC
+(one run, seed 0; the uniformly random policy 4.5 %). Evaluations are of levels that no run trains
+on. The same command resumes a run that was stopped. New levels are sampled for every update,
+`--levels` for each environment, and each episode that starts in it takes one of them. Santoro et
+al. 2018, "Relational recurrent neural networks", section 4.3 and appendix A.3,
+https://arxiv.org/abs/1806.01822.
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ class Config(configuration.Config):
     )
     max_steps: int = flags.flag(240, 'after which an episode is truncated', 'fixed', 1)
     levels: int = flags.flag(
-        2, 'new levels for each environment in an update; if more begin, some repeat', 'fixed', 1
+        2, 'new levels an update for each environment; with more episodes some repeat', 'fixed', 1
     )
 
     def __post_init__(self) -> None:

@@ -6,9 +6,9 @@
   python -m launch.learning_to_execute --preset=paper        as the paper trained, for a GPU
   python -m launch.learning_to_execute --mode=evaluate --run_dir=RUN
 
-Programs have the difficulty of `--nesting` and `--length`, and in training easier ones among them
-as `--curriculum` says; evaluations are always of the full difficulty, on programs that no run is
-trained on. The same command resumes a run that was stopped.
+Programs have the difficulty of `--nesting` and `--length`; in training `--curriculum` adds easier
+ones. Evaluations are always of the full difficulty, on programs that no run is trained on. The same
+command resumes a run that was stopped.
 
 Characters are one-hots, answers are read off the decoder by an MLP of 4 x 256 units, ReLU on all of
 them; loss and accuracy are per character of the true answer. Santoro et al. 2018, "Relational
@@ -41,7 +41,7 @@ from tasks.learning_to_execute import batches, setting, writing
 LEVEL_SIZE = 512  # programs by which a level of a curriculum is judged
 CHUNK = 256  # programs of an evaluation at a time
 _NUM_SHOWN = 5  # programs that are printed with their answers
-_HELD_OUT = 2018  # the seed of the programs of evaluations, whatever the run's
+_HELD_OUT = 2018  # the seed of the programs of evaluations, for runs of any seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +98,10 @@ class Config(cores.Config, experiment.Config):
             raise ValueError(f'--task={self.task}: {error}') from error
 
 
-# What the paper states. Of the sizes that it tried, it says of the RMC's that 4 slots and 4 heads
-# did well; which of 1024 and 2048 units (and of the LSTM's and the EntNet's 1024 and 2048) gave its
-# table is not stated, nor the depth of the MLP, where 2 is the default of the authors' module. Of
-# the DNC's controllers 128, 256 and 512 were tried.
+# What the paper states. It tried several sizes and names 4 slots and 4 heads as good for the RMC;
+# which of 1024 and 2048 units (also of the LSTM and the EntNet) gave its table is not stated, nor
+# the depth of the MLP, where 2 is the default of the authors' module. Of the DNC's controllers it
+# tried 128, 256 and 512.
 _PAPER = Config(
     preset='paper',
     mem_slots=4,

@@ -10,7 +10,7 @@ environment steps, 27 minutes on one core of an AMD EPYC (one run, seed 0; the L
 uniformly random policy 6.1). Evaluations are of episodes that no run trains on. The same command
 resumes a run that was stopped. Santoro et al. 2018, "Relational recurrent neural networks",
 sections 4.3 and 5.3, https://arxiv.org/abs/1806.01822, do not state the agent of this game: the
-presets whose names begin with `paper` take the one of their BoxWorld.
+presets whose names start with `paper` use the agent of their BoxWorld.
 """
 
 from collections.abc import Mapping

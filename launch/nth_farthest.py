@@ -37,7 +37,7 @@ from relational_rnn import losses
 from relational_rnn.networks import distance_classifier, sequence_classifier
 from tasks import nth_farthest
 
-_HELD_OUT = 2018  # the seed of the sequences of evaluations, whatever the run's
+_HELD_OUT = 2018  # the seed of the sequences of evaluations, for runs of any seed
 _CHUNK = 400  # sequences of an evaluation at a time
 # Auxiliary targets have mean 0 and variance 1. Of x and of (x - y)^2, both uniform in [-1, 1):
 _VECTOR_VARIANCE = 1 / 3
@@ -308,7 +308,7 @@ def describe(config: Config, evaluation: experiment.Evaluation) -> str:
 def levels(config: Config) -> dict[str, float]:
     """Returns accuracies by which a curve is read.
 
-    Whoever knows m but compares no distances is right where the question is for m itself, and by
+    A network that knows m but compares no distances is right where the answer is m itself, and by
     chance elsewhere: 1 / N + (1 - 1 / N) / (N - 1) = 2 / N.
     """
     plateau = {'m itself, or any other': 2 / config.num_objects}

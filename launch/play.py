@@ -135,7 +135,7 @@ def _load(config: Config) -> tuple[environments.Environment, str, episodes_lib.P
 
 
 def _limit(environment: environments.Environment, config: Config) -> environments.Environment:
-    """Returns an environment whose episodes are no longer than the flags say."""
+    """Returns an environment whose episodes are no longer than the flags allow."""
     limit = config.max_steps
     if limit is None and config.gif is not None:
         limit = min(environment.max_steps or _LONGEST_GIF, _LONGEST_GIF)

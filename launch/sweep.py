@@ -45,7 +45,7 @@ class Config:
         'minutes', 'the horizontal axis of the picture', 'free'
     )
     target: float | None = flags.flag(
-        None, 'of the measure: the table tells when it was reached', 'free'
+        None, 'of the measure: the table shows when it was reached', 'free'
     )
 
     def __post_init__(self) -> None:

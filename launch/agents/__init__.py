@@ -1,1 +1,1 @@
-"""Agents: acting, learning and playing whole episodes."""
+"""What actor-critic agents share: flags, network, rollouts, learning, evaluation."""

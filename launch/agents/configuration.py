@@ -33,7 +33,7 @@ class Config(cores.Config, experiment.Config):
     conv_lstm_channels: int = flags.flag(64, 'conv_lstm: channels', 'fixed', 1)
     feed_forward_size: int = flags.flag(256, 'feed_forward: units', 'fixed', 1)
     cells: Literal['rows', 'flat'] = flags.flag(
-        'rows', 'rmc: how it gets the cells of the picture: as rows, or flat', 'fixed'
+        'rows', 'rmc: cells of the picture as input vectors (rows), or as one (flat)', 'fixed'
     )
     batch_size: int = flags.flag(32, 'environments in a batch, over all devices', 'fixed', 1)
     unroll: int = flags.flag(40, 'steps of each environment in an update', 'fixed', 1)

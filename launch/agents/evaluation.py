@@ -1,4 +1,4 @@
-"""Plays whole episodes and says how they went, of a network or of a uniformly random policy.
+"""Plays whole episodes and measures them, of a network or of a uniformly random policy.
 
 Every episode is the first of an environment of its own, so that short ones, of which more end in a
 given time, do not count more often. Actions are sampled from the policy, as in training.
@@ -22,7 +22,7 @@ from launch.agents import rollout
 from relational_rnn.networks import actor_critic
 from tasks import base
 
-_HELD_OUT = 2018  # the seed of the episodes of evaluations, whatever the run's
+_HELD_OUT = 2018  # the seed of the episodes of evaluations, for runs of any seed
 _CHUNK = 50  # steps between tests of whether all episodes are over
 _SHRINK = 4  # when so small a share of the episodes still runs, the others are dropped
 
@@ -31,12 +31,12 @@ Evaluate = Callable[[chex.ArrayTree | None, int], dict[str, float]]
 
 
 class Episodes(NamedTuple):
-    """Where N episodes are; one that is over is left as it is, however long others last."""
+    """The state of N episodes; one that is over does not change while others last."""
 
     number: chex.Array  # [N] int32, which episode it is
     state: Any  # [N, ...]
     observation: chex.Array  # [N, ...]
-    reset: chex.Array  # [N] bool, whether nothing has been done yet
+    reset: chex.Array  # [N] bool, whether no action was taken yet
     core: Any  # [N, ...]
     over: chex.Array  # [N] bool
     episode_return: chex.Array  # [N] float32, the sum of the rewards
@@ -55,7 +55,7 @@ def make(source: rollout.Source, network: network_lib.Network, chunk: int = _CHU
     Returns:
       Parameters and N to 'return' and 'length', means of an episode, where there is success
       'success', its share, and of each the standard error, such as 'return_error'. The episodes
-      start alike in all runs, and no run trains on their keys.
+      start from the same states in all runs, and no run trains on their keys.
     """
     reset = jax.jit(functools.partial(_reset, source.environment, network))
     play = jax.jit(functools.partial(_play, source.environment, network, chunk))
@@ -127,7 +127,7 @@ def _act(
     shape: tuple[int, ...],
     now: Episodes,
 ) -> tuple[actor_critic.Output, Any]:
-    """Returns the policy's output [N, ...] and the core's state; without parameters all alike."""
+    """Returns the policy's output [N, ...], all equal without parameters, and the core's state."""
     if params is None:
         return actor_critic.Output(jnp.zeros(shape), jnp.zeros(shape[:1])), now.core
     return network.step(params, now.observation, now.reset, now.core)

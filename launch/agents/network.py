@@ -1,4 +1,4 @@
-"""The network of an agent as pure functions, for whatever core its flags name.
+"""The network of an agent as pure functions, with the core that its flags name.
 
 Glossary of shapes:
   T: time; B: batch; H, W, C: height, width and channels of an observation; A: actions.

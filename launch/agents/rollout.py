@@ -1,6 +1,6 @@
 """Acting: a rollout of a batch of environments is the batch that the agent learns from.
 
-Where a batch element stands, in its episode and in the core's memory, is the loop's `carry`, so
+The state of a batch element, its episode and the core's memory, is the loop's `carry`, so
 checkpoints hold it. It acts and learns in turn, so the policy that acts is the one that learns,
 and the same run gives the same bytes.
 
@@ -27,13 +27,13 @@ class Source(NamedTuple):
     environment: base.Environment  # one episode at a time
     # key -> what one batch element's next episodes may start from, in a rollout; () for nothing
     sample_starts: Callable[[chex.PRNGKey], Any]
-    # these starts -> the environment, auto-resetting; states are alike whatever the starts
+    # these starts -> the environment, auto-resetting; its states have one structure for all starts
     auto_resetting: Callable[[Any], base.Environment]
     has_success: bool = False  # whether an episode that ends with a reward above 0 is a success
 
 
 class ActorState(NamedTuple):
-    """Where the batch elements stand between two rollouts; keys in the states are their data."""
+    """The state of the batch elements between two rollouts; keys in it are their data."""
 
     environment: Any  # [B, ...]
     observation: chex.Array  # [B, ...], not yet acted on
@@ -55,7 +55,7 @@ class Rollout(NamedTuple):
     last: chex.Array  # [T, B] bool, terminated or truncated
     episode_returns: chex.Array  # [T, B] float32, of the episode up to this step
     episode_lengths: chex.Array  # [T, B] int32, likewise
-    core: Any  # [1, B, ...], the core's state at its beginning
+    core: Any  # [1, B, ...], the core's state at its start
 
 
 def initial_state(
@@ -92,11 +92,11 @@ def collect(
       source: where the episodes come from.
       network: the network.
       params: its parameters.
-      state: where the batch elements stand.
+      state: of the batch elements.
       keys: [B], of their episodes and actions.
 
     Returns:
-      What was observed and done, and where the batch elements stand now.
+      What was observed and done, and the state of the batch elements after it.
     """
     starts_keys, keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     advance = _make_advance(source, starts_keys)

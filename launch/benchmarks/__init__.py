@@ -1,1 +1,1 @@
-"""Speed of unrolls and environments."""
+"""Speed of the core and of the environments, for `launch.benchmark`."""

@@ -26,26 +26,20 @@ from tasks.environments import boxworld, grid, mini_pacman
 
 
 class Setting(NamedTuple):
-    """What to run."""
+    """What to run, and how much of it a thread runs in a call."""
 
     environment: Any
     num_levels: int = 0  # N, made ahead, of which a reset takes one; 0 for `environment.reset`
-
-
-class Size(NamedTuple):
-    """How much to run."""
-
     batch_size: int = 2048  # B; on a CPU 1,024 and 4,096 are about as fast
     num_steps: int = 64  # T
 
 
 _RELEASED = mini_pacman.MiniPacman(rules='released', power_bar=False)
-_RELEASED_FULL = dataclasses.replace(_RELEASED, viewport=None)
 SETTINGS = {
     'mini_pacman': Setting(mini_pacman.MiniPacman()),
     'mini_pacman_full': Setting(mini_pacman.MiniPacman(viewport=None)),
     'mini_pacman_released': Setting(_RELEASED),
-    'mini_pacman_released_full': Setting(_RELEASED_FULL),
+    'mini_pacman_released_full': Setting(dataclasses.replace(_RELEASED, viewport=None)),
     'boxworld': Setting(boxworld.BoxWorld(), 20_000),
     'boxworld_full': Setting(boxworld.BoxWorld(viewport=None), 20_000),
     'boxworld_fresh': Setting(boxworld.BoxWorld()),
@@ -62,12 +56,11 @@ class Carry(NamedTuple):
     rewards: chex.Array  # [B] float32, sums over all steps so far
 
 
-def measure(setting: Setting, size: Size, repeats: int, seed: int) -> dict[str, Any]:
+def measure(setting: Setting, repeats: int, seed: int) -> dict[str, Any]:
     """Times calls on all cores or devices at once.
 
     Args:
       setting: what to run.
-      size: how much of it a thread runs in a call.
       repeats: timed calls of each thread, after two that are not.
       seed: of levels, episodes and actions.
 
@@ -75,33 +68,33 @@ def measure(setting: Setting, size: Size, repeats: int, seed: int) -> dict[str, 
       `threads`, `environments` (B) and `steps` (T) of each; `median_steps_per_second` and
       `best_steps_per_second` of all together; `mean_reward`, of all steps.
     """
-    places = _places()
-    for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(places))
+    devices = _devices()
+    for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(devices))
     levels = jax.jit(functools.partial(_levels, setting))(for_levels)
-    run = jax.jit(functools.partial(_steps, setting, size), donate_argnums=1)
-    reset = jax.jit(functools.partial(_reset, setting, size))
-    shares = [jax.device_put((levels, key), place) for key, place in zip(keys, places, strict=True)]
+    reset = jax.jit(functools.partial(_reset, setting))
+    steps = jax.jit(functools.partial(_steps, setting), donate_argnums=1)
+    shares = [jax.device_put((levels, key), x) for key, x in zip(keys, devices, strict=True)]
     carries = [reset(*share) for share in shares]
 
-    def turn(share: tuple, carry: Carry, number: int) -> Carry:
-        return jax.block_until_ready(run(share[0], carry, share[1], number))
+    def call(share: tuple, carry: Carry, number: int) -> Carry:
+        return jax.block_until_ready(steps(share[0], carry, share[1], number))
 
-    carries = [turn(*one, 0) for one in zip(shares, carries, strict=True)]  # compiles
+    carries = [call(*each, 0) for each in zip(shares, carries, strict=True)]  # compiles
     seconds = []
-    with futures.ThreadPoolExecutor(len(places)) as threads:
+    with futures.ThreadPoolExecutor(len(devices)) as threads:
         for number in range(1, repeats + 2):
             start = time.perf_counter()
-            carries = list(threads.map(turn, shares, carries, [number] * len(places)))
+            carries = list(threads.map(call, shares, carries, [number] * len(devices)))
             seconds.append(time.perf_counter() - start)
-    steps = len(places) * size.batch_size * size.num_steps
+    count = len(devices) * setting.batch_size * setting.num_steps
     rewards = sum(float(jnp.sum(carry.rewards)) for carry in carries)
     return {
-        'threads': len(places),
-        'environments': size.batch_size,
-        'steps': size.num_steps,
-        'median_steps_per_second': steps / statistics.median(seconds[1:]),
-        'best_steps_per_second': steps / min(seconds[1:]),
-        'mean_reward': rewards / (steps * (repeats + 2)),
+        'threads': len(devices),
+        'environments': setting.batch_size,
+        'steps': setting.num_steps,
+        'median_steps_per_second': count / statistics.median(seconds[1:]),
+        'best_steps_per_second': count / min(seconds[1:]),
+        'mean_reward': rewards / (count * (repeats + 2)),
     }
 
 
@@ -113,7 +106,7 @@ def line(name: str, result: dict[str, Any]) -> str:
     return f'{name:28}{cells}{" x ".join(counts):>33}'
 
 
-def _places() -> list[jax.Device]:
+def _devices() -> list[jax.Device]:
     """Returns the device of each thread."""
     devices = jax.local_devices()
     cores = len(os.sched_getaffinity(0)) if devices[0].platform == 'cpu' else 0
@@ -130,24 +123,24 @@ def _auto_reset(setting: Setting, levels: Any) -> grid.AutoReset:
     return grid.AutoReset(setting.environment, reset)
 
 
-def _reset(setting: Setting, size: Size, levels: Any, key: chex.PRNGKey) -> Carry:
+def _reset(setting: Setting, levels: Any, key: chex.PRNGKey) -> Carry:
     """Returns the initial states of the environments of a thread."""
-    keys = jax.random.split(key, size.batch_size)
+    keys = jax.random.split(key, setting.batch_size)
     states, timesteps = jax.vmap(_auto_reset(setting, levels).reset)(keys)
     return Carry(states, timesteps.observation, timesteps.reward)
 
 
 def _steps(
-    setting: Setting, size: Size, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
+    setting: Setting, levels: Any, carry: Carry, key: chex.PRNGKey, number: chex.Array
 ) -> Carry:
     """Takes T steps; actions are sampled with a key [] and a call's number [] int32."""
     environment = _auto_reset(setting, levels)
 
     def step(carry: Carry, key: chex.PRNGKey) -> tuple[Carry, None]:
         _, key = jax.lax.optimization_barrier((carry.observation, key))
-        actions = jax.random.randint(key, (size.batch_size,), 0, environment.num_actions)
+        actions = jax.random.randint(key, (setting.batch_size,), 0, environment.num_actions)
         states, timesteps = jax.vmap(environment.step)(carry.states, actions)
         return Carry(states, timesteps.observation, carry.rewards + timesteps.reward), None
 
-    keys = jax.random.split(jax.random.fold_in(key, number), size.num_steps)
+    keys = jax.random.split(jax.random.fold_in(key, number), setting.num_steps)
     return jax.lax.scan(step, carry, keys)[0]

@@ -1,1 +1,1 @@
-"""A look into the memory of a trained run."""
+"""The attention, gates and memory of a trained core, for `launch.attention`."""

@@ -4,7 +4,7 @@
 describe sequences in the terms of its task; the page and the figure are the same for all of them.
 
 Glossary of shapes:
-  T: steps of a sequence; K: rows of an input; D: input size; L: blocks; H: heads; N: slots;
+  T: steps of a sequence; K: vectors of an input; D: input size; L: blocks; H: heads; N: slots;
   F: slot size; R: queries; G: size of a gate, F or 1; V: possible answers.
 """
 

@@ -1,1 +1,1 @@
-"""Language models: evaluation and samples."""
+"""What a language model needs: model, evaluation, tables."""

@@ -56,7 +56,7 @@ def evaluate(
     unroll_length: int,
     num_unrolled: int,
 ) -> dict[str, Any]:
-    """Returns what `evaluation.json` says of a model's predictions, and shows the progress.
+    """Returns the part of `evaluation.json` about a model's predictions, and shows the progress.
 
     Args:
       score: made by `model.make_score`.
@@ -109,7 +109,7 @@ def perplexity(nll: np.ndarray) -> float | None:
 def measure_split(
     nll: np.ndarray, tokens: np.ndarray, vocabulary: vocabulary_lib.Vocabulary
 ) -> dict[str, Any]:
-    """Returns what `evaluation.json` says of a split.
+    """Returns the part of `evaluation.json` about a split.
 
     Args:
       nll: [N] nats, of every word.
@@ -139,7 +139,7 @@ def measure_unrolls(
     unroll_length: int,
     count: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Returns what `evaluation.json` says of unroll lengths.
+    """Returns the part of `evaluation.json` about unroll lengths.
 
     Args:
       score: made by `model.make_score`.

@@ -100,7 +100,7 @@ def make_score(model: Model, vocabulary: vocabulary_lib.Vocabulary) -> Score:
     window with the number of its words. It reads the text as B streams in windows of T words, the
     state carried along each stream, and returns the nll of every word in nats, [N] float32, in the
     order of the text. With `reset_every` the state is reset after so many words, counted from the
-    beginning of the text whatever B is; the word before is the input all the same.
+    start of the text for every B; the word before is still the input.
 
     Args:
       model: the model.
@@ -155,7 +155,7 @@ def generate(
       model: the model.
       params: its parameters.
       vocabulary: of V words.
-      prompt: words to begin with, after an `<eos>`; none for the beginning of a text.
+      prompt: the first words, after an `<eos>`; none for the start of a text.
       num_words: how many to sample.
       temperature: see `sampling.sample`.
       top_p: see `sampling.sample`.

@@ -1,1 +1,1 @@
-"""Comparisons of runs, with published numbers."""
+"""Comparisons of runs with one another and with published numbers, for `launch.report`."""

@@ -49,7 +49,7 @@ class Difficulty(NamedTuple):
 
     @property
     def is_published(self) -> bool:
-        """Whether there are published numbers; of strings, at whatever length."""
+        """Whether there are published numbers; for strings, of any length."""
         same = self.memorizes or (self.nesting, self.length) == (2, 5)
         return same and self.dialect == 'sonnet'
 

@@ -19,7 +19,7 @@ MINI_PACMAN = {
     5: {"the paper's RMC": 677, "the paper's LSTM": 550},
     0: {"the paper's RMC": 1159, "the paper's LSTM": 598},
 }
-# Appendix A.3: share of solved levels of BoxWorld, window of 5.
+# Appendix A.3: share of BoxWorld levels with success, window of 5.
 BOXWORLD = {"the paper's RMC": 0.98, "the paper's ConvLSTM": 0.73}
 
 # Learning to Execute, Table 1.

@@ -1,1 +1,1 @@
-"""What every run needs, from flags to exit: directory, checkpoints, metrics, signals, pictures."""
+"""What every run needs: flags, exit codes, signals, directory, checkpoints, metrics, plots."""

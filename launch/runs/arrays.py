@@ -1,4 +1,4 @@
-"""The arrays of a training state on disk, by Orbax: each has its path in the tree for a name."""
+"""The arrays of a training state on disk, by Orbax: each is named by its path in the tree."""
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
@@ -55,7 +55,7 @@ def save(folder: pathlib.Path, arrays: Arrays) -> None:
     """
     size = sum(array.nbytes for array in arrays.values()) + 2**20  # a margin for the small files
     free = shutil.disk_usage(folder.parent).free
-    if free < size:  # said here in one line, where Orbax would fail half-way
+    if free < size:  # one line here, where Orbax would fail half-way
         reason = os.strerror(errno.ENOSPC)
         raise OSError(f'{reason}, wanted {size:,} bytes, {free:,} are free')
     try:

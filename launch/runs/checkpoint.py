@@ -4,7 +4,7 @@ A checkpoint is the folder `run_dir/checkpoints/<step>/`:
 
   state/         every array of the training state, see `arrays`
   metadata.json  what the caller adds (the configuration), and dtype and shape of every array
-  integrity.json  seals the other files, see `integrity`
+  manifest.json  seals the other files, see `integrity`
 
 It is written as `<step>.partial` and renamed once it is complete, so a folder without that suffix
 was whole at some time. One that no longer agrees with its manifest is damaged: it is kept as

@@ -1,13 +1,13 @@
-"""The directory of a run: who owns it, what it says of the run, and what may change on resuming.
+"""The directory of a run: who owns it, how it describes the run, and what may change on resuming.
 
-`run.json` says what the run is, for whoever reads its metrics:
+`run.json` describes the run to readers of its metrics:
   program           the module in `launch`
   config            all flags by name
   parameters        how many numbers are trained
   unit              what is counted, in the plural: words
   units_per_update  how many of them an update reads
   measure           the name in `metrics.jsonl` by which such runs are compared
-  higher_is_better  whether more of it is better; False where the file does not say
+  higher_is_better  whether more of it is better; False where the file does not state it
 """
 
 from collections.abc import Iterator, Mapping

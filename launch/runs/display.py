@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 import math
 
 
-def perplexity(nats: float) -> float:
-    """Returns the perplexity for a mean loss in nats; above 700 it would overflow and is cut."""
-    return math.exp(min(nats, 700.0))
+def perplexity(nll: float) -> float:
+    """Returns the perplexity of a mean nll in nats, of 700 for one above, which would overflow."""
+    return math.exp(min(nll, 700.0))
 
 
 def describe(values: Mapping[str, float | None]) -> str:

@@ -12,7 +12,7 @@ A program declares its flags once:
           flags.check(self)
 
 and ends with `sys.exit(flags.main(Config, run, 'lm', PRESETS))`. A flag is an int, float, bool, str
-or `Literal` of strings, or one of them or None (`int | None`). Its `on_resume` says what happens
+or `Literal` of strings, or one of them or None (`int | None`). Its `on_resume` states what happens
 when a run is resumed with another value: 'fixed' is refused, 'warn' reported, 'free' accepted.
 """
 
@@ -44,7 +44,7 @@ def flag(
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
-    """Declares one flag: what stands behind the `=` of a field of a frozen dataclass.
+    """Declares one flag: the default of a field of a frozen dataclass.
 
     Args:
       default: the value without the flag; never a mutable one.

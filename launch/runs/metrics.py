@@ -21,7 +21,7 @@ Row = Mapping[str, float | None]
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads a `metrics.jsonl`, without lines that were cut short.
+    """Reads a `metrics.jsonl`, without truncated lines.
 
     Args:
       path: the file; a missing one holds no lines.

@@ -3,8 +3,8 @@
 Every process runs the same command. `join` connects them by `jax.distributed`: with the flags
 `--coordinator_address`, `--num_processes` and `--process_id`, or, without flags, where Slurm, Open
 MPI, Kubernetes or a TPU pod started them. Process 0 prints, owns the run's directory and sends the
-others what it reads there, so they need not see its disk; theirs is a folder that is deleted at the
-end. A process that dies ends the others, and all of them started again resume.
+others what it reads there, so they need not see its disk; their directory is a folder that is
+deleted at the end. If a process dies the others end too, and the same commands resume the run.
 """
 
 from collections.abc import Iterator
@@ -31,10 +31,10 @@ class Config:
     """The flags of a program that may run as several processes."""
 
     coordinator_address: str | None = flags.flag(
-        None, 'HOST:PORT of process 0; default: what the cluster says', 'free'
+        None, 'HOST:PORT of process 0; default: as the cluster sets it', 'free'
     )
     num_processes: int | None = flags.flag(
-        None, 'processes of the run; default: what the cluster says, else 1', 'free', minimum=1
+        None, 'processes of the run; default: as the cluster sets it, else 1', 'free', minimum=1
     )
     process_id: int | None = flags.flag(None, 'which of them this is, from 0', 'free', minimum=0)
 

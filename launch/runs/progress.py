@@ -28,10 +28,10 @@ class Progress:
         self._bar: tqdm.tqdm | None = None
 
     def update(self, title: str, done: int, total: int | None, unit: str) -> None:
-        """Shows how much of a pass is done, at its begin too, and its rate.
+        """Shows how much of a pass is done, also at its start, and its rate.
 
         Args:
-          title: names the pass; another one than before begins a new pass.
+          title: names the pass; a new title starts a new pass.
           done: how much is done.
           total: about how much there will be, None if that is not known.
           unit: what is counted, in the plural.
@@ -79,7 +79,7 @@ class Progress:
         self.close()
 
     def _advance(self, title: str, done: int, total: int | None) -> float:
-        """Moves the bar and returns how much of this pass is done in a second, 0 at its begin."""
+        """Moves the bar and returns how much of this pass is done in a second, 0 at its start."""
         if title != self._title:
             self._begin(title, done, total)
         if self._bar is not None:
@@ -92,7 +92,7 @@ class Progress:
         self._title, self._first = title, done
         self._start = self._written = time.monotonic()
         if self._stream.isatty():
-            size = shutil.get_terminal_size()  # 80 x 24 where a terminal tells none
+            size = shutil.get_terminal_size()  # 80 x 24 where a terminal reports none
             self._bar = tqdm.tqdm(
                 desc=title,
                 initial=done,

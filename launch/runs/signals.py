@@ -4,10 +4,10 @@
       with signals.deferred():      here it is only recorded, and raised when the block ends
           with signals.allowed():   here, within, it is raised again
 
-A signal that came is raised at the end of every further outermost `deferred` block and at the begin
-of every `allowed` one, so it is not lost where something swallows it; never while another exception
-is on its way. Threads other than the main one receive no signals, and there all of this does
-nothing.
+A signal that came is raised at the end of every further outermost `deferred` block and at the
+start of every `allowed` one, so it is not lost where something swallows it; never while another
+exception is being raised. Threads other than the main one receive no signals, and there all of this
+does nothing.
 """
 
 from collections.abc import Iterator

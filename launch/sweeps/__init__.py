@@ -1,1 +1,1 @@
-"""Grids of runs."""
+"""Grids of runs, for `launch.sweep`."""

@@ -1,1 +1,1 @@
-"""The training of any network: task, loop, update, optimizer, devices, cores."""
+"""Training of any network: experiment, task, loop, update, optimizer, devices, cores, cost."""

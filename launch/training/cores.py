@@ -4,7 +4,7 @@ A core is one entry of `CORES`. The size of every core but the RMC may be left t
 largest with which the core has at most as many parameters as the RMC with the same flags.
 
 Glossary of shapes:
-  D: input size; K: rows of an input; H, W, C: height, width and channels of a picture.
+  D: input size; K: vectors of an input; H, W, C: height, width and channels of a picture.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Config:
         0, 'lstm: units of a layer; 0 for as many parameters as rmc', 'fixed', 0
     )
     lstm_layers: int = flags.flag(
-        1, 'lstm: layers; several all see the input and are all seen', 'fixed', 1
+        1, 'lstm: layers, with skip connections from the input and to the output', 'fixed', 1
     )
     transformer_layers: int = flags.flag(4, 'transformer: layers', 'fixed', 1)
     transformer_heads: int = flags.flag(4, 'transformer: attention heads', 'fixed', 1)
@@ -52,8 +52,8 @@ class Config:
     transformer_memory: int = flags.flag(
         64, 'transformer: steps back that a layer attends to', 'fixed', 1
     )
-    dnc_memory_size: int = flags.flag(16, 'dnc: rows of the memory', 'fixed', 1)
-    dnc_word_size: int = flags.flag(128, 'dnc: width of a row', 'fixed', 1)
+    dnc_memory_size: int = flags.flag(16, 'dnc: locations of the memory', 'fixed', 1)
+    dnc_word_size: int = flags.flag(128, 'dnc: numbers in a location', 'fixed', 1)
     dnc_reads: int = flags.flag(4, 'dnc: read heads', 'fixed', 1)
     dnc_writes: int = flags.flag(1, 'dnc: write heads', 'fixed', 1)
     dnc_controller: Literal['lstm', 'feed_forward'] = flags.flag('lstm', 'dnc: controller', 'fixed')
@@ -159,7 +159,7 @@ CORES: Mapping[str, Core] = {
 
 
 def make(config: Any, shape: Shape) -> hk.RNNCore:
-    """Returns the core that a configuration asks for; to be called inside `hk.transform`.
+    """Returns the core that a configuration names; to be called inside `hk.transform`.
 
     Args:
       config: the flags, with all that the core's entry reads.

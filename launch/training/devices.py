@@ -76,7 +76,7 @@ def compile_update(update: Callable[..., Any], state: Any, donate: bool = True) 
 
 
 def _devices() -> list[jax.Device]:
-    """Returns all devices, those of a process together, whatever order their ids have."""
+    """Returns all devices, ordered by process, then by id."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 

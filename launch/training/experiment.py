@@ -1,4 +1,4 @@
-"""What all experiments share: a run is opened, trained, evaluated, drawn, and restored here.
+"""What all experiments share: a run is opened, trained, evaluated, plotted and restored here.
 
 An experiment is one file of `launch/`: its `Config` and `PRESETS`, a function `build` that makes a
 `task.Task` of a configuration, and an `EXPERIMENT`, which this module runs:
@@ -58,7 +58,7 @@ class Experiment(NamedTuple):
     # a configuration, a run's directory, its metrics and evaluation -> the paths of pictures
     draw: Callable[[Any, str, Rows, Evaluation], Sequence[str]]
     higher_is_better: bool = True
-    subject: Callable[[Any], str] = lambda config: ''  # told apart by a run's default directory
+    subject: Callable[[Any], str] = lambda config: ''  # part of a run's default directory
     modes: Mapping[str, Callable[[Any, str], Any]] = {}  # further ones, of configuration, directory
     kept: tuple[str, ...] = ()  # free flags that an evaluation takes from the checkpoint too
 
@@ -132,7 +132,7 @@ def opened(config: Any, path: str) -> Iterator[str]:
 
 
 def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
-    """Trains from the newest checkpoint on, evaluates, draws, and prints what came of it."""
+    """Trains from the newest checkpoint on, evaluates, plots, and prints the results."""
     checkpointer = checkpoint.Checkpointer(run_dir)
     saved = checkpointer.newest_metadata() if devices.is_primary() else None
     saved = devices.broadcast_json(saved)
@@ -157,7 +157,7 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
 
 
 def evaluate(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
-    """Evaluates the newest checkpoint thoroughly, draws, and prints what came of it."""
+    """Evaluates the newest checkpoint thoroughly, plots, and prints the results."""
     restored = restore(experiment, config, run_dir)
     task = experiment.build(restored.config)
     _check_data(task, (restored.step, restored.metadata))
@@ -177,11 +177,11 @@ def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
 
     Args:
       experiment: the program of the run.
-      config: the flags of today, which may not ask for something else than was trained.
+      config: the flags of this call, which must agree with the run where they are fixed.
       run_dir: the run's directory, which this process owns.
 
     Raises:
-      RunError: there is no whole checkpoint, or a flag asks for something else.
+      RunError: there is no whole checkpoint, or a fixed flag differs.
     """
     saved = checkpoint.Checkpointer(run_dir).newest_metadata()
     if saved is None:
@@ -191,7 +191,7 @@ def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
     on_resume = flags.on_resume(config)
     trained = _saved_config(type(config), metadata)
     start = experiment.presets.get(config.preset)
-    defaults = [type(config)(), *([start] if start else [])]  # of flags that nobody gave
+    defaults = [type(config)(), *([start] if start else [])]  # of flags that are not given
     taken = [name for name in on_resume if on_resume[name] == 'fixed' or name in experiment.kept]
     given = {
         name: getattr(config, name)
@@ -261,7 +261,7 @@ def _measure(
     step: int,
     thorough: bool,
 ) -> Evaluation:
-    """Evaluates, writes `evaluation.json`, prints what it says, and returns it."""
+    """Evaluates, writes `evaluation.json`, prints a description, and returns it."""
     evaluation = {'program': experiment.name, 'core': config.core, 'step': step}
     evaluation |= task.test(jax.device_put(params), thorough)
     path = pathlib.Path(run_dir, directory.EVALUATION)

@@ -1,11 +1,11 @@
 """The training loop of every program.
 
-A program says what its task is (`task.Task`: parameters, loss, batches, evaluation) and this loop
-does the rest, on all devices of all processes: updates, a state that is carried from batch to
+A program describes its task (`task.Task`: parameters, loss, batches, evaluation) and this loop does
+the rest, on all devices of all processes: updates, a state that is carried from batch to
 batch, progress, metrics, checkpoints, signals, and what happens when a number is not finite.
 
 Everything that steers training is a function of (configuration, seed, step), so a run that was
-stopped at any moment and resumed ends in the same bytes as one that never stopped, however often
+stopped at any step and resumed ends in the same bytes as one that never stopped, however often
 it logs, evaluates or saves.
 
 Glossary of shapes:
@@ -62,7 +62,7 @@ def train(
       config: the flags.
       task: what to train.
       run_dir: the run's directory, owned by the caller.
-      metadata: what a checkpoint keeps besides the state, the configuration among it.
+      metadata: what a checkpoint keeps in addition to the state, such as the configuration.
 
     Returns:
       The final state, as host arrays.

@@ -15,11 +15,11 @@ Metrics = Mapping[str, losses.WeightedSum]
 
 
 class Curriculum(NamedTuple):
-    """How the batches of a task get harder: by levels, which begin with 0.
+    """How the batches of a task get harder: by levels, counted from 0.
 
     After every `every`-th update `passes` decides, from the parameters alone, whether a level is
-    learned, and then the next batches are of the next level. So they are after `patience`
-    evaluations without success. As nothing else decides, a resumed run takes the same way.
+    learned; the batches after it are then of the next level. The level also rises after `patience`
+    evaluations without success. Nothing else decides, so a resumed run has the same levels.
     """
 
     every: int
@@ -31,7 +31,7 @@ class Curriculum(NamedTuple):
 class Task(NamedTuple):
     """A network with its data. Batches come from the host (`batch`) or the device (`sample`).
 
-    `carry` is what goes from batch to batch, arrays [B, ...], such as the state of a core; ().
+    `carry` is what is passed from batch to batch, arrays [B, ...], such as the state of a core; ().
     `loss` returns metrics over the positions of a batch, the objective under the name 'loss'.
     """
 

@@ -79,7 +79,7 @@ def make_sampled_updates(
     batch_size: int,
     accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, Report]]:
-    """Returns updates on batches sampled on the device, as many as a call asks for.
+    """Returns updates on batches sampled on the device, as many as a call is given.
 
     They end after the first one that is not finite. However many are made in a call, the results
     are the same bits.
@@ -172,7 +172,7 @@ def _attempt(
     batch: chex.ArrayTree,
     carry: chex.ArrayTree,
 ) -> _Attempt:
-    """Returns what an update of a state comes to, whether it is finite or not."""
+    """Returns the result of an update of a state, whether it is finite or not."""
     keys = _element_keys(state, batch_size)
     shares = batch, carry, keys
     grads, metrics, new_carry = _gradients(task.loss, state.params, shares, accumulate)
@@ -241,7 +241,7 @@ def _gradients(
 
 
 def _cut(tree: chex.ArrayTree, axis: int, parts: int) -> chex.ArrayTree:
-    """Cuts a batch on its axis B into parts: [..., B / n, ...] -> [A, ..., B / n / A, ...]."""
+    """Splits a batch on its axis B into parts: [..., B / n, ...] -> [A, ..., B / n / A, ...]."""
 
     def cut(x: chex.Array) -> chex.Array:
         shape = *x.shape[:axis], parts, -1, *x.shape[axis + 1 :]

@@ -1,1 +1,1 @@
-"""Episodes on a terminal or as a GIF."""
+"""Episodes in a terminal or as a GIF, for `launch.play`."""

@@ -1,5 +1,6 @@
 """Files of text through `corpora.load`, which is how they are read."""
 
+import contextlib
 import os
 import tracemalloc
 
@@ -102,6 +103,17 @@ class TestDigests:
         changed = corpora.load('text', tmp_path, cache_dir=cache)
         assert hashed.count(str(path)) == 2
         assert changed.fingerprint != first.fingerprint
+
+    def test_a_digest_that_another_process_computed_meanwhile_is_used(self, tmp_path, monkeypatch):
+        @contextlib.contextmanager
+        def lock(path):  # the other process had it until now
+            path.with_suffix('').write_text('its digest')
+            yield
+
+        (tmp_path / 'large').write_text('some text')
+        monkeypatch.setattr(files, '_LARGE', 6)
+        monkeypatch.setattr(files.storage, 'lock', lock)
+        assert files.digest(tmp_path / 'large', tmp_path / 'cache') == 'its digest'
 
 
 class TestErrors:

@@ -1,4 +1,4 @@
-"""Figure 8: which panels there are, and what is drawn in them."""
+"""Figure 8: which panels there are, and what they show."""
 
 from matplotlib import figure
 import pytest

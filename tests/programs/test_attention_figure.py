@@ -1,4 +1,4 @@
-"""The picture of attention over time: what is drawn where."""
+"""The picture of attention over time: what it shows, and where."""
 
 from matplotlib import figure, image
 import numpy as np
@@ -47,7 +47,7 @@ def test_the_picture_is_wider_than_high_for_one_head(tmp_path):
     assert width > height > 100
 
 
-def test_of_long_sequences_and_many_heads_the_first_are_drawn(drawn, monkeypatch):
+def test_of_long_sequences_and_many_heads_the_first_are_shown(drawn, monkeypatch):
     monkeypatch.setattr(figure_lib, 'MAX_STEPS', 4)
     monkeypatch.setattr(figure_lib, 'MAX_HEADS', 2)
     trace = _draw(5, heads=3)

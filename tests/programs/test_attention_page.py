@@ -374,7 +374,7 @@ def test_light_and_dark_differ_at_once(visit):
     page, names = visit(), ('body', '#matrix tbody td')
     light = [page.evaluate(color, name) for name in names]
     page.emulate_media(color_scheme='dark')
-    for pair in zip(names, light, strict=True):  # the script hears of it a moment later
+    for pair in zip(names, light, strict=True):  # the script receives it a little later
         page.wait_for_function(f'([name, light]) => ({color})(name) !== light', arg=[*pair])
 
 

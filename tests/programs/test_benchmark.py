@@ -41,10 +41,8 @@ def test_it_prints_tables_and_writes_what_it_returns(tmp_path, monkeypatch, caps
 
 
 def test_environments_alone_can_be_timed(tmp_path, monkeypatch, capsys, compile_quickly):
-    size = environments.Size(3, 5)
-    monkeypatch.setattr(environments, 'Size', lambda: size)
-    setting = environments.Setting(tiny_worlds.Corridor())
-    monkeypatch.setitem(benchmark.SETTINGS, 'corridor', setting)
+    setting = environments.Setting(tiny_worlds.Corridor(), 0, 3, 5)
+    monkeypatch.setitem(environments.SETTINGS, 'corridor', setting)
     path = tmp_path / 'numbers.json'
     results = benchmark.run(benchmark.Config('none', 'corridor', 5, str(path)))
     assert json.loads(path.read_text()) == results

@@ -16,8 +16,8 @@ from tests.support import tiny_worlds
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 
-SIZE = benchmark.Size(3, 5)
-CORRIDOR = benchmark.Setting(tiny_worlds.Corridor())
+SIZES = 3, 5  # B, T
+CORRIDOR = benchmark.Setting(tiny_worlds.Corridor(), 0, *SIZES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Levels(tiny_worlds.Corridor):
         return reset
 
 
-POOL = benchmark.Setting(Levels(), 2)
+POOL = benchmark.Setting(Levels(), 2, *SIZES)
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +49,12 @@ def _no_rank_promotion():
 def by_loop(environment, carry, key, number):
     """Takes the steps of one environment after the other."""
     step = jax.jit(environment.step)
-    keys = jax.random.split(jax.random.fold_in(key, number), SIZE.num_steps)
-    actions = [jax.random.randint(k, (SIZE.batch_size,), 0, environment.num_actions) for k in keys]
+    keys = jax.random.split(jax.random.fold_in(key, number), CORRIDOR.num_steps)
+    actions = [
+        jax.random.randint(k, (CORRIDOR.batch_size,), 0, environment.num_actions) for k in keys
+    ]
     found = []
-    for index in range(SIZE.batch_size):
+    for index in range(CORRIDOR.batch_size):
         state, rewards = jax.tree.map(lambda x, i=index: x[i], (carry.states, carry.rewards))
         for action in actions:
             state, timestep = step(state, action[index])
@@ -66,10 +68,10 @@ def test_a_call_takes_the_steps_of_every_environment(setting):
     levels = benchmark._levels(setting, jax.random.key(1))
     reset = setting.environment.reset_from(levels) if setting.num_levels else None
     environment = grid_lib.AutoReset(setting.environment, reset)
-    carry = benchmark._reset(setting, SIZE, levels, jax.random.key(2))
-    steps = jax.jit(benchmark._steps, static_argnums=(0, 1))
+    carry = benchmark._reset(setting, levels, jax.random.key(2))
+    steps = jax.jit(benchmark._steps, static_argnums=0)
     for number in (1, 2):
-        after = steps(setting, SIZE, levels, carry, jax.random.key(3), number)
+        after = steps(setting, levels, carry, jax.random.key(3), number)
         expected = by_loop(environment, carry, jax.random.key(3), number)
         for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
             if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
@@ -82,16 +84,16 @@ def test_a_call_takes_the_steps_of_every_environment(setting):
 
 def test_a_pool_is_what_episodes_start_with():
     levels = benchmark._levels(POOL, jax.random.key(1))
-    carry = benchmark._reset(POOL, benchmark.Size(20, 5), levels, jax.random.key(2))
+    carry = benchmark._reset(POOL._replace(batch_size=20), levels, jax.random.key(2))
     assert set(carry.states.state.place.tolist()) == set(levels.tolist())
     assert len(levels) == 2
     assert benchmark._levels(CORRIDOR, jax.random.key(1)) == ()
 
 
 def test_actions_wait_for_the_observation():
-    carry = benchmark._reset(CORRIDOR, SIZE, (), jax.random.key(2))
-    steps = jax.jit(benchmark._steps, static_argnums=(0, 1))
-    text = steps.lower(CORRIDOR, SIZE, (), carry, jax.random.key(3), 1).as_text()
+    carry = benchmark._reset(CORRIDOR, (), jax.random.key(2))
+    steps = jax.jit(benchmark._steps, static_argnums=0)
+    text = steps.lower(CORRIDOR, (), carry, jax.random.key(3), 1).as_text()
     barriers = [line for line in text.splitlines() if 'optimization_barrier' in line]
     assert len(barriers) == 1
     assert 'tensor<3x2x5x1xf32>' in barriers[0]
@@ -119,14 +121,14 @@ def test_every_core_has_a_thread_and_all_run_at_once(monkeypatch):
             )
             return state, timestep._replace(reward=reward)
 
-    results = benchmark.measure(benchmark.Setting(Napping()), SIZE, 2, seed=1)
+    results = benchmark.measure(benchmark.Setting(Napping(), 0, *SIZES), 2, seed=1)
     assert results['threads'] == cores
-    assert (results['environments'], results['steps']) == SIZE
+    assert (results['environments'], results['steps']) == SIZES
     assert len(spans) == cores * 5 * 4
     timed = sorted(spans)[cores * 5 :]  # the first call of each compiles, one after the other
     overlaps = [b[0] < a[1] for a, b in itertools.pairwise(timed)]
     assert sum(overlaps) > len(overlaps) / 3
-    slowest = 5 * SIZE.batch_size * cores / (5 * 0.02)
+    slowest = 5 * CORRIDOR.batch_size * cores / (5 * 0.02)
     median, best = (results[f'{kind}_steps_per_second'] for kind in ('median', 'best'))
     assert 0 < median <= best < slowest
 
@@ -135,14 +137,14 @@ def test_rates_are_of_all_threads_steps(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 1})
     clock = iter([0.0, 9.0, 10.0, 12.0, 20.0, 21.0, 30.0, 33.0])
     monkeypatch.setattr(benchmark.time, 'perf_counter', lambda: next(clock))
-    results = benchmark.measure(benchmark.Setting(tiny_worlds.Recall()), SIZE, 3, seed=1)
+    results = benchmark.measure(benchmark.Setting(tiny_worlds.Recall(), 0, *SIZES), 3, seed=1)
     assert results['median_steps_per_second'] == 2 * 3 * 5 / 2
     assert results['best_steps_per_second'] == 2 * 3 * 5 / 1
     assert 0 < results['mean_reward'] < 0.5  # a third of the steps answers, half of them right
 
 
 def test_the_environments_are_what_their_names_say():
-    for name, (environment, num_levels) in benchmark.SETTINGS.items():
+    for name, (environment, num_levels, *_) in benchmark.SETTINGS.items():
         assert (environment.viewport is None) == name.endswith('_full')
         if 'boxworld' in name:
             assert (environment.size, bool(num_levels)) == (14, 'fresh' not in name)

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
-    """Lets runs be of the toy program, and looks at them more often."""
+    """Lets runs be of the toy program, and polls them more often."""
     monkeypatch.setattr(grid_lib, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)

@@ -1,4 +1,4 @@
-"""Pictures of curves, bars and points: what is drawn, and where."""
+"""Pictures of curves, bars and points: what they show, and where."""
 
 import itertools
 
@@ -13,12 +13,12 @@ BACKGROUND = (0x9D, 0xB8, 0xD9)
 
 
 def _has_color(picture, color):
-    """Tells whether a pixel of a picture [height, width, 4] has this red, green, blue."""
+    """Returns whether a pixel of a picture [height, width, 4] has this red, green, blue."""
     return bool((np.abs(picture[..., :3] - np.array(color) / 255).max(axis=-1) < 0.02).any())
 
 
 def _has_dashed_line(picture):
-    """Tells whether a row of a picture [height, width, 4] is to a good part middle grey."""
+    """Returns whether a row of a picture [height, width, 4] is to a good part middle grey."""
     grey = np.abs(picture[..., :3] - 0.45).max(axis=-1) < 0.05
     return bool(grey.mean(axis=1).max() > 0.3)
 
@@ -95,7 +95,7 @@ def test_a_picture_without_any_point_can_be_drawn(tmp_path):
     assert (tmp_path / 'b.png').stat().st_size > 1000
 
 
-def test_many_names_stand_beside_the_picture_and_few_in_it(tmp_path, drawn):
+def test_many_names_are_next_to_the_picture_and_few_in_it(tmp_path, drawn):
     for count in (2, 9):
         curves = {f'run {index}': [(0, index + 1.0), (1, 1.0)] for index in range(count)}
         plots.plot_curves(curves, tmp_path / f'{count}.png', 'A')

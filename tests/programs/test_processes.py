@@ -75,7 +75,7 @@ def _alone(run_dir):
 
 
 def _rows(run_dir):
-    """Returns the metrics without what the clock says."""
+    """Returns the metrics without times."""
     lines = (run_dir / 'metrics.jsonl').read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     return [

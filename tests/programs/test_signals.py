@@ -185,11 +185,11 @@ def test_a_second_signal_ends_the_process_at_once():
         from launch.runs import signals
         with signals.handled(), signals.deferred():
             os.kill(os.getpid(), signal.SIGINT)
-            print('goes on', flush=True)
+            print('continues', flush=True)
             os.kill(os.getpid(), signal.SIGTERM)
             print('too far', flush=True)
     """
     command = [sys.executable, '-c', textwrap.dedent(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (errors.INTERRUPTED, 'goes on\n')
+    assert (done.returncode, done.stdout) == (errors.INTERRUPTED, 'continues\n')
     assert done.stderr == ''

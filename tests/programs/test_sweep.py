@@ -1,12 +1,12 @@
-"""The sweep from end to end: with a toy program, and with language models on a tiny text."""
+"""The sweep from end to end: with a toy program, and with one that trains."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from launch import sweep
@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def toys(monkeypatch):
-    """Lets runs be of the toy program, and looks at them more often."""
+    """Lets runs be of the toy program, and polls them more often."""
     monkeypatch.setattr(grid, 'PACKAGE', 'tests.support')
     monkeypatch.setattr(execution, '_PAUSE', 0.01)
     monkeypatch.chdir(ROOT)
@@ -150,20 +150,15 @@ def test_the_target_is_known_by_its_former_name_too():
     assert sweep.arguments_of(words) == ['--target=3', '--target', '4', 'level=5', 'levels=6']
 
 
-def test_language_models_are_swept_by_the_command_itself(tmp_path, compile_once, monkeypatch):
-    for name, value in compile_once.items():
-        monkeypatch.setenv(name, value)
-    rng = np.random.default_rng(3)
-    (tmp_path / 'text').mkdir()
-    for split, count in (('train', 500), ('valid', 60), ('test', 70)):
-        words = [f'w{rank}' for rank in rng.integers(0, 13, count)]
-        (tmp_path / 'text' / f'{split}.txt').write_text(' '.join(words) + '\n')
-    flags = f'--dataset=text --data_dir={tmp_path}/text --cache_dir={tmp_path}/cache --core=lstm '
-    flags += '--lstm_size=3 --seed=0,1 --embedding_size=8 --softmax=full --unroll_length=5 '
-    flags += '--batch_size=4 --num_steps=2 --log_every=1 --evaluate_every=1 --num_words=2'
-    command = [sys.executable, '-m', 'launch.sweep', 'lm', *flags.split()]
+@pytest.mark.slow  # two programs that import and compile
+def test_a_program_is_swept_by_the_command_itself(tmp_path):
+    arguments = (
+        'nth_farthest core=lstm lstm_size=3 --seed=0,1 num_objects=3 batch_size=4 num_steps=2'
+    )
+    arguments += ' log_every=1 evaluate_every=1 evaluation_size=8 final_evaluation_size=8'
     done = subprocess.run(
-        [*command, f'--sweep_dir={tmp_path}/sweep', '--level=1000'],
+        [sys.executable, '-m', 'launch.sweep', *arguments.split(), f'--sweep_dir={tmp_path}'],
+        env={**os.environ, 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -172,7 +167,6 @@ def test_language_models_are_swept_by_the_command_itself(tmp_path, compile_once,
     assert (done.returncode, done.stderr) == (0, '')
     rows = [line.split() for line in done.stdout.splitlines() if re.match('seed=. ', line)]
     assert [row[:2] for row in rows] == [['seed=0', 'done'], ['seed=1', 'done']]
-    assert [row[4] for row in rows] == ['1', '1']  # a perplexity below the level is better
-    about = json.loads((tmp_path / 'sweep' / 'seed=1' / 'run.json').read_text())
+    about = json.loads((tmp_path / 'seed=1' / 'run.json').read_text())
     assert (about['config']['seed'], about['config']['lstm_size']) == (1, 3)
-    assert (tmp_path / 'sweep' / 'sweep.png').stat().st_size > 5000
+    assert (tmp_path / 'sweep.png').stat().st_size > 5000

@@ -1,4 +1,4 @@
-"""A `base.Progress` that keeps what it is told."""
+"""A `base.Progress` that keeps what it is given."""
 
 
 class Recorder:

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, as one number that tells any two apart."""
+"""What a checkpoint holds, as one number, different for any two that differ."""
 
 import hashlib
 import json

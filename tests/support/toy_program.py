@@ -1,4 +1,4 @@
-"""A program for the tests of `launch.sweep`: starts at once, trains nothing, ends as `act` says.
+"""A program for the tests of `launch.sweep`: starts at once, trains nothing, ends as `act` sets it.
 
 At update t of size s its accuracy is 1 - 1 / (1 + s t), and an update takes 6 seconds by its own
 account. Every start adds a line to `starts.txt`.

@@ -39,19 +39,19 @@ def loss(params, batch, carry, keys):
 
 
 @jax.custom_vjp
-def _fragile(x, faults):
-    """Returns x; its gradient is NaN where there is a fault."""
-    del faults
+def _fragile(x, resets):
+    """Returns x; its gradient is NaN if there is a reset."""
+    del resets
     return x
 
 
 _fragile.defvjp(
-    lambda x, faults: (x, faults), lambda faults, g: (jnp.where(faults.any(), jnp.nan, g), None)
+    lambda x, resets: (x, resets), lambda resets, g: (jnp.where(resets.any(), jnp.nan, g), None)
 )
 
 
 def batch(step, on_step=None, bad_inputs=(), bad_gradients=()):
-    """Returns the batch of a step, with faults at some steps, after calling `on_step`."""
+    """Returns the batch of a step, with NaN at some steps, after calling `on_step`."""
     if on_step:
         on_step(step)
     rng = np.random.default_rng(step)
@@ -75,13 +75,13 @@ def sample(params, carry, keys):
     return base.Batch(inputs, targets, weights, jnp.zeros(weights.shape, bool)), carry + 1
 
 
-def make(evaluate=None, **faults):
-    """Returns the task; `faults` are those of `batch`."""
+def make(evaluate=None, **options):
+    """Returns the task; `options` are those of `batch`."""
     return task.Task(
         init=init,
         initial_carry=np.zeros((B, H), np.float32),
         loss=loss,
-        batch=lambda step: batch(step, **faults),
+        batch=lambda step: batch(step, **options),
         evaluate=evaluate or (lambda params: {'norm': float(np.abs(params['b']['w']).sum())}),
         test=lambda params, thorough: {},
         unit='words',

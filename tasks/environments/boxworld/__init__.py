@@ -8,15 +8,3 @@ Setting = levels.Setting
 Level = levels.Level
 EMPTY, WALL, GEM, FIRST_KEY = levels.EMPTY, levels.WALL, levels.GEM, levels.FIRST_KEY
 key_colors = environment.key_colors
-
-__all__ = (
-    'EMPTY',
-    'FIRST_KEY',
-    'GEM',
-    'WALL',
-    'BoxWorld',
-    'Level',
-    'Setting',
-    'State',
-    'key_colors',
-)

@@ -7,5 +7,3 @@ State = rules.State
 MODES = rules.MODES
 RULES = levels.RULES
 HEIGHT, WIDTH = levels.HEIGHT, levels.WIDTH
-
-__all__ = ('HEIGHT', 'MODES', 'RULES', 'WIDTH', 'MiniPacman', 'State')

@@ -19,14 +19,13 @@ _KEY_BYTES = 16
 
 
 class Bucket:
-    """Examples whose keys have a prefix in common, written in any order and read once."""
+    """Examples whose keys have a prefix in common, written in any order and read once.
+
+    It has the methods of `tensorflow_datasets.core.shuffle._Bucket`; the file is there only between
+    writing and `del_file`.
+    """
 
     def __init__(self, path: pathlib.Path):
-        """Names the file, which is there only between writing and `del_file`.
-
-        Args:
-          path: the file.
-        """
         self._path = pathlib.Path(path)
         self._buffer = bytearray()
         self._length = 0
@@ -35,23 +34,14 @@ class Bucket:
         return self._length
 
     def add(self, key: int, data: bytes) -> None:
-        """Adds an example.
-
-        Args:
-          key: its key, below 2 ** 128.
-          data: the example.
-        """
+        """Adds an example; keys are below 2 ** 128."""
         self._buffer += _HEADER.pack(key.to_bytes(_KEY_BYTES, 'little'), len(data)) + data
         self._length += 1
         if len(self._buffer) >= _BUFFER:
             self._flush()
 
     def read_values(self) -> Iterator[tuple[int, bytes]]:
-        """Reads the examples.
-
-        Yields:
-          Keys and examples in the order in which they were added.
-        """
+        """Yields keys and examples in the order in which they were added."""
         self._flush()
         with self._path.open('rb') as file:
             while header := file.read(_HEADER.size):
