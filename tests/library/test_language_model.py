@@ -210,6 +210,23 @@ def test_dropout_scales_what_stays_and_preserves_the_mean():
     assert abs(dropped.mean() - 1.5) < 0.03
 
 
+def test_embeddings_and_output_have_masks_of_their_own(monkeypatch):
+    salts = []
+
+    def dropout(x, rate, keys, salt):
+        salts.append(salt)
+        return x
+
+    monkeypatch.setattr(language_model, 'dropout', dropout)
+    params, initial_state, *_ = _model('lstm')
+    _, cross_entropy, *_ = _transformed('lstm', 'full', 0.5, 0.3).apply
+    keys = jax.random.split(jax.random.key(5), B)
+    jax.eval_shape(
+        lambda *args: cross_entropy(params, None, *args), *_batch(), initial_state(B), keys
+    )
+    assert len(salts) == len(set(salts)) == 2
+
+
 def test_dropout_needs_keys_and_a_rate():
     x = np.ones((T, B, E), np.float32)
     assert language_model.dropout(x, 0.5, None, salt=0) is x

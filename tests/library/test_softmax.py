@@ -321,6 +321,19 @@ def test_default_chunks_fit_the_budget_and_are_even():
     assert chunked_softmax.default_chunk_size(0, 10) == 1
 
 
+def test_each_tail_is_narrower_than_the_one_before_by_the_division():
+    function = transformed(
+        functools.partial(softmax.AdaptiveSoftmax, CUTOFFS, division=4), softmax.distribution
+    )
+    params = jax.eval_shape(
+        function.init, jax.random.key(0), jnp.zeros((1, 64)), jnp.zeros((V, 64))
+    )
+    (values,) = params.values()
+    widths = [values[f'tail_{tail}_projection'].shape for tail in (1, 2)]
+    assert widths == [(64, 16), (64, 4)]
+    assert [values[f'tail_{tail}_embeddings'].shape for tail in (1, 2)] == [(7, 16), (17, 4)]
+
+
 def test_default_cutoffs_grow_with_the_vocabulary():
     assert softmax.default_cutoffs(33_278) == (2079, 8319)
     assert softmax.default_cutoffs(267_735) == (16_733, 66_933)

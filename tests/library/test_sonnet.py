@@ -144,11 +144,12 @@ def test_a_variable_of_another_rank_is_named():
                 relational_rnn.params_from_sonnet(variables | {name: value})
 
 
-def test_gates_that_are_neither_one_a_unit_nor_one_a_slot():
+@pytest.mark.parametrize('width', [1, 3])
+def test_gates_that_are_neither_one_a_unit_nor_one_a_slot(width):
     variables = golden_variables(GOLDEN[0])
     for name in ('linear_2/w', 'linear_2/b', 'linear_3/w', 'linear_3/b'):
-        variables[name] = variables[name][..., :1]
-    with pytest.raises(ValueError, match='gates are 2 or 16 wide, got 1'):
+        variables[name] = np.ones((*variables[name].shape[:-1], width), np.float32)
+    with pytest.raises(ValueError, match=f'gates are 2 or 16 wide, got {width}'):
         relational_rnn.params_from_sonnet(variables)
 
 

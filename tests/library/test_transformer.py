@@ -187,6 +187,17 @@ def test_the_initial_state_is_empty():
     chex.assert_shape(jax.tree.leaves(initial_state(7, None)), [(7, L, F), ()])
 
 
+def test_weights_begin_at_their_scale_and_the_last_of_each_layer_smaller():
+    layers, size = 3, 4 * 16
+    wide = hk.transform(lambda x, s: relational_rnn.Transformer(layers, 4, 16, 2)(x, s))
+    empty = transformer.TransformerState(jnp.zeros((1, 2, layers, size)), jnp.zeros(1, jnp.int32))
+    made = jax.jit(wide.init)(jax.random.key(2), jnp.zeros((1, 20)), empty)
+    for layer in range(layers):
+        first, last = (made[f'transformer/~/block_{layer}/mlp_{i}']['w'] for i in (0, 1))
+        assert np.std(first) == pytest.approx(size**-0.5, rel=0.03)
+        assert np.std(last) == pytest.approx((2 * layers * 4 * size) ** -0.5, rel=0.03)
+
+
 def test_a_step_sees_the_memorys_length_back_in_each_layer_and_no_further():
     # With 2 layers, step t hears through the memory from step t - 2 M, and not from t - 2 M - 1.
     inputs = inputs_of(11)

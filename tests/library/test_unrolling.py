@@ -386,6 +386,20 @@ def test_training_keeps_much_less_than_through_dynamic_unroll():
     assert kept(relational_rnn.unroll, remat=True) < 0.6 * quick
 
 
+def test_remat_of_any_core_keeps_little_more_than_its_states():
+    inputs, state = np.zeros((T, B, D), np.float32), hk.LSTMState(*[np.zeros((B, 6))] * 2)
+    params = {'lstm/linear': {'w': np.zeros((D + 6, 24)), 'b': np.zeros(24)}}
+
+    def kept(remat):
+        apply = unroll_of(lambda: hk.LSTM(6), remat=remat)
+        _, pull_back = jax.eval_shape(
+            lambda params: jax.vjp(lambda p: apply(p, inputs, state)[0], params), params
+        )
+        return sum(leaf.size for leaf in jax.tree.leaves(pull_back))
+
+    assert kept(True) < 0.7 * kept(False)
+
+
 # --- Errors
 
 
@@ -398,6 +412,7 @@ def test_training_keeps_much_less_than_through_dynamic_unroll():
         ),
         ((np.zeros((B, T), bool),), r'resets is \[T, B\] .*got shape \(3, 5\)'),
         ((np.zeros((T, B, 1), bool),), r'resets is \[T, B\] .*got shape \(5, 3, 1\)'),
+        ((np.array(True),), r'resets is \[T, B\] .*got shape \(\)'),
         ((np.zeros((T, B)),), 'resets is of dtype bool, got float32'),
         ((np.zeros(T, bool),), 'resets and the state both have a batch dimension or both'),
         ((None, np.zeros(B + 1, int)), r'lengths is \[B\] like the inputs, .*got shape \(4,\)'),

@@ -253,6 +253,16 @@ def test_an_empty_newer_folder_is_no_checkpoint(run_dir):
     assert 'manifest.json is missing; kept as 30.damaged, using step 20' in lines[0]
 
 
+def test_folders_whose_names_are_no_steps_are_left_alone(run_dir):
+    folder = run_dir / 'checkpoints'
+    names = ['030', '-40', '5_0', f'1{18 * "0"}', 'notes']
+    for name in names:
+        shutil.copytree(folder / '20', folder / name)
+    loader, lines = _checkpointer(run_dir)
+    assert (loader.newest_metadata()[0], lines) == (20, [])
+    assert sorted(os.listdir(folder)) == sorted(['10', '20', *names])
+
+
 def test_a_second_damaged_folder_of_a_step_is_kept_too(run_dir):
     folder = run_dir / 'checkpoints'
     shutil.copytree(folder / '20', folder / '20.damaged')

@@ -57,6 +57,11 @@ def test_a_comma_after_a_backslash_belongs_to_the_value():
     assert grid.runs(pathlib.Path())[0].name == 'prompt=yes__sir'
 
 
+def test_a_name_may_have_200_characters():
+    grid = _parse(f'lm text=a,{"b" * 195}')
+    assert [len(run.name) for run in grid.runs(pathlib.Path())] == [6, 200]
+
+
 def test_a_value_may_hold_an_equals_sign_and_be_empty():
     grid = _parse('lm prompt=a=b, seed=3')
     assert _points(grid) == [('a=b',), ('',)]

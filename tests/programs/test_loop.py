@@ -337,7 +337,7 @@ def test_a_last_save_that_fails_ends_with_its_exit_code(tmp_path, monkeypatch, c
         raise OSError(28, 'No space left on device')
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, '_save_arrays', full)
+        patch.setattr(arrays, 'save', full)
         with pytest.raises(errors_lib.RunError, match='after update 3 could not be saved') as stop:
             _train(tmp_path, dataclasses.replace(CONFIG, num_steps=3))
     assert stop.value.code == errors_lib.CANNOT_SAVE

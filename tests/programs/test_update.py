@@ -95,7 +95,7 @@ def test_however_many_a_call_makes_the_bytes_are_equal(run, parts):
 def test_they_are_adams_updates_of_batches_sampled_by_step_and_element(run):
     state, report = run(_start(), 3)
     first = _start()
-    params, opt_state, total, large = first.params, first.opt_state, 0.0, 0
+    params, opt_state, total, large, norm = first.params, first.opt_state, 0.0, 0, 0.0
     for step in range(3):
         data = np.stack([_key_data(step, element) for element in range(B)])
         batch, _ = _sample(None, 0, jax.random.wrap_key_data(jnp.asarray(data)))
@@ -105,11 +105,14 @@ def test_they_are_adams_updates_of_batches_sampled_by_step_and_element(run):
 
         errors = np.square(np.asarray(batch['x'][0]) @ params['w'] - batch['y'][0])
         total, large = total + errors.sum(), large + (errors > 1).sum()
-        change, opt_state = OPTIMIZER.update(jax.grad(mean)(params), opt_state)
+        grads = jax.grad(mean)(params)
+        norm += float(np.linalg.norm(grads['w']))
+        change, opt_state = OPTIMIZER.update(grads, opt_state)
         params = optax.apply_updates(params, change)
     chex.assert_trees_all_close(state.params, params, rtol=1e-5)
     assert float(report.metrics['loss'].total) == pytest.approx(total, rel=1e-5)
     assert int(report.metrics['large'].total) == large
+    assert float(report.metrics['grad_norm'].total) == pytest.approx(norm, rel=1e-5)
 
 
 def test_they_end_after_one_that_is_not_finite_which_changes_nothing(run):
@@ -125,6 +128,25 @@ def test_they_end_after_one_that_is_not_finite_which_changes_nothing(run):
     compiled = devices.compile_update(diagnosis, state, donate=False)
     found = devices.to_host(compiled(devices.place(state), np.ones(1, np.int32)))
     assert update.first_nonfinite(found) == 'the loss'
+
+
+def test_a_carry_that_is_not_finite_changes_nothing_and_is_named():
+    def loss(*args):
+        found, carry = _loss(*args)
+        return found, carry.at[2, 1].set(jnp.inf)
+
+    task = TASK._replace(loss=loss)
+    state, report = devices.compile_update(
+        update.make_sampled_updates(task, OPTIMIZER, B), _start()
+    )(devices.place(_start()), np.ones(1, np.int32))
+    assert not devices.to_host(report.finite)
+    found = devices.compile_update(
+        update.make_diagnosis(task, OPTIMIZER, B), _start(), donate=False
+    )(state, np.ones(1, np.int32))
+    assert update.first_nonfinite(devices.to_host(found)) == 'the carried state'
+    state, start = devices.gather(state), _start()
+    assert state.step == 1
+    chex.assert_trees_all_equal(state._replace(step=start.step), start)
 
 
 @pytest.mark.parametrize(
