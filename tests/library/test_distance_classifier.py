@@ -56,8 +56,8 @@ def test_labels_are_ranked_by_comparing_their_distances():
     rng = np.random.default_rng(0)
     distances, n, m = (jnp.asarray(rng.normal(size=(2, 3, N)), jnp.float32) for _ in range(3))
     network = transformed('rank')
-    params = network.init(jax.random.key(3), distances, n, m)
-    logits = np.asarray(network.apply(params, distances, n, m))
+    params = jax.jit(network.init)(jax.random.key(3), distances, n, m)
+    logits = np.asarray(jax.jit(network.apply)(params, distances, n, m))
     distances, n, m = (np.asarray(x) for x in (distances, n, m))
     layers = {name: (np.float64(each['w']), np.float64(each['b'])) for name, each in params.items()}
     layers = {name.removeprefix('distance_classifier/'): each for name, each in layers.items()}
@@ -74,7 +74,7 @@ def test_labels_are_ranked_by_comparing_their_distances():
             expected = hidden @ layers['rank'][0] + layers['rank'][1]
             assert logits[place][label] == pytest.approx(expected[0], rel=1e-4, abs=1e-5)
     order = np.array([3, 1, 4, 0, 2])
-    moved = network.apply(params, distances[..., order], n, m[..., order])
+    moved = jax.jit(network.apply)(params, distances[..., order], n, m[..., order])
     np.testing.assert_allclose(moved, logits[..., order], rtol=1e-5, atol=1e-6)
 
 
@@ -85,7 +85,7 @@ def test_distances_can_be_read_without_an_error():
     reference = rng.normal(size=(B, D)).astype(np.float32)
     outputs = np.concatenate([vectors.reshape(B, -1), reference], axis=1)[None]
     network = transformed('read')
-    params = jax.tree.map(np.zeros_like, network.init(jax.random.key(0), outputs))
+    params = jax.tree.map(np.zeros_like, jax.jit(network.init)(jax.random.key(0), outputs))
     layers = {name.removeprefix('distance_classifier/'): each for name, each in params.items()}
     layers['vectors']['w'][: N * D] = np.eye(N * D)
     layers['reference']['w'][N * D :] = np.eye(D)
@@ -93,7 +93,7 @@ def test_distances_can_be_read_without_an_error():
         layers['squares']['w'][[dim, D + dim], dim] = 1, -1
         layers['distances']['w'][dim] = 0.5
     layers['distances']['b'][:] = -2
-    readings = network.apply(params, outputs)
+    readings = jax.jit(network.apply)(params, outputs)
     np.testing.assert_allclose(readings.vectors[0], vectors, rtol=1e-6)
     squared = ((vectors - reference[:, None]) ** 2).sum(-1)
     np.testing.assert_allclose(readings.distances[0], 0.5 * squared - 2, rtol=1e-5, atol=1e-5)
@@ -102,7 +102,7 @@ def test_distances_can_be_read_without_an_error():
 def test_no_gradient_passes_from_a_stage_to_the_one_before():
     inputs = np.random.default_rng(2).normal(size=(N, B, D)).astype(np.float32)
     network = transformed('__call__')
-    params = network.init(jax.random.key(0), inputs)
+    params = jax.jit(network.init)(jax.random.key(0), inputs)
 
     @jax.jit
     def gradients(params):

@@ -16,8 +16,8 @@ def test_the_logits_are_those_of_the_last_step_through_the_papers_mlp():
     network = hk.without_apply_rng(
         hk.transform(lambda x: sequence_classifier.SequenceClassifier(hk.LSTM(7), V)(x))
     )
-    params = network.init(jax.random.key(0), inputs)
-    logits = network.apply(params, inputs)
+    params = jax.jit(network.init)(jax.random.key(0), inputs)
+    logits = jax.jit(network.apply)(params, inputs)
     alone = hk.transform(lambda x: hk.static_unroll(hk.LSTM(7), x, hk.LSTM(7).initial_state(B))[0])
     hidden = np.float64(alone.apply(params, None, inputs)[-1])
     head = 'sequence_classifier/~/head/~/'

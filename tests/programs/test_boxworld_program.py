@@ -10,7 +10,7 @@ from tasks.environments import boxworld
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 SMALL = program.Config(
-    size=6, num_colors=3, max_solution=1, max_distractors=0, max_steps=30, levels=3, viewport=3
+    size=7, num_colors=3, max_solution=1, max_distractors=0, max_steps=30, levels=3, viewport=3
 )
 
 
