@@ -166,9 +166,9 @@ def open_corpus(config: Config) -> streams.Streams:
       DataError: the corpus cannot be used.
     """
     names = config.dataset, config.data_dir, config.tokenizer, config.cache_dir
-    corpus = corpora.load(*names, config.gigaword_text)
     size = config.vocab_size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
     with progress.Progress() as bar:
+        corpus = corpora.load(*names, config.gigaword_text, progress=bar)
         return streams.prepare(corpus, config.cache_dir, size, progress=bar)
 
 

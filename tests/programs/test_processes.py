@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from launch.runs import errors as errors_lib
-from launch.runs import processes
+from launch.runs import flags, processes
 from launch.training import devices
 from tests.support import tiny_training
 
@@ -42,6 +42,7 @@ class Job:
                     **(environment or {}),
                     'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {flag}',
                     'JAX_PLATFORMS': 'cpu',
+                    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
                     'PYTHONPATH': str(ROOT),
                 },
                 cwd=ROOT,
@@ -97,9 +98,38 @@ def _assert_close(run_dir, other_dir):
 def whole(tmp_path_factory):
     """Returns how two processes ended that nothing disturbed, and their directory."""
     run_dir = tmp_path_factory.mktemp('whole')
-    ends = _tiny(run_dir)
+    call = 'from tests.programs import test_processes as t; t.train_and_write()'
+    ends = Job(['-c', call, f'--run_dir={run_dir}', '--save_every=5'], 2).wait()
     assert [end[0] for end in ends] == [0, 0], ends
     return ends, run_dir
+
+
+def train_and_write():
+    """Is the program of `whole`: it writes what the process receives, too."""
+
+    def run(config):
+        tiny_training.run(config, lambda own_dir: _write_received(config, own_dir))
+
+    processes.leave(flags.main(tiny_training.Config, run, 'tiny_training'))
+
+
+def _write_received(config, own_dir):
+    number = config.process_id
+    mine = np.array([-0.0, 1.5, np.nan], np.float32) * (1 - 2 * number)
+    share = devices.process_slice(6)
+    carry = devices.split_carry(np.arange(12, dtype=np.float32).reshape(6, 2))
+    received = {
+        'broadcast': devices.broadcast({'x': mine, 'step': np.array(7 - number)}),
+        'json': devices.broadcast_json({'a': ['é', number]}),
+        'none': devices.broadcast_json(None if number == 0 else 'ignored'),
+        'flags': [devices.any_across_processes(flag) for flag in (number == 1, False)],
+        'share': [share.start, share.stop],
+        'carry': devices.merge(carry),
+        'own_dir': own_dir,
+        'primary': devices.is_primary(),
+    }
+    text = jax.tree.map(lambda x: x.tobytes().hex() if hasattr(x, 'tobytes') else x, received)
+    pathlib.Path(f'{config.run_dir}.{number}').write_text(json.dumps(text))
 
 
 def test_two_processes_make_the_updates_of_one(whole, tmp_path):
@@ -130,17 +160,9 @@ def test_a_signal_to_one_process_stops_and_saves_all(whole, tmp_path):
     _assert_close(tmp_path, whole[1])
 
 
-@pytest.mark.parametrize(
-    ('lost', 'resumes'),
-    [
-        (1, False),
-        pytest.param(0, True, marks=pytest.mark.slow),
-        pytest.param(1, True, marks=pytest.mark.slow),
-    ],
-)
-def test_a_killed_process_ends_the_job_with_a_message_and_all_resume(
-    whole, tmp_path, lost, resumes
-):
+@pytest.mark.slow
+@pytest.mark.parametrize('lost', [0, 1])
+def test_a_killed_process_ends_the_job_with_a_message_and_all_resume(whole, tmp_path, lost):
     own = [{}, {}]
     own[lost] = {'act': 'SIGKILL', 'at': 8}
     ends = _tiny(tmp_path, own=own)
@@ -152,11 +174,10 @@ def test_a_killed_process_ends_the_job_with_a_message_and_all_resume(
     else:  # the runtime's own guard was quicker
         assert code == -signal.SIGABRT
         assert 'another task died' in errors
-    if resumes:
-        ends = _tiny(tmp_path)
-        assert [end[0] for end in ends] == [0, 0], ends
-        assert 'resumes from the checkpoint of update 5' in ends[0][1]
-        assert _rows(tmp_path) == _rows(whole[1])
+    ends = _tiny(tmp_path)
+    assert [end[0] for end in ends] == [0, 0], ends
+    assert 'resumes from the checkpoint of update 5' in ends[0][1]
+    assert _rows(tmp_path) == _rows(whole[1])
 
 
 LM = (
@@ -184,42 +205,16 @@ def test_the_language_model_in_two_processes_makes_the_updates_of_one(
     _assert_close(*run_dirs)
 
 
-def write_shared(path, process_id, address):
-    """Writes what process `process_id` of two receives."""
-    config = processes.Config(address, 2, process_id)
-    with processes.join(config, path) as own_dir:
-        mine = np.array([-0.0, 1.5, np.nan], np.float32) * (1 - 2 * process_id)
-        rows = devices.process_slice(6)
-        carry = devices.split(np.arange(12, dtype=np.float32).reshape(6, 2)[rows], axis=0)
-        received = {
-            'shared': devices.broadcast({'x': mine, 'step': np.array(7 - process_id)}),
-            'record': devices.broadcast_json({'a': ['é', process_id]}),
-            'none': devices.broadcast_json(None if process_id == 0 else 'ignored'),
-            'flags': [devices.any_across_processes(flag) for flag in (process_id == 1, False)],
-            'rows': [rows.start, rows.stop],
-            'carry': devices.merge(carry),
-            'own_dir': own_dir,
-        }
-        text = jax.tree.map(lambda x: x.tobytes().hex() if hasattr(x, 'tobytes') else x, received)
-        pathlib.Path(f'{path}.{process_id}').write_text(json.dumps(text))
-
-
-def test_every_process_receives_what_process_0_has_bit_by_bit(tmp_path):
-    path, port = str(tmp_path / 'out'), _free_port()
-    script = (
-        'import sys; from tests.programs import test_processes as t; t.write_shared({!r}, {}, {!r})'
-    )
-    jobs = [Job(['-c', script.format(path, index, f'localhost:{port}')], 1) for index in range(2)]
-    ends = [job.wait()[0] for job in jobs]
-    assert [end[0] for end in ends] == [0, 0], ends
-    first, second = (json.loads(pathlib.Path(f'{path}.{index}').read_text()) for index in range(2))
-    assert bytes.fromhex(first['shared']['x'])[:4] == b'\x00\x00\x00\x80'  # -0.0 stays -0.0
-    assert first.pop('rows') == [0, 3]
-    assert second.pop('rows') == [3, 6]
-    assert first.pop('own_dir') == path
+def test_every_process_receives_what_process_0_has_bit_by_bit(whole):
+    first, second = (json.loads(pathlib.Path(f'{whole[1]}.{i}').read_text()) for i in range(2))
+    assert bytes.fromhex(first['broadcast']['x'])[:4] == b'\x00\x00\x00\x80'  # -0.0 stays -0.0
+    assert first.pop('share') == [0, 3]
+    assert second.pop('share') == [3, 6]
+    assert first.pop('own_dir') == str(whole[1])
     assert not os.path.exists(second.pop('own_dir'))
+    assert (first.pop('primary'), second.pop('primary')) == (True, False)
     assert first == second
-    assert first['record'] == {'a': ['é', 0]}
+    assert first['json'] == {'a': ['é', 0]}
     assert first['none'] is None
     assert first['flags'] == [True, False]
     assert np.frombuffer(bytes.fromhex(first['carry']), np.float32).tolist() == list(range(12))
