@@ -53,7 +53,7 @@ def test_the_papers_shares_are_drawn_on_its_levels_only():
 
 
 def test_titles_name_levels_and_window():
-    wanted = 'BoxWorld 6 x 6, 1 to 1 boxes, 0 to 0 distractors, window of 3'
+    wanted = 'BoxWorld 7 x 7, 1 to 1 boxes, 0 to 0 distractors, window of 3'
     assert program.title(SMALL) == wanted
     assert program.title(program.Config(viewport=0)).endswith('0 to 5 distractors, full view')
 

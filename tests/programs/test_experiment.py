@@ -30,7 +30,7 @@ FLAGS = {
     'learning_to_execute': f'{LSTM} --evaluation_size=5 --final_evaluation_size=6 '
     '--curriculum=naive --curriculum_every=2 --curriculum_threshold=0',
     'lm': f'{LSTM} --unroll_length=5 --embedding_size=16 --evaluation_batch=3',
-    'boxworld': f'{AGENT} --size=6 --num_colors=3 --max_solution=1 --max_distractors=0 '
+    'boxworld': f'{AGENT} --size=7 --num_colors=3 --max_solution=1 --max_distractors=0 '
     '--max_steps=20',
     'mini_pacman': f'{AGENT} --max_steps=12',
 }
