@@ -151,6 +151,7 @@ def test_no_step_is_made_after_the_longest_length(make, options, monkeypatch):
 # --- Transformations
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_those_of_the_gradient():
     case = reference.CASES['one_slot_one_mlp_layer']
     direction = {'relational_memory': reference.parameters(case, 7)}
