@@ -71,13 +71,13 @@ def test_files_and_folders_of_another_step_are_found(folder, tmp_path):
     integrity.seal(other, 8)
     shutil.copy(other / 'state/d/0', folder / 'state/d/0')
     assert integrity.damage(folder, 7) == 'state/d/0 is altered'
-    assert integrity.damage(other, 7) == 'integrity.json is of step 8'
+    assert integrity.damage(other, 7) == 'manifest.json is of step 8'
 
 
 def test_an_empty_folder_and_an_absent_one_are_damaged(tmp_path):
     (tmp_path / '7').mkdir()
     for name in ('7', 'absent'):
-        assert integrity.damage(tmp_path / name, 7) == 'integrity.json is missing'
+        assert integrity.damage(tmp_path / name, 7) == 'manifest.json is missing'
 
 
 def test_a_manifest_of_other_json_is_damage_and_no_defect(folder):
