@@ -80,7 +80,8 @@ def run(config: Config) -> dict[str, Any]:
     """
     machine = describe_machine()
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
-    shapes, environments = {}, {}
+    shapes: dict[str, Any] = {}
+    environments: dict[str, Any] = {}
     for name in config.shape_names:
         shape = unrolls.SHAPES[name]
         measured = unrolls.measure(unrolls.methods(shape, config.seed), config.repeats)

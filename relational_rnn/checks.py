@@ -70,9 +70,9 @@ def check_state(state: Any, kind: type, *shapes: tuple[int, ...]) -> tuple[int, 
     batch = got[0][: max(0, len(got[0]) - len(shapes[0]))] if got else ()
     fits = got == [(*batch, *shape) for shape in shapes] and len(batch) <= 1
     if not fits or not isinstance(state, kind):
-        wanted = ', '.join(str(list(shape)) for shape in shapes)
+        name, wanted = kind.__name__.rpartition('.')[2], ', '.join(map(str, map(list, shapes)))
         raise ValueError(
-            f'the state is of type {kind.__name__} and shapes {wanted}, with or without B in '
-            f'front, got {type(state).__name__} of shapes {got}.'
+            f'the state is of type {name} and shapes {wanted}, with or without B in front, '
+            f'got {type(state).__name__} of shapes {got}.'
         )
     return batch

@@ -1,10 +1,18 @@
 """What tests of several files share."""
 
 import gc
+import os
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+import jaxlib
 import pytest
+
+# Compiles in half the time. XLA ends the process at a flag that it does not have, so only where
+# that was tried.
+if jaxlib.__version__.startswith('0.10.'):
+    flags = os.environ.get('XLA_FLAGS', ''), '--xla_cpu_use_fusion_emitters=false'
+    os.environ['XLA_FLAGS'] = ' '.join(flags)
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.environments import boxworld, grid, mini_pacman
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 dm_env = pytest.importorskip('dm_env')
 specs = pytest.importorskip('dm_env.specs')
@@ -49,7 +49,7 @@ def test_specs_are_those_of_the_environment():
 
 
 def test_a_tree_of_observations_is_a_tree_of_specs():
-    class Tree(tiny_worlds.Recall):
+    class Tree(tiny_environments.Recall):
         @property
         def observation_spec(self):
             return {'a': (jax.ShapeDtypeStruct((2,), jnp.int32),)}
@@ -58,7 +58,7 @@ def test_a_tree_of_observations_is_a_tree_of_specs():
     assert spec == {'a': (specs.BoundedArray((2,), np.int32, 0, 7, name='observation'),)}
 
 
-@pytest.mark.parametrize('environment', [BOXWORLD, tiny_worlds.Corridor()])
+@pytest.mark.parametrize('environment', [BOXWORLD, tiny_environments.Corridor()])
 def test_its_episodes_are_those_of_auto_reset(environment):
     env = dm_environment.DmEnvironment(environment, seed=7)
     auto = grid.AutoReset(environment)
@@ -86,7 +86,7 @@ def test_its_episodes_are_those_of_auto_reset(environment):
         if last:
             discounts.append(float(timestep.discount))
     assert int(state.episodes) > 5
-    assert set(discounts) == {0, 1} or not isinstance(environment, tiny_worlds.Corridor)
+    assert set(discounts) == {0, 1} or not isinstance(environment, tiny_environments.Corridor)
 
 
 def test_a_reset_starts_the_next_episode_wherever_it_is_called():
@@ -106,14 +106,14 @@ def test_a_reset_starts_the_next_episode_wherever_it_is_called():
 
 @pytest.mark.parametrize('action', [3, -1, 0.5])
 def test_an_action_that_there_is_not_is_refused(action):
-    env = dm_environment.DmEnvironment(tiny_worlds.Corridor())
+    env = dm_environment.DmEnvironment(tiny_environments.Corridor())
     assert env.step(action).first()  # not looked at
     with pytest.raises(ValueError, match='wanted an action of 3, from 0, got'):
         env.step(action)
 
 
 def test_equal_environments_compile_once():
-    Traced, traced = tiny_worlds.traced_corridor()
+    Traced, traced = tiny_environments.traced_corridor()
     for seed in range(3):
         env = dm_environment.DmEnvironment(Traced(), seed)
         env.reset()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tasks.environments import boxworld, grid, mini_pacman
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 gymnasium = pytest.importorskip('gymnasium')
 env_checker = pytest.importorskip('gymnasium.utils.env_checker')
@@ -36,7 +36,7 @@ def test_spaces_are_those_of_the_environment():
 
 
 def test_a_tree_of_observations_is_a_tree_of_spaces():
-    class Tree(tiny_worlds.Recall):
+    class Tree(tiny_environments.Recall):
         @property
         def observation_spec(self):
             parts = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((3,), jnp.float32)
@@ -48,7 +48,7 @@ def test_a_tree_of_observations_is_a_tree_of_spaces():
     assert space == gymnasium.spaces.Dict(expected)
 
 
-@pytest.mark.parametrize('environment', [SMALL, PACMAN, tiny_worlds.Corridor()])
+@pytest.mark.parametrize('environment', [SMALL, PACMAN, tiny_environments.Corridor()])
 def test_it_is_the_environment_step_by_step(environment):
     env = gymnasium_env.GymnasiumEnv(environment)
     keys, actions = np.random.default_rng(5), np.random.default_rng(6)
@@ -73,11 +73,11 @@ def test_it_is_the_environment_step_by_step(environment):
             assert truncated is (over and not terminated)
         assert observation.tobytes() == np.asarray(timestep.observation).tobytes()
         ends.append(terminated)
-    assert 0 < sum(ends) < len(ends) or not isinstance(environment, tiny_worlds.Corridor)
+    assert 0 < sum(ends) < len(ends) or not isinstance(environment, tiny_environments.Corridor)
 
 
 def test_an_end_terminates_and_a_limit_truncates():
-    env = gymnasium_env.GymnasiumEnv(tiny_worlds.Corridor(max_steps=6))
+    env = gymnasium_env.GymnasiumEnv(tiny_environments.Corridor(max_steps=6))
     env.reset(seed=0)
     assert [env.step(0)[2:4] for _ in range(6)] == [(False, False)] * 5 + [(False, True)]
     env.reset()
@@ -101,7 +101,7 @@ def test_a_seed_seeds_all_episodes_from_there_on():
 
 
 def test_no_step_is_played_where_no_episode_is_on():
-    env = gymnasium_env.GymnasiumEnv(tiny_worlds.Corridor(max_steps=1), 'rgb_array')
+    env = gymnasium_env.GymnasiumEnv(tiny_environments.Corridor(max_steps=1), 'rgb_array')
     with pytest.raises(gymnasium.error.ResetNeeded, match='wanted a reset before a picture'):
         env.render()
     for _ in range(2):
@@ -115,7 +115,7 @@ def test_no_step_is_played_where_no_episode_is_on():
 
 @pytest.mark.parametrize('action', [3, -1, 0.5, 'left', np.array([0])])
 def test_an_action_that_there_is_not_is_refused(action):
-    env = gymnasium_env.GymnasiumEnv(tiny_worlds.Corridor())
+    env = gymnasium_env.GymnasiumEnv(tiny_environments.Corridor())
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r'wanted an action of Discrete\(3\), got'):
         env.step(action)
@@ -136,7 +136,7 @@ def test_pictures_are_those_of_the_environment_in_the_mode_rgb_array():
 
 
 def test_equal_environments_compile_once():
-    Traced, traced = tiny_worlds.traced_corridor()
+    Traced, traced = tiny_environments.traced_corridor()
     envs = [gymnasium_env.GymnasiumEnv(Traced()) for _ in range(3)]
     batch = gymnasium.vector.SyncVectorEnv([lambda env=env: env for env in envs])
     observation, _ = batch.reset(seed=3)

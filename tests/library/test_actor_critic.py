@@ -20,10 +20,10 @@ CORES = {
     'lstm': (lambda: hk.LSTM(9), 'flat'),
     'conv_lstm': (lambda: hk.Conv2DLSTM((H, W), 6, 2), 'map'),
     'feed_forward': (lambda: feed_forward.FeedForward(9), 'flat'),
-    'transformer': (lambda: relational_rnn.Transformer(2, 2, 4, 3), 'flat'),
 }
 
 
+@functools.cache
 def _network(name):
     make, cells = CORES[name]
 
@@ -51,7 +51,7 @@ def _assert_close(got, wanted):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, wanted)
 
 
-@pytest.mark.parametrize('name', CORES)
+@pytest.mark.parametrize('name', ['rmc rows', 'lstm', 'conv_lstm', 'feed_forward'])
 def test_single_steps_and_an_unroll_give_the_same_numbers(name):
     _, state, step, unroll = _network(name)
     observations, resets = _observed()
@@ -64,7 +64,7 @@ def test_single_steps_and_an_unroll_give_the_same_numbers(name):
     _assert_close(state, last)
 
 
-@pytest.mark.parametrize('name', CORES)
+@pytest.mark.parametrize('name', ['rmc rows', 'lstm', 'conv_lstm', 'feed_forward'])
 def test_a_reset_forgets_and_only_in_its_row(name):
     _, state, _, unroll = _network(name)
     observations, _ = _observed(1)

@@ -25,17 +25,20 @@ def rmc(**options):
 
 
 class Case(NamedTuple):
-    """A core, the shape of its inputs, and how it is unrolled."""
+    """A core, the shape of its inputs, and how it is unrolled and differentiated."""
 
     make: Callable[[], hk.RNNCore]
     size: tuple[int, ...] = (D,)
     options: Mapping[str, int] = types.MappingProxyType({})
+    wrapper: Callable = lambda function: function
 
 
 CASES = {
     'rmc': Case(rmc, options={'scan_unroll': 2}),
     'rmc_of_rows': Case(lambda: rmc(num_blocks=2, key_size=5), (2, D), {'remat': True}),
-    'rmc_with_output_gate': Case(lambda: rmc(gate_style='memory', output_gate=True)),
+    'rmc_with_output_gate': Case(
+        lambda: rmc(gate_style='memory', output_gate=True), wrapper=jax.checkpoint
+    ),
     'transformer': Case(lambda: relational_rnn.Transformer(2, 3, 4, 2), options={'remat': True}),
     'dnc': Case(lambda: relational_rnn.DNC(4, 6, 3, 2, 8, 9, controller_layers=1)),
     'entity_network': Case(lambda: relational_rnn.EntityNetwork(4, 6)),
@@ -45,8 +48,8 @@ CASES = {
     'feed_forward': Case(lambda: feed_forward.FeedForward(6)),
 }
 all_cores = pytest.mark.parametrize('name', CASES)
-# Element 0 runs to the end, 1 is reset before and after its end, 2 has no step at all.
-LENGTHS = np.array([T, 3, 0], np.int32)
+# Element 0 is the longest, 1 is reset before and after its end, 2 has no step at all.
+LENGTHS = np.array([T - 1, 3, 0], np.int32)
 RESETS = np.zeros((T, B), bool)
 RESETS[[2, 4, 0, 2, 4, 1], [0, 0, 1, 1, 1, 2]] = True
 ACTIVE = np.arange(T)[:, None] < LENGTHS
@@ -94,12 +97,12 @@ def where(condition, on_true, on_false):
     return jax.tree.map(choose, on_true, on_false)
 
 
-def with_gradients(function):
+def with_gradients(apply):
     """Outputs and state, and gradients of a function of both by parameters, inputs and state."""
 
     def run(params, inputs, state, resets, lengths):
         def call(params, inputs, state):
-            return function.apply(params, inputs, state, resets, lengths)
+            return apply(params, inputs, state, resets, lengths)
 
         results, pull_back = jax.vjp(call, params, inputs, state)
         cotangents = jax.tree.map(cotangent, results)
@@ -120,7 +123,7 @@ def cotangent(x):
 
 @functools.cache
 def compiled(name):
-    return with_gradients(unroll(name))
+    return with_gradients(CASES[name].wrapper(unroll(name).apply))
 
 
 def inputs_of(name, seed=1):
@@ -164,7 +167,7 @@ def assert_close(got, wanted, atol=1e-5):
 def test_an_unroll_is_single_steps_in_outputs_state_and_gradients(name):
     state, inputs = used_state(name), inputs_of(name)
     results, gradients = run(name, inputs, state, RESETS, LENGTHS)
-    plain = with_gradients(single_steps(name))(params(name), inputs, state, RESETS, LENGTHS)
+    plain = with_gradients(single_steps(name).apply)(params(name), inputs, state, RESETS, LENGTHS)
     assert_close(results, plain[0])
     assert_close(gradients, plain[1], atol=1e-4)
     assert not results[0][~ACTIVE].any()

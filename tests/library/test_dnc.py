@@ -14,7 +14,7 @@ import relational_rnn
 from relational_rnn.baselines import dnc_memory
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
-T, B, D, N, W, R, H, SIZE, Y = 10, 4, 5, 7, 6, 2, 3, 8, 9
+T, B, D, N, W, R, H, SIZE, Y = 10, 4, 5, 7, 6, 3, 2, 8, 9
 
 
 class Case(NamedTuple):

@@ -93,32 +93,6 @@ def test_permuting_the_rows_of_an_input_changes_gates_only(name):
     assert float(jnp.max(jnp.abs(different))) > 1e-3
 
 
-@all_cases
-def test_rows_of_a_batch_do_not_see_each_other(case):
-    params = reference.memory_params(case.config, reference.parameters(case))
-    state, other = initial_memory(case.config), 1
-    rows = rows_of(case)
-    outputs, new_state, _ = run(case.config, params, rows, state)
-    rows = rows.at[:, other].set(jnp.nan)
-    state = jax.tree.map(lambda x: x.at[other].set(jnp.nan), state)
-    outputs_with_nan, state_with_nan, _ = run(case.config, params, rows, state)
-    assert np.isnan(outputs_with_nan[:, other]).all()
-    rest = np.array([b for b in range(B) if b != other])
-    np.testing.assert_array_equal(outputs_with_nan[:, rest], outputs[:, rest])
-    chex.assert_trees_all_equal(
-        *(jax.tree.map(lambda x: x[rest], s) for s in (state_with_nan, new_state))
-    )
-
-
-def test_without_a_batch_the_numbers_are_those_of_one_row():
-    case = reference.CASES['two_blocks']
-    params = reference.memory_params(case.config, reference.parameters(case))
-    outputs, *_ = run(case.config, params, rows_of(case), initial_memory(case.config))
-    single, *_ = run(case.config, params, rows_of(case)[:, 1], initial_memory(case.config, None))
-    chex.assert_shape(single, (T, 3 * 8))
-    np.testing.assert_allclose(single, outputs[:, 1], rtol=0, atol=1e-13)
-
-
 def test_one_block_projects_no_queries_and_keeps_no_rows_of_the_input():
     case = reference.CASES['unit_gates']
     params = reference.memory_params(case.config, reference.parameters(case))

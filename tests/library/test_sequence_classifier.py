@@ -7,6 +7,7 @@ import pytest
 
 from relational_rnn.networks import sequence_classifier
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, D, V = 4, 3, 5, 6
 
 

@@ -12,6 +12,7 @@ import pytest
 from relational_rnn import losses
 from relational_rnn.networks import chunked_softmax, softmax
 
+pytestmark = pytest.mark.usefixtures('compile_quickly')
 T, B, E, V = 7, 3, 6, 29
 CUTOFFS = (5, 12)  # tails of 7 and 17 words
 SCALE = 0.37  # of every loss, so that the gradient arriving at the sum is not one

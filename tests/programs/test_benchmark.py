@@ -8,7 +8,7 @@ import pytest
 from launch import benchmark
 from launch.benchmarks import environments, unrolls
 from launch.runs import errors, flags
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 METHODS = {
     name: {
@@ -41,7 +41,7 @@ def test_it_prints_tables_and_writes_what_it_returns(tmp_path, monkeypatch, caps
 
 
 def test_environments_alone_can_be_timed(tmp_path, monkeypatch, capsys, compile_quickly):
-    setting = environments.Setting(tiny_worlds.Corridor(), 0, 3, 5)
+    setting = environments.Setting(tiny_environments.Corridor(), 0, 3, 5)
     monkeypatch.setitem(environments.SETTINGS, 'corridor', setting)
     path = tmp_path / 'numbers.json'
     results = benchmark.run(benchmark.Config('none', 'corridor', 5, str(path)))

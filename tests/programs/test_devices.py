@@ -41,8 +41,9 @@ def four(tmp_path_factory):
     """Returns the folder of the runs of a process with four devices."""
     folder = tmp_path_factory.mktemp('four')
     call = f'from tests.programs import test_devices as t; t.train_all({str(folder)!r})'
+    flags = os.environ.get('XLA_FLAGS', ''), '--xla_force_host_platform_device_count=4'
     options = {
-        'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
+        'XLA_FLAGS': ' '.join(flags),
         'JAX_PLATFORMS': 'cpu',
         'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
         'PYTHONPATH': str(ROOT),

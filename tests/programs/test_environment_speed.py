@@ -12,16 +12,16 @@ import pytest
 
 from launch.benchmarks import environments as benchmark
 from tasks.environments import grid as grid_lib
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 
 SIZES = 3, 5  # B, T
-CORRIDOR = benchmark.Setting(tiny_worlds.Corridor(), 0, *SIZES)
+CORRIDOR = benchmark.Setting(tiny_environments.Corridor(), 0, *SIZES)
 
 
 @dataclasses.dataclass(frozen=True)
-class Levels(tiny_worlds.Corridor):
+class Levels(tiny_environments.Corridor):
     """A corridor whose episodes start at one of some places."""
 
     max_steps: int = 2
@@ -110,7 +110,7 @@ def test_every_core_has_a_thread_and_all_run_at_once(monkeypatch):
         spans.append((start, time.monotonic()))
         return x
 
-    class Napping(tiny_worlds.Corridor):
+    class Napping(tiny_environments.Corridor):
         def step(self, state, action):
             state, timestep = super().step(state, action)
             reward = jax.pure_callback(
@@ -137,7 +137,7 @@ def test_rates_are_of_all_threads_steps(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 1})
     clock = iter([0.0, 9.0, 10.0, 12.0, 20.0, 21.0, 30.0, 33.0])
     monkeypatch.setattr(benchmark.time, 'perf_counter', lambda: next(clock))
-    results = benchmark.measure(benchmark.Setting(tiny_worlds.Recall(), 0, *SIZES), 3, seed=1)
+    results = benchmark.measure(benchmark.Setting(tiny_environments.Recall(), 0, *SIZES), 3, seed=1)
     assert results['median_steps_per_second'] == 2 * 3 * 5 / 2
     assert results['best_steps_per_second'] == 2 * 3 * 5 / 1
     assert 0 < results['mean_reward'] < 0.5  # a third of the steps answers, half of them right

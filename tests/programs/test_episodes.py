@@ -8,10 +8,10 @@ import pytest
 from launch.agents import network as network_lib
 from launch.viewer import episodes
 from relational_rnn.networks import actor_critic
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
-CORRIDOR = tiny_worlds.Corridor()
+CORRIDOR = tiny_environments.Corridor()
 RIGHT = 1
 
 

@@ -1,262 +1,287 @@
-"""The program from end to end on small tasks: it learns, goes on, evaluates, complains."""
+"""Learning to Execute: the loss, evaluations, batches and curricula, and that it learns."""
 
-import gc
-import json
+import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import learning_to_execute
-from launch.runs import errors, metrics, plots
-from launch.runs import flags as flags_lib
-from launch.training import learning_to_execute_model, saved_run
-from tasks.learning_to_execute import batches
-from tests.support import saved_bytes
+from launch import learning_to_execute as program
+from launch.runs import errors, flags, metrics, plots
+from tasks.learning_to_execute import batches as batches_lib
+from tasks.learning_to_execute import setting, writing
 
-pytestmark = pytest.mark.usefixtures('compile_quickly', 'compile_once')
-NUM_STEPS = 300
-SIZES = (
-    '--task=copy --nesting=1 --length=2 --mem_slots=2 --total_units=64 --batch_size=32 '
-    f'--accumulate=2 --num_steps={NUM_STEPS} --log_every=100 --evaluate_every=150 '
-    '--save_every=150 --learning_rate=0.005 --warmup_steps=20 --evaluation_size=300 '
-    '--final_evaluation_size=400'
+pytestmark = pytest.mark.usefixtures('compile_quickly')
+B, V = 7, setting.NUM_ANSWER_CHARACTERS
+CONFIG = program.Config(
+    task='algebra',
+    nesting=2,
+    length=2,
+    mem_slots=2,
+    total_units=16,
+    num_heads=2,
+    attention_mlp_layers=1,
+    gate_style='memory',
+    batch_size=B,
+    evaluation_size=20,
+    final_evaluation_size=20,
 )
-
-
-@pytest.fixture(autouse=True)
-def _forget_what_a_test_compiled():
-    """As after every file, see `conftest`: here every test trains."""
-    yield
-    jax.clear_caches()
-    gc.collect()
-
-
-def _flags(run_dir, *more):
-    return [*SIZES.split(), *more, f'--run_dir={run_dir}']
-
-
-def _config(*flags):
-    return flags_lib.parse(
-        learning_to_execute.Config, flags, 'learning_to_execute', learning_to_execute.PRESETS
-    )
-
-
-def _main(*flags):
-    facts = learning_to_execute.run, 'learning_to_execute', learning_to_execute.PRESETS
-    return flags_lib.main(learning_to_execute.Config, *facts, flags)
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, compile_quickly, compile_once):
-    """Returns the directory of a finished run, and what it returned."""
-    run_dir = tmp_path_factory.mktemp('whole') / 'run'
-    return run_dir, learning_to_execute.run(_config(*_flags(run_dir)))
+def batch():
+    return batches_lib.sample(CONFIG.setting(), 'mix', 0, 'train', 3, 5, B)
 
 
-def test_it_learns_and_says_what_it_is(whole):
-    run_dir, results = whole
-    assert results['character_accuracy'] > 0.6
-    evaluation = json.loads((run_dir / 'evaluation.json').read_text())
-    wanted = {
-        'program': 'learning_to_execute',
-        'core': 'rmc',
-        'task': 'copy',
-        'nesting': 1,
-        'length': 2,
-        'dialect': 'sonnet',
-        'decoding': 'non_autoregressive',
-        'step': NUM_STEPS,
-        'sequences': 400,
-        'test': results['character_accuracy'],
-        **results,
+def _make(seed=0, **changes):
+    """Returns a network and parameters."""
+    network = program.make_network(dataclasses.replace(CONFIG, **changes))
+    return network, network.init(jax.random.key(seed))
+
+
+def _loop(logits, batch):
+    """Returns nll, right characters, characters, right answers and answers, in float64."""
+    logits, sums = np.float64(logits), np.zeros(5)
+    for b in range(batch.inputs.shape[1]):
+        length = int(batch.weights[:, b].sum())
+        right = 0
+        for t in range(length):
+            scores, wanted = logits[t, b], int(batch.targets[t, b])
+            sums[0] += np.log(np.exp(scores - scores.max()).sum()) + scores.max() - scores[wanted]
+            right += int(np.argmax(scores)) == wanted
+        sums[1:] += [right, length, right == length and length > 0, length > 0]
+    return sums
+
+
+def test_the_loss_is_that_of_a_loop_over_the_true_answers(batch):
+    network, params = _make()
+    found = program.loss(network, params, batch)
+    wanted = _loop(network.logits(params, batch, True), batch)
+    assert 0 < wanted[2] < batch.targets.size  # some answers are shorter
+    assert [float(x) for x in found['loss']] == pytest.approx(wanted[[0, 2]], rel=1e-5)
+    assert [float(x) for x in found['training_accuracy']] == wanted[[1, 2]].tolist()
+
+
+def _fixed(answers):
+    """Returns a network whose logits are large for these characters [A, B]."""
+    logits = 20.0 * jax.nn.one_hot(np.array(answers), V)
+    return program.Network(None, lambda params, batch, teacher: params * logits)
+
+
+def test_measures_are_those_that_can_be_counted_by_hand():
+    """Values 12, 3 and 45, padded; answers 12, 3 and 44, and something behind the end of 3."""
+    batch = batches_lib.Batch(
+        np.ones((4, 4), np.int32),
+        np.full((1, 4), 4, np.int32),
+        np.array([[1, 3, 4, 7], [2, 0, 5, 0]], np.int32),
+        np.array([[1, 1, 1, 0], [1, 0, 1, 0]], np.float32),
+    )
+    evaluate = program.make_evaluate(_fixed([[1, 3, 4, 7], [2, 8, 4, 6]]))
+    values = evaluate(jnp.float32(1), [batch])
+    assert values['character_accuracy'] == pytest.approx(4 / 5)
+    assert values['sequence_accuracy'] == pytest.approx(2 / 3)
+    assert values['eval_loss'] == pytest.approx(20 / 5, rel=1e-4)
+    changed = batch._replace(targets=batch.targets + np.int32(batch.weights == 0))
+    assert evaluate(jnp.float32(1), [changed]) == values
+    assert evaluate(jnp.float32(1), iter([batch, batch])) == pytest.approx(values)
+
+
+def test_measures_are_those_of_a_loop_over_what_the_network_answers_by_itself(batch):
+    network, params = _make(decoding='teacher_forcing')
+    values = program.make_evaluate(network)(params, [batch])
+    nll, right, characters, whole, count = _loop(network.logits(params, batch, False), batch)
+    assert values['eval_loss'] == pytest.approx(nll / characters, rel=1e-5)
+    assert values['character_accuracy'] == pytest.approx(right / characters)
+    assert values['sequence_accuracy'] == pytest.approx(whole / count)
+    assert count == B
+
+
+@pytest.mark.parametrize('decoding', ['non_autoregressive', 'autoregressive', 'teacher_forcing'])
+def test_an_evaluation_gives_the_network_nothing_of_the_answer(decoding, batch):
+    network, params = _make(decoding=decoding)
+    other = batch._replace(targets=(batch.targets + 3) % V)
+    taught = [np.asarray(network.logits(params, each, True)) for each in (batch, other)]
+    alone = [np.asarray(network.logits(params, each, False)) for each in (batch, other)]
+    np.testing.assert_array_equal(*alone)
+    assert alone[0].shape == (*batch.targets.shape, V)
+    assert np.array_equal(*taught) == (decoding != 'teacher_forcing')
+
+
+def test_cores_are_one_or_two():
+    shared, own = (_make(shared_core=shared)[1] for shared in (True, False))
+    names = {name.split('/')[0] for name in shared}
+    assert names == {'relational_memory', 'sequence_to_sequence'}
+    assert {name.split('/')[0] for name in own} == {*names, 'relational_memory_1'}
+
+
+@pytest.mark.parametrize('size', [5, 256, 300])
+def test_as_many_programs_are_held_out_as_are_asked_for_and_the_first_are_the_same(size):
+    found = list(program.held_out(CONFIG, 'valid', size))
+    present = np.concatenate([each.weights.any(axis=0) for each in found])
+    assert present.tolist() == [True] * size + [False] * (len(present) - size)
+    more = next(program.held_out(CONFIG, 'valid', 1000))
+    np.testing.assert_array_equal(more.inputs, found[0].inputs)
+
+
+def _texts(batches):
+    return {
+        writing.decode(each.inputs[: each.lengths[0, b], b])
+        for each in batches
+        for b in range(each.inputs.shape[1])
     }
-    assert evaluation == wanted
-    assert set(results) == {'character_accuracy', 'sequence_accuracy', 'eval_loss'}
-    assert results['sequence_accuracy'] <= results['character_accuracy']
-    about = json.loads((run_dir / 'run.json').read_text())
-    assert (about['program'], about['measure']) == ('learning_to_execute', 'character_accuracy')
-    assert (about['unit'], about['units_per_update']) == ('sequences', 32)
-    assert about['higher_is_better'] is True
-    assert (run_dir / 'accuracy.png').read_bytes().startswith(b'\x89PNG')
 
 
-def test_its_log_tells_accuracies(whole):
-    rows = metrics.read_metrics(whole[0] / 'metrics.jsonl')
+def test_programs_are_of_the_full_difficulty_or_of_a_level():
+    full = _texts(program.held_out(CONFIG, 'test', 256))
+    easy = _texts(program.held_out(CONFIG, 'train', 256, level=0))
+    assert all(text.startswith('(') for text in full)
+    assert all(len(text) == 3 and text[0].isdigit() for text in easy)
+    assert not full & _texts(program.held_out(CONFIG, 'valid', 256))
+
+
+COPY = dataclasses.replace(CONFIG, task='copy', nesting=1, total_units=64, batch_size=32)
+
+
+def test_it_learns_to_copy_and_shows_examples(tmp_path, capsys):
+    config = dataclasses.replace(
+        COPY,
+        run_dir=str(tmp_path),
+        learning_rate=0.005,
+        num_steps=400,
+        clip_norm=1.0,
+        warmup_steps=20,
+        log_every=200,
+        evaluate_every=200,
+        evaluation_size=300,
+        final_evaluation_size=400,
+    )
+    found = program.run(config)
+    assert 0.6 < found['character_accuracy'] == found['test']
+    assert found['sequence_accuracy'] <= found['character_accuracy']
+    settings = {name: found[name] for name in ('task', 'nesting', 'length', 'decoding')}
+    wanted = {'task': 'copy', 'nesting': 1, 'length': 2, 'decoding': 'non_autoregressive'}
+    assert settings == wanted
+    assert (found['curriculum'], found['dialect'], found['sequences']) == ('mix', 'sonnet', 400)
+    for text, value, answer in found['examples']:
+        assert text == value
+        assert len(answer) == len(value) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if line.startswith('program ')] == [
+        ['program', 'value', 'answer']
+    ]
+    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
-    assert [row['step'] for row in logged] == [100, 200, 300]
-    assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
+    assert [row['step'] for row in logged] == [200, 400]
     assert all(row['characters_per_second'] > 0 for row in logged)
-    evaluated = [row for row in rows if 'character_accuracy' in row]
-    assert [row['step'] for row in evaluated] == [150, 300]
-    assert all(row['sequence_accuracy'] <= row['character_accuracy'] for row in evaluated)
     assert not any('level' in row for row in rows)  # a mix has one
 
 
-def test_evaluating_again_gives_the_same_numbers_and_some_answers(whole, capsys):
-    run_dir, results = whole
-    before = (run_dir / 'evaluation.json').read_text()
-    assert _main('--mode=evaluate', f'--run_dir={run_dir}', '--final_evaluation_size=400') == 0
-    assert (run_dir / 'evaluation.json').read_text() == before
-    lines = capsys.readouterr().out.splitlines()
-    assert f'{results["character_accuracy"]:.2%} of characters' in lines[-1]
-    assert 'of 400 test programs right' in lines[-1]
-    assert lines[-8].split() == ['program', 'prints', 'the', 'network', 'says']
-    rows = [line.split() for line in lines[-7:-2]]
-    assert len(rows) == learning_to_execute.NUM_SHOWN
-    for program, printed, said in rows:
-        assert program == printed
-        assert len(said) == len(printed) == 2
-    wrong = sum(a != b for row in rows for a, b in zip(*row[1:], strict=True))
-    assert wrong < 10
-
-
 @pytest.fixture
-def splits(monkeypatch):
+def asked(monkeypatch):
     """Returns what batches are asked for from now on: curriculum, level and split, in order."""
-    asked, made = [], batches.batch
+    found, sample = [], batches_lib.sample
 
-    def batch(setting, curriculum, level, split, seed, step, batch_size, hints=False):
-        asked.append((curriculum, level, split))
-        return made(setting, curriculum, level, split, seed, step, batch_size, hints)
+    def recorded(setting, curriculum, level, split, *numbers):
+        found.append((curriculum, level, split))
+        return sample(setting, curriculum, level, split, *numbers)
 
-    monkeypatch.setattr(batches, 'batch', batch)
-    return asked
-
-
-def test_an_evaluation_sees_test_programs_of_the_full_difficulty_only(whole, splits):
-    assert _main('--mode=evaluate', f'--run_dir={whole[0]}', '--final_evaluation_size=400') == 0
-    assert set(splits) == {('baseline', 0, 'test')}
+    monkeypatch.setattr(batches_lib, 'sample', recorded)
+    return found
 
 
-def test_training_reads_its_own_split_and_validates_on_another(tmp_path, splits):
-    config = _config(*_flags(tmp_path, '--curriculum=combined'))
-    model = learning_to_execute_model.make_model(config)
-    measure = learning_to_execute_model.make_evaluation(model)
-    task = learning_to_execute._make_task(config, model, measure)
+def test_training_reads_its_own_split_and_evaluations_read_others(asked):
+    task = program.build(dataclasses.replace(COPY, curriculum='combined'))
+    asked.clear()
     task.batch(4, 1)
-    assert splits == [('combined', 1, 'train')]
-    splits.clear()
-    task.evaluate(model.init(jax.random.key(0)))
-    assert set(splits) == {('baseline', 0, 'valid')}
+    assert asked == [('combined', 1, 'train')]
+    params = task.init(jax.random.key(0))
+    for evaluate, split in ((task.evaluate, 'valid'), (lambda p: task.test(p, False), 'test')):
+        asked.clear()
+        evaluate(params)
+        assert set(asked) == {('baseline', 0, split)}
 
 
-_FEW = '--evaluation_size=20', '--final_evaluation_size=20'
-
-
-def test_stopped_at_any_update_and_gone_on_with_it_ends_in_equal_bytes(tmp_path):
-    same = *_FEW, '--schedule=constant', '--curriculum=combined', '--curriculum_every=3'
-    same = *same, '--curriculum_threshold=0'
-    for last in (1, 3, 5, 10):
-        every = f'--log_every={last}', f'--evaluate_every={last + 1}', f'--save_every={last + 2}'
-        assert _main(*_flags(tmp_path / 'run', *same, *every, f'--num_steps={last}')) == 0
-    assert _main(*_flags(tmp_path / 'other', *same, '--num_steps=10')) == 0
-    digest = saved_bytes.digest(tmp_path / 'run', 10)
-    assert digest == saved_bytes.digest(tmp_path / 'other', 10)
-    assert _main(*_flags(tmp_path / 'seed', *same, '--num_steps=10', '--seed=1')) == 0
-    assert saved_bytes.digest(tmp_path / 'seed', 10) != digest
-
-
-@pytest.mark.parametrize(
-    ('threshold', 'patience', 'levels'), [(0, 9, [(4, 1)]), (1, 9, []), (1, 2, [(8, 1)])]
-)
-def test_a_level_is_left_where_its_accuracy_is_reached_or_patience_ends(
-    threshold, patience, levels, tmp_path
-):
-    """There are two levels: one digit, two digits."""
-    flags = '--curriculum=naive', '--curriculum_every=4', f'--curriculum_threshold={threshold}'
-    flags = *flags, f'--curriculum_patience={patience}'
-    assert _main(*_flags(tmp_path, *flags, *_FEW, '--num_steps=10')) == 0
-    rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
-    assert [(row['step'], row['level']) for row in rows if 'level' in row] == levels
-
-
-def test_the_accuracy_that_a_level_is_judged_by_is_that_of_its_own_programs(tmp_path, splits):
-    config = _config(*_flags(tmp_path, '--curriculum=combined', '--curriculum_threshold=0.5'))
-    model = learning_to_execute_model.make_model(config)
+def test_a_level_is_judged_by_the_accuracy_of_its_own_programs(asked, monkeypatch):
+    config = dataclasses.replace(COPY, curriculum='combined', curriculum_threshold=0.5)
     for accuracy, passes in ((0.4, False), (0.5, True)):
-        measure = lambda *args, found=accuracy: list(args[1]) and {'character_accuracy': found}  # noqa: E731
-        task = learning_to_execute._make_task(config, model, measure)
+        measure = lambda params, parts, found=accuracy: (  # noqa: E731
+            list(parts) and {'character_accuracy': found}
+        )
+        monkeypatch.setattr(program, 'make_evaluate', lambda network, m=measure: m)
+        task = program.build(config)
+        asked.clear()
         assert task.curriculum.passes({}, 1) == passes
-    assert set(splits) == {('naive', 1, 'valid')}
+        assert set(asked) == {('naive', 1, 'valid')}
+    assert task.curriculum.num_levels == 2
 
 
 @pytest.mark.parametrize(
-    'flags',
+    'changes',
     [
-        '--decoding=autoregressive',
-        '--decoding=teacher_forcing --shared_core=False',
-        '--core=lstm --lstm_layers=2 --dialect=zaremba --task=program --nesting=2',
-        '--core=dnc --dnc_memory_size=3 --dnc_word_size=4 --dnc_reads=1 --task=double',
-        '--core=entnet --task=control --nesting=2 --shared_core=False',
-        '--core=lstm --task=addition --nesting=2 --hint_weight=0 --decoding=autoregressive',
-        '--task=program --nesting=2 --decoding=teacher_forcing --shared_core=False',
-        '--core=transformer --transformer_layers=1 --task=reverse --curriculum=baseline',
+        {'decoding': 'teacher_forcing', 'shared_core': False},
+        {'core': 'lstm', 'lstm_layers': 2, 'dialect': 'zaremba', 'task': 'program', 'nesting': 2},
+        {'core': 'dnc', 'dnc_memory_size': 3, 'dnc_word_size': 4, 'dnc_reads': 1},
+        {'core': 'entnet', 'task': 'control', 'nesting': 2, 'shared_core': False},
+        {'core': 'transformer', 'transformer_layers': 1, 'decoding': 'autoregressive'},
     ],
 )
-def test_other_decodings_cores_and_tasks_train(flags, tmp_path, capsys):
-    more = *_FEW, '--num_steps=2', '--accumulate=1'
-    config = _config(*_flags(tmp_path / 'run', *more, *flags.split()))
-    results = learning_to_execute.run(config)
-    assert 0 <= results['character_accuracy'] < 0.7
-    assert f'{config.core}: ' in capsys.readouterr().out
+def test_other_decodings_cores_and_tasks_have_gradients(changes):
+    config = dataclasses.replace(COPY, batch_size=3, **changes)
+    network = program.make_network(config)
+    batch = batches_lib.sample(config.setting(), 'mix', 0, 'train', 0, 0, 3)
+    params = network.init(jax.random.key(0))
+    grads = jax.grad(lambda p: program.loss(network, p, batch)['loss'].total)(params)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(grads))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(grads))
 
 
-def test_rows_are_those_of_the_batch_sorted_by_length_in_the_share_of_each_device():
+def test_the_elements_of_a_batch_are_sorted_by_length_in_the_share_of_each_device():
     lengths = np.array([5, 1, 4, 8, 2, 7, 3, 6])
-    order = learning_to_execute.by_length(lengths, 1)
+    order = program.by_length(lengths, 1)
     np.testing.assert_array_equal(lengths[order], [1, 2, 3, 4, 5, 6, 7, 8])
-    order = learning_to_execute.by_length(lengths, 2)
+    order = program.by_length(lengths, 2)
     np.testing.assert_array_equal(lengths[order], [1, 3, 5, 7, 2, 4, 6, 8])
 
 
-def _rows_of(batch):
-    """Returns all that a batch tells of each of its rows, sorted."""
+def _elements_of(batch):
+    """Returns all of each of a batch's elements, sorted."""
     leaves = [np.moveaxis(leaf, 1, 0) for leaf in jax.tree.leaves(batch)]
     return sorted(np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1).tolist())
 
 
-@pytest.mark.parametrize('flags', ['--length=5', '--task=addition --nesting=2 --hint_weight=2'])
-def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_rows(flags, tmp_path):
-    config = _config(*_flags(tmp_path, *flags.split()))
-    model = learning_to_execute_model.make_model(config)
-    measure = learning_to_execute_model.make_evaluation(model)
-    got = learning_to_execute._make_task(config, model, measure).batch(3, 0)
-    hints = config.uses_hints()
-    assert (got.hints is not None) == hints
-    wanted = batches.batch(config.setting(), 'mix', 0, 'train', 0, 3, 32, hints)
-    assert _rows_of(got) == _rows_of(wanted)
+def test_a_batch_is_that_of_the_task_whatever_the_order_of_its_elements():
+    config = dataclasses.replace(CONFIG, task='addition', batch_size=32)
+    got = program.build(config).batch(3, 0)
+    wanted = batches_lib.sample(config.setting(), 'mix', 0, 'train', 0, 3, 32)
+    assert _elements_of(got) == _elements_of(wanted)
     assert (np.diff(got.lengths[0]) >= 0).all()
 
 
-def test_an_update_in_parts_is_nearly_the_same(tmp_path):
-    found = []
-    for parts in (1, 4):
-        run_dir = tmp_path / str(parts)
-        sizes = *_FEW, '--num_steps=5', '--log_every=5'
-        assert _main(*_flags(run_dir, f'--accumulate={parts}', *sizes)) == 0
-        rows = metrics.read_metrics(run_dir / 'metrics.jsonl')
-        found.append(next(row['loss'] for row in rows if 'loss' in row))
-    assert found[0] == pytest.approx(found[1], rel=1e-3)
-
-
-def test_the_papers_number_stands_beside_the_curve_of_its_own_task_only(tmp_path, monkeypatch):
+def test_the_papers_number_is_drawn_for_its_own_task_only(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(plots, 'plot_curves', lambda *args, **facts: seen.append(facts))
     copying = {'task': 'copy', 'nesting': 1}
-    for changes in ({}, {'length': 4}, {'dialect': 'zaremba'}, {'task': 'algebra'}, copying):
-        learning_to_execute._draw(learning_to_execute.Config(**changes), str(tmp_path))
+    changes = {}, {'length': 4}, {'dialect': 'zaremba'}, {'task': 'algebra'}, copying
+    for change in (*changes, {'curriculum': 'naive'}):
+        program.draw(program.Config(**change), str(tmp_path), [], {})
     baselines = [facts['baselines'] for facts in seen]
-    assert baselines == [{"the paper's RMC": 0.79}, {}, {}, {}, {}]
+    assert baselines == [{"the paper's RMC": 0.79}, {}, {}, {}, {}, {}]
+
+
+def test_titles_name_a_curriculum():
+    assert program.title(CONFIG) == 'algebra, nesting 2, length 2'
+    changed = dataclasses.replace(CONFIG, curriculum='naive')
+    assert program.title(changed).endswith(', curriculum naive')
 
 
 @pytest.mark.parametrize(
-    ('flags', 'wanted'),
+    ('words', 'wanted'),
     [
         ('--nesting=0', '--nesting: wanted at least 1, got 0'),
         ('--length=0', '--length: wanted at least 1, got 0'),
-        ('--length=30', '--task=program: wanted values of program within'),
-        ('--task=copy', '--task=copy: wanted nesting 1 for copy, got 2'),
+        ('--task=program --length=30', '--task=program: wanted'),
+        ('--task=copy --nesting=2', '--task=copy: wanted nesting 1 for copy, got 2'),
         ('--task=subtraction', '--task: wanted one of addition, control, program'),
         ('--dialect=python', '--dialect: wanted one of sonnet, zaremba'),
         ('--curriculum=hard', '--curriculum: wanted one of mix, baseline, naive, combined'),
@@ -265,73 +290,50 @@ def test_the_papers_number_stands_beside_the_curve_of_its_own_task_only(tmp_path
         ('--decoding=beam', '--decoding: wanted one of non_autoregressive, autoregressive'),
         ('--mode=play', '--mode: wanted one of train, evaluate'),
         ('--mode=evaluate', '--mode=evaluate: wanted --run_dir=DIR'),
-        ('--preset=huge', '--preset: wanted one of paper'),
+        ('--preset=huge', '--preset: wanted one of cpu, paper'),
+        ('--hint_weight=1', 'no flag --hint_weight'),
         ('--shared_core=maybe', '--shared_core: wanted one of True, False'),
         ('--evaluation_size=0', '--evaluation_size: wanted at least 1'),
     ],
 )
-def test_bad_flags_get_one_line(flags, wanted, capsys):
-    assert _main(*flags.split()) == errors.USAGE
+def test_bad_flags_get_one_line(words, wanted, capsys):
+    facts = program.Config, program.run, 'learning_to_execute', program.PRESETS
+    assert flags.main(*facts, words.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
     assert line.count('\n') == 1
 
 
-def test_a_split_without_programs_ends_a_run_at_its_start_with_one_line(
-    tmp_path, monkeypatch, capsys
-):
-    made = batches.batch
+def test_a_split_without_programs_ends_a_run_at_its_start(monkeypatch):
+    sample = batches_lib.sample
 
-    def batch(setting, curriculum, level, split, *numbers):
+    def without_tests(setting, curriculum, level, split, *numbers):
         if split == 'test':
             raise ValueError('wanted 1 samples, got 0')
-        return made(setting, curriculum, level, split, *numbers)
+        return sample(setting, curriculum, level, split, *numbers)
 
-    monkeypatch.setattr(batches, 'batch', batch)
-    assert _main(*_flags(tmp_path / 'run')) == errors.USAGE
-    captured = capsys.readouterr()
-    assert captured.err == 'learning_to_execute: --task=copy: wanted 1 samples, got 0\n'
-    assert captured.out == ''
-
-
-@pytest.mark.parametrize(
-    'flag', ['--length=3', '--decoding=autoregressive', '--curriculum=naive', '--shared_core=False']
-)
-def test_another_task_does_not_fit_the_checkpoint(flag, whole, capsys):
-    assert _main(*_flags(whole[0], flag)) == errors.MISMATCH
-    assert flag[2:].split('=')[0] in capsys.readouterr().err
-
-
-def test_what_is_no_run_gets_one_line(tmp_path, capsys):
-    assert _main('--mode=evaluate', f'--run_dir={tmp_path}') == errors.BAD_DATA
-    assert 'wanted the directory of a trained run' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize('preset', sorted(learning_to_execute.PRESETS))
-def test_presets_make_networks_that_answer(preset):
-    config = learning_to_execute.PRESETS[preset]
-    model = learning_to_execute_model.make_model(config)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    (logits,) = [value for name, value in shapes.items() if name.endswith('logits')]
-    assert logits['w'].shape == (256, learning_to_execute_model.NUM_CLASSES)
+    monkeypatch.setattr(batches_lib, 'sample', without_tests)
+    wanted = '--task=copy: wanted 1 samples, got 0'
+    with pytest.raises(errors.RunError, match=wanted) as stop:
+        program.build(COPY)
+    assert stop.value.code == errors.USAGE
 
 
 def test_presets_of_the_paper_train_as_it_did():
-    sizes = {'paper': ('rmc', 4, 2048, 4, 'memory'), 'paper-lstm': ('lstm',), 'cpu': None}
-    papers = [name for name in learning_to_execute.PRESETS if name.startswith('paper')]
-    assert {*papers, 'cpu'} > set(sizes)
-    for name in papers:
-        config = learning_to_execute.PRESETS[name]
+    papers = {name: x for name, x in program.PRESETS.items() if name.startswith('paper')}
+    for name, config in papers.items():
         assert (config.batch_size, config.learning_rate, config.schedule) == (128, 1e-3, 'constant')
         assert (config.clip_norm, config.num_steps, config.accumulate) == (0, 200_000, 1)
         assert (config.curriculum, config.decoding) == ('mix', 'non_autoregressive')
         assert (config.shared_core, config.final_evaluation_size) == (True, 12_800)
         assert config.core == {'paper': 'rmc'}.get(name, name.split('-')[-1]) or 'dnc' in name
-    config = learning_to_execute.PRESETS['paper']
-    assert (config.mem_slots, config.total_units, config.num_heads) == (4, 2048, 4)
-    assert (config.gate_style, config.num_blocks) == ('memory', 1)
-
-
-def test_a_resumed_run_may_change_what_is_free(whole):
-    config = _config(*_flags(whole[0], '--evaluation_size=5', '--final_evaluation_size=7'))
-    saved_run.resume(config, str(whole[0]))
+    paper, lstm, entnet = (papers[f'paper{core}'] for core in ('', '-lstm', '-entnet'))
+    assert (paper.mem_slots, paper.total_units, paper.num_heads) == (4, 2048, 4)
+    assert (paper.gate_style, paper.num_blocks, paper.task) == ('memory', 1, 'program')
+    assert (lstm.lstm_layers, lstm.lstm_size) == (2, 1024)
+    assert (entnet.entnet_cells, entnet.entnet_size) == (4, 256)
+    dnc = papers['paper-dnc']
+    sizes = dnc.dnc_memory_size, dnc.dnc_word_size, dnc.dnc_reads, dnc.dnc_controller_layers
+    assert (sizes, dnc.dnc_controller_size) == ((80, 64, 4, 2), 256)
+    strings = papers['paper-dnc-memorization']
+    assert (strings.task, strings.nesting, strings.dnc_controller) == ('copy', 1, 'feed_forward')

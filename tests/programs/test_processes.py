@@ -27,6 +27,7 @@ class Job:
 
     def __init__(self, command, num_processes, num_devices=1, own=({}, {}), environment=None):
         port = _free_port()
+        flag = f'--xla_force_host_platform_device_count={num_devices}'
         self.processes = []
         for index in range(num_processes):
             flags = {}
@@ -39,7 +40,7 @@ class Job:
                 env={
                     **os.environ,
                     **(environment or {}),
-                    'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices}',
+                    'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {flag}',
                     'JAX_PLATFORMS': 'cpu',
                     'PYTHONPATH': str(ROOT),
                 },

@@ -8,10 +8,10 @@ import pytest
 
 from launch.runs import errors
 from launch.viewer import environments, episodes, screen
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
-CORRIDOR = screen.Show('a title', tiny_worlds.Corridor(max_steps=3), 7, hide=False)
+CORRIDOR = screen.Show('a title', tiny_environments.Corridor(max_steps=3), 7, hide=False)
 HELP = 'r starts a new episode, q quits'
 
 

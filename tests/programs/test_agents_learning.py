@@ -1,4 +1,4 @@
-"""The agent's loop: what is played, the loss and its gradient, bytes, and that it learns."""
+"""Agents: rollouts, the loss and its gradient, equal bytes, and that they learn."""
 
 import dataclasses
 import functools
@@ -16,16 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch.agents import acting, agent_config, agent_model, playing
+from launch.agents import configuration, evaluation, learning, network
+from launch.agents import rollout as rollout_lib
 from launch.runs import errors, metrics, signals
 from launch.training import loop
 from relational_rnn.networks import actor_critic
-from tests.support import tiny_worlds
+from tests.support import tiny_environments
 
 pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 T, B, A = 9, 4, 3
-CONFIG = agent_config.Config(
+CONFIG = configuration.Config(
     core='rmc',
     mem_slots=2,
     total_units=16,
@@ -47,75 +48,81 @@ CONFIG = agent_config.Config(
     evaluate_every=100,
     save_every=100,
 )
-CORRIDOR = tiny_worlds.world(tiny_worlds.Corridor(), solves=True)
+CORRIDOR = tiny_environments.source(tiny_environments.Corridor(), has_success=True)
 KEYS = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(5)))(jnp.arange(B))
 
 
 @pytest.fixture(scope='module')
 def played(compile_once, compile_quickly):
-    """Returns a model, its parameters, where its rows began, a rollout and where they are."""
-    model = agent_model.make_model(CONFIG, CORRIDOR.environment)
+    """Returns a network, its parameters, where its episodes began, a rollout and where they are."""
+    model = network.make(CONFIG, CORRIDOR.environment)
     params = model.init(jax.random.key(1))
-    row = acting.initial_row(CONFIG, CORRIDOR, model)
-    collect = jax.jit(functools.partial(acting.collect, T, CORRIDOR, model))
-    rollout, after = jax.device_get(collect(params, (), row, KEYS))
+    row = rollout_lib.initial_state(CONFIG, CORRIDOR, model)
+    collect = jax.jit(functools.partial(rollout_lib.collect, T, CORRIDOR, model))
+    rollout, after = jax.device_get(collect(params, row, KEYS))
     assert rollout.last.any()
-    assert (rollout.last & (rollout.discounts == 1)).any()  # the time was up
+    assert (rollout.last & (rollout.discounts == 1)).any()  # truncated
     assert (rollout.last & (rollout.discounts == 0)).any()
     return model, params, row, rollout, after
 
 
 @pytest.fixture(scope='module')
 def learn(played):
-    """Returns the loss of parameters, a rollout and the core's state at its beginning."""
-    return jax.jit(functools.partial(acting.learn, CONFIG, played[0]))
+    """Returns the metrics of parameters and a rollout."""
+    return jax.jit(functools.partial(learning.learn, CONFIG, played[0]))
 
 
-def test_a_rollout_is_what_single_steps_of_the_world_give(played):
+def test_a_rollout_is_what_single_steps_of_the_environment_give(played):
     _, _, _, rollout, after = played
-    endless = CORRIDOR.endless(())
-    step = jax.jit(endless.step)
+    resetting = CORRIDOR.auto_resetting(())
+    step = jax.jit(resetting.step)
     for b in range(B):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(CONFIG.seed), 2), b)
-        state, seen = endless.reset(key)
-        returned, length, reset = np.float32(0), 0, True
+        state, seen = resetting.reset(key)
+        episode_return, length, reset = np.float32(0), 0, True
         for t in range(T):
             np.testing.assert_array_equal(rollout.observations[t, b], seen.observation)
             assert rollout.resets[t, b] == reset
             state, seen = step(state, rollout.actions[t, b])
-            returned, length, reset = returned + seen.reward, length + 1, bool(seen.last)
+            episode_return, length, reset = (
+                episode_return + seen.reward,
+                length + 1,
+                bool(seen.last),
+            )
             for name, wanted in (('rewards', seen.reward), ('discounts', seen.discount)):
                 assert getattr(rollout, name)[t, b] == wanted
             assert rollout.last[t, b] == reset
-            assert (rollout.returned[t, b], rollout.lengths[t, b]) == (returned, length)
-            returned, length = (np.float32(0), 0) if reset else (returned, length)
+            found = rollout.episode_returns[t, b], rollout.episode_lengths[t, b]
+            assert found == (episode_return, length)
+            episode_return, length = (np.float32(0), 0) if reset else (episode_return, length)
         np.testing.assert_array_equal(rollout.observations[T, b], seen.observation)
-        assert (after.returned[b], after.length[b], after.reset[b]) == (returned, length, reset)
+        found = after.episode_return[b], after.episode_length[b], after.reset[b]
+        assert found == (episode_return, length, reset)
         for got, wanted in zip(
             jax.tree.leaves(jax.tree.map(lambda x, b=b: x[b], after.environment)),
-            jax.tree.leaves(acting.hide_keys(state)),
+            jax.tree.leaves(rollout_lib.hide_keys(state)),
             strict=True,
         ):
             np.testing.assert_array_equal(got, wanted)
 
 
-def test_actions_are_drawn_from_the_policy(played):
+def test_actions_are_sampled_from_the_policy(played):
     model, params, row, _, _ = played
-    collect = jax.jit(functools.partial(acting.collect, 1, CORRIDOR, model))
-    draws = 1500
-    many = jax.tree.map(lambda x: jnp.repeat(x[:1], draws, axis=0), row)
-    keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(9)))(jnp.arange(draws))
-    drawn, _ = collect(params, (), many, keys)
-    shares = np.bincount(drawn.actions[0], minlength=A) / draws
-    wanted = jax.nn.softmax(drawn.logits[0, 0])
-    np.testing.assert_allclose(shares, wanted, atol=4 * math.sqrt(0.25 / draws))
+    collect = jax.jit(functools.partial(rollout_lib.collect, 1, CORRIDOR, model))
+    count = 1500
+    many = jax.tree.map(lambda x: jnp.repeat(x[:1], count, axis=0), row)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(9)))(jnp.arange(count))
+    sampled, _ = collect(params, many, keys)
+    shares = np.bincount(sampled.actions[0], minlength=A) / count
+    wanted = jax.nn.softmax(sampled.logits[0, 0])
+    np.testing.assert_allclose(shares, wanted, atol=4 * math.sqrt(0.25 / count))
 
 
-def test_a_rollout_does_not_depend_on_which_rows_are_beside_it(played):
+def test_a_rollout_does_not_depend_on_the_other_batch_elements(played):
     model, params, row, rollout, _ = played
     half = jax.tree.map(lambda x: x[2:], row)
-    collect = jax.jit(functools.partial(acting.collect, T, CORRIDOR, model))
-    other, _ = collect(params, (), half, KEYS[2:])
+    collect = jax.jit(functools.partial(rollout_lib.collect, T, CORRIDOR, model))
+    other, _ = collect(params, half, KEYS[2:])
     np.testing.assert_array_equal(other.actions, rollout.actions[:, 2:])
     np.testing.assert_allclose(other.logits, rollout.logits[:, 2:], rtol=1e-4, atol=1e-6)
 
@@ -148,17 +155,18 @@ def _loss_in_loops(logits, values, rollout):
 
 def test_the_loss_is_what_loops_say(played, learn):
     model, params, row, rollout, _ = played
-    params = jax.tree.map(lambda x: x * 1.3, params)  # other than those that played
+    params = jax.tree.map(lambda x: x * 1.3, params)  # other than those that acted
     unroll = jax.jit(model.unroll)
     output, _ = unroll(params, rollout.observations, rollout.resets, row.core)
     logits, values = np.float64(output.logits)[:-1], np.float64(output.value)
     wanted = _loss_in_loops(logits, values, rollout)
-    value, sums = learn(params, rollout, row.core)
-    assert value.weight == T * B
+    found = learn(params, rollout)
+    assert {value.weight.item() for value in found.values()} == {T * B}
     names = 'policy_loss', 'value_error', 'entropy'
-    np.testing.assert_allclose([sums[name] for name in names], wanted, rtol=1e-3, atol=1e-4)
+    totals = [found[name].total for name in names]
+    np.testing.assert_allclose(totals, wanted, rtol=1e-3, atol=1e-4)
     total = wanted[0] + 0.5 * 0.3 * wanted[1] - 0.02 * wanted[2]
-    np.testing.assert_allclose(value.total, total, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found['loss'].total, total, rtol=1e-3, atol=1e-4)
 
 
 def test_the_gradient_holds_the_targets_fast(played):
@@ -167,12 +175,12 @@ def test_the_gradient_holds_the_targets_fast(played):
     params = jax.tree.map(lambda x: x * 1.1, params)
     output, _ = jax.device_get(model.unroll(params, rollout.observations, rollout.resets, row.core))
 
-    def said(logits, value):
+    def loss_of(logits, value):
         fake = lambda *args: (actor_critic.Output(logits, value), ())  # noqa: E731
         held = model._replace(unroll=fake)
-        return acting.learn(CONFIG, held, params, rollout, row.core)[0].total
+        return learning.learn(CONFIG, held, params, rollout)['loss'].total
 
-    d_logits, d_value = jax.jit(jax.grad(said, argnums=(0, 1)))(output.logits, output.value)
+    d_logits, d_value = jax.jit(jax.grad(loss_of, argnums=(0, 1)))(output.logits, output.value)
     np.testing.assert_array_equal(d_logits[-1], 0)
     np.testing.assert_array_equal(d_value[-1], 0)
     targets, advantages = _targets_in_loops(output, rollout)
@@ -213,17 +221,27 @@ def _targets_in_loops(output, rollout):
     return targets[:-1], advantages
 
 
-def test_a_step_whose_time_is_up_teaches_nothing(played, learn):
-    _, params, row, rollout, _ = played
+def test_a_truncated_step_teaches_nothing(played, learn):
+    _, params, _, rollout, _ = played
     t, b = np.argwhere(rollout.last & (rollout.discounts == 1))[0]
     rewards = np.array(rollout.rewards)
     rewards[t, b] += 100
-    one = learn(params, rollout, row.core)
-    chex.assert_trees_all_equal(one, learn(params, rollout._replace(rewards=rewards), row.core))
+    one = learn(params, rollout)
+    chex.assert_trees_all_equal(one, learn(params, rollout._replace(rewards=rewards)))
     t, b = np.argwhere(~rollout.last)[0]
     rewards[t, b] += 100
-    moved, _ = learn(params, rollout._replace(rewards=rewards), row.core)
-    assert moved.total != one[0].total
+    moved = learn(params, rollout._replace(rewards=rewards))
+    assert moved['loss'].total != one['loss'].total
+
+
+def test_learning_starts_from_the_cores_state_in_which_the_rollout_began(played, learn):
+    _, params, row, rollout, after = played
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[0], rollout.core), row.core)
+    unreset = np.zeros_like(rollout.resets)
+    later = jax.tree.map(lambda x: x[None], after.core)
+    one = learn(params, rollout._replace(resets=unreset))
+    other = learn(params, rollout._replace(resets=unreset, core=later))
+    assert one['loss'].total != other['loss'].total
 
 
 def test_the_sums_over_episodes_are_counted_by_hand(played):
@@ -233,29 +251,31 @@ def test_the_sums_over_episodes_are_counted_by_hand(played):
         last=column(0, 1, 1, 1) > 0,
         discounts=column(1, 0, 1, 0),
         rewards=column(1, 2, 3, -1),
-        returned=column(1, 3, 3, -1),
-        lengths=np.array([[1], [2], [1], [1]]),
+        episode_returns=column(1, 3, 3, -1),
+        episode_lengths=np.array([[1], [2], [1], [1]]),
     )
-    sums = acting.episodes(CORRIDOR, rollout)
-    assert {name: float(x) for name, x in sums.items()} == {
-        'episodes': 3, 'training_return': 5, 'training_length': 4, 'training_solved': 1,
+    found = learning.episodes(CORRIDOR, rollout)
+    assert {name: (float(x.total), float(x.weight)) for name, x in found.items()} == {
+        'training_return': (5, 3), 'training_length': (4, 3), 'training_success': (1, 3),
     }  # fmt: skip
-    assert 'training_solved' not in acting.episodes(CORRIDOR._replace(solves=False), rollout)
+    without = CORRIDOR._replace(has_success=False)
+    assert 'training_success' not in learning.episodes(without, rollout)
 
 
 def test_keys_become_data_and_keys_again():
     tree = {'key': jax.random.key(3), 'raw': jax.random.key_data(jax.random.key(4)), 'x': KEYS}
     like = jax.eval_shape(lambda: tree)
-    hidden = acting.hide_keys(tree)
+    hidden = rollout_lib.hide_keys(tree)
     assert all(leaf.dtype == np.uint32 for leaf in jax.tree.leaves(hidden))
-    shown = acting.show_keys(hidden, like)
+    shown = rollout_lib.show_keys(hidden, like)
     chex.assert_trees_all_equal_dtypes(shown, tree)
-    chex.assert_trees_all_equal(acting.hide_keys(shown), hidden)
+    chex.assert_trees_all_equal(rollout_lib.hide_keys(shown), hidden)
 
 
-def _train(run_dir, config=CONFIG, world=CORRIDOR, evaluate=None):
-    model = agent_model.make_model(config, world.environment)
-    task = acting.make_task(config, world, model, evaluate or (lambda params: {}))
+def _train(run_dir, config=CONFIG, source=CORRIDOR, evaluate=None):
+    model = network.make(config, source.environment)
+    measure = evaluate or (lambda params: {})
+    task = learning.make_task(config, source, model, measure, lambda params, thorough: {})
     with signals.handled():
         return loop.train(config, task, str(run_dir), {'config': {}})
 
@@ -284,16 +304,16 @@ def test_a_run_that_was_stopped_ends_in_equal_bytes(whole, tmp_path):
     assert _bytes(other) != _bytes(whole[0])
 
 
-def test_the_log_tells_of_episodes_only_where_some_ended(whole, tmp_path):
+def test_the_log_has_episodes_only_where_some_ended(whole, tmp_path):
     rows = metrics.read_metrics(whole[1] / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'loss' in row] == [2, 4, 6]
     for row in rows[:3]:
         assert 1 <= row['training_length'] <= 7
         assert -1 <= row['training_return'] <= 7 / 8 + 2
-        assert 0 <= row['training_solved'] <= 1
+        assert 0 <= row['training_success'] <= 1
         assert 0 < row['entropy'] <= math.log(A)
     config = dataclasses.replace(CONFIG, num_steps=1, unroll=2)
-    recall = tiny_worlds.world(tiny_worlds.Recall(num_steps=3))
+    recall = tiny_environments.source(tiny_environments.Recall(num_steps=3))
     _train(tmp_path, config, recall)
     (row, *_) = metrics.read_metrics(tmp_path / 'metrics.jsonl')
     assert 'entropy' in row
@@ -312,11 +332,11 @@ def smooth(tmp_path_factory, compile_once, compile_quickly):
     return _train(tmp_path_factory.mktemp('smooth'), SMOOTH)
 
 
-def test_two_devices_play_the_same_games_and_make_nearly_the_same_updates(
+def test_two_devices_have_the_same_episodes_and_nearly_the_same_updates(
     smooth, compile_once, tmp_path
 ):
     path = tmp_path / 'two.npz'
-    script = f'from tests.programs import test_acting as t; t.write_state({str(path)!r})'
+    script = f'from tests.programs import test_agents_learning as t; t.write_state({str(path)!r})'
     flags = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
     environment = {**os.environ, **compile_once, **flags, 'PYTHONPATH': str(ROOT)}
     command = [sys.executable, '-c', script]
@@ -326,7 +346,7 @@ def test_two_devices_play_the_same_games_and_make_nearly_the_same_updates(
     assert two['devices'] == 2 != jax.local_device_count()
     for index, leaf in enumerate(jax.tree.leaves(smooth.carry.environment)):
         np.testing.assert_array_equal(two[f'environment_{index}'], leaf)
-    for index, leaf in enumerate(jax.tree.leaves(smooth.replicated.params)):
+    for index, leaf in enumerate(jax.tree.leaves(smooth.params)):
         np.testing.assert_allclose(two[f'params_{index}'], leaf, rtol=1e-3, atol=1e-4)
 
 
@@ -335,7 +355,7 @@ def write_state(path):
     with tempfile.TemporaryDirectory() as run_dir:
         state = _train(run_dir, SMOOTH)
     leaves = {}
-    for name, tree in (('environment', state.carry.environment), ('params', state[0].params)):
+    for name, tree in (('environment', state.carry.environment), ('params', state.params)):
         for index, leaf in enumerate(jax.tree.leaves(tree)):
             leaves[f'{name}_{index}'] = leaf
     np.savez(path, devices=jax.local_device_count(), **leaves)
@@ -344,13 +364,13 @@ def write_state(path):
 def test_parts_of_a_batch_give_nearly_the_same_updates(smooth, tmp_path):
     state = _train(tmp_path, dataclasses.replace(SMOOTH, accumulate=2))
     chex.assert_trees_all_equal(state.carry.environment, smooth.carry.environment)
-    got, wanted = state.replicated.params, smooth.replicated.params
+    got, wanted = state.params, smooth.params
     chex.assert_trees_all_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_memory_learns_what_no_agent_without_can(tmp_path):
     """The cue is one of two, so half right is all that an agent without memory can hope for."""
-    world = tiny_worlds.world(tiny_worlds.Recall())
+    source = tiny_environments.source(tiny_environments.Recall())
     config = dataclasses.replace(
         CONFIG,
         batch_size=32,
@@ -366,9 +386,9 @@ def test_a_memory_learns_what_no_agent_without_can(tmp_path):
     found = {}
     for core in ('rmc', 'feed_forward'):
         own = dataclasses.replace(config, core=core, feed_forward_size=8)
-        model = agent_model.make_model(own, world.environment)
-        params = _train(tmp_path / core, own, world).replicated.params
-        measure = playing.make_evaluation(world, model, 3)
+        model = network.make(own, source.environment)
+        params = _train(tmp_path / core, own, source).params
+        measure = evaluation.make(source, model, 3)
         found[core] = measure(params, 400)
     assert found['rmc']['return'] > 0.9
     assert found['feed_forward']['return'] < 0.6
