@@ -180,16 +180,6 @@ def test_nothing_is_learned_from_the_reward_of_a_truncated_step(loss):
     assert other['policy_loss'].total != one['policy_loss'].total
 
 
-def test_the_metrics_of_a_batch_are_the_sums_of_those_of_its_parts(made):
-    """So it may be split over devices and accumulated; every field is [any, B, ...]."""
-    network, params, *_ = made
-    metrics = jax.jit(lambda batch: learning.learn(CONFIG, network, params, batch))
-    halves = [jax.tree.map(lambda x, i=i: x[:, i : i + 2], ROLLOUT) for i in (0, 2)]
-    wanted = jax.tree.map(lambda *x: sum(map(float, x)), *map(metrics, halves))
-    got = jax.tree.map(float, metrics(ROLLOUT))
-    assert jax.tree.leaves(got) == pytest.approx(jax.tree.leaves(wanted), rel=1e-4)
-
-
 def test_the_sums_over_episodes_can_be_counted_by_hand():
     column = lambda *x: np.array(x, np.float32)[:, None]  # noqa: E731
     batch = ROLLOUT._replace(

@@ -75,6 +75,12 @@ def test_rollouts_are_what_single_steps_of_the_environments_give(acted, places):
         chex.assert_trees_all_equal((*after[:3], *after[4:]), jax.tree.map(np.asarray, wanted))
 
 
+def test_every_field_can_be_split_along_the_batch(acted):
+    for got, after in acted[-1]:
+        assert {leaf.shape[1] for leaf in jax.tree.leaves(got)} == {B}
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(after)} == {B}
+
+
 def test_episodes_start_from_what_was_sampled_for_their_element_and_rollout(acted, places):
     assert min(len(set(each.tolist())) for each in places) > 1
     assert not np.array_equal(*places)
