@@ -224,7 +224,7 @@ def evaluate(
       parts: the batches to measure them on.
     """
     parts_sums = [score(params, batch)[0] for batch in parts]
-    sums: np.ndarray = np.sum(parts_sums, axis=0, dtype=np.float64)
+    sums: Any = np.sum(parts_sums, axis=0, dtype=np.float64)
     nll, right_characters, characters, right_answers, answers = sums.tolist()
     return {
         'character_accuracy': right_characters / characters,

@@ -243,10 +243,10 @@ def whole(tmp_path_factory, compile_quickly):
         lstm_size=32,
         batch_size=32,
         learning_rate=0.01,
-        num_steps=200,
-        log_every=100,
-        evaluate_every=100,
-        save_every=200,
+        num_steps=400,
+        log_every=200,
+        evaluate_every=200,
+        save_every=400,
         evaluation_size=300,
         final_evaluation_size=400,
         run_dir=str(tmp_path_factory.mktemp('whole') / 'run'),
@@ -280,11 +280,11 @@ def test_it_learns_and_its_evaluation_says_what_of(whole):
 def test_its_log_has_accuracies(whole):
     rows = metrics.read_metrics(f'{whole[0].run_dir}/metrics.jsonl')
     logged = [row for row in rows if 'loss' in row]
-    assert [row['step'] for row in logged] == [100, 200]
+    assert [row['step'] for row in logged] == [200, 400]
     assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
     assert all(row['characters_per_second'] > 0 for row in logged)
     evaluated = [row for row in rows if 'character_accuracy' in row]
-    assert [row['step'] for row in evaluated] == [100, 200]
+    assert [row['step'] for row in evaluated] == [200, 400]
     assert all(row['sequence_accuracy'] <= row['character_accuracy'] for row in evaluated)
     assert not any('level' in row for row in rows)  # a mix has one
 
