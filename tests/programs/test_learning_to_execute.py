@@ -263,7 +263,7 @@ def test_it_learns_and_its_evaluation_says_what_of(whole):
     wanted = {
         'program': 'learning_to_execute',
         'core': 'lstm',
-        'step': 200,
+        'step': 400,
         'task': 'copy',
         'nesting': 1,
         'length': 2,
