@@ -100,6 +100,8 @@ class Child:
         """Returns the exit code, once all that was shown has come."""
         code = self.process.wait(PATIENCE)
         assert self.is_as_before
+        count = fcntl.ioctl(self._terminal, termios.FIONREAD, bytes(4))
+        self.num_unread = int.from_bytes(count, sys.byteorder)
         self.close()
         return code
 
@@ -185,8 +187,9 @@ def test_keys_come_at_once_and_what_is_drawn_has_its_colours(start):
 def test_a_terminal_with_a_palette_of_its_own_gets_colours_that_differ(start):
     child = start(TERM='screen-256color')
     assert child.reported() == '80 '
-    child.press(b'\x04')
+    child.press(b'\x04for the shell\n')
     assert child.end() == 0
+    assert child.num_unread == 0
     assert '\x1b]4;' not in child.shown
     assert '\x1b[38;5;82m' in child.shown
 
