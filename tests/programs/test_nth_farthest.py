@@ -305,6 +305,7 @@ def test_its_log_has_accuracies(whole):
     assert all(0 <= row['training_accuracy'] <= 1 for row in logged)
     assert logged[0]['loss'] > logged[-1]['loss']
     assert all(row['sequences_per_second'] > 0 for row in logged)
+    assert all(row['distance_error'] > 0 and row['vector_error'] > 0 for row in logged)
     assert [row['step'] for row in rows if 'accuracy' in row] == [500, 1000]
 
 
