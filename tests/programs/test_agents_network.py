@@ -35,7 +35,7 @@ INPUTS = {
     ('rmc', 'rows'): ('relational_memory', 'input_w', (FEATURES, 16 // 4)),
     ('rmc', 'flat'): ('relational_memory', 'input_w', (H * W * FEATURES, 16 // 4)),
     ('lstm', 'rows'): ('lstm/linear', 'w', (H * W * FEATURES + 8, 4 * 8)),
-    ('conv_lstm', 'rows'): ('conv_2d_lstm/input_to_hidden', 'w', (2, 2, FEATURES, 4 * 3)),
+    ('conv_lstm', 'rows'): ('conv2_dlstm/input_to_hidden', 'w', (2, 2, FEATURES, 4 * 3)),
     ('feed_forward', 'rows'): ('feed_forward/~/linear', 'w', (H * W * FEATURES, 8)),
     ('transformer', 'rows'): None,
     ('dnc', 'rows'): None,
