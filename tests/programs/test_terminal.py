@@ -200,6 +200,7 @@ def test_a_terminal_with_a_palette_of_its_own_gets_colours_that_differ(start):
     assert '\x1b[38;5;82m' in child.shown
 
 
+@pytest.mark.slow  # a redraw was missed twice, with both cores busy
 def test_another_size_and_a_stop_draw_again(start):
     child = start()
     assert child.reported() == '80 '
