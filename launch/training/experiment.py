@@ -147,9 +147,7 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     metadata = {'config': dataclasses.asdict(config), 'devices': kind, 'data': task.data}
     state = loop.train(config, task, run_dir, metadata)
     evaluation = _measure(experiment, config, run_dir, task, state.params, int(state.step), False)
-    rows = metrics_lib.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
-    for picture in experiment.draw(config, run_dir, rows, evaluation):
-        print(f'picture      {picture}')
+    _draw(experiment, config, run_dir, evaluation)
     print(f'metrics      {os.path.join(run_dir, "metrics.jsonl")}, and for TensorBoard')
     print(f'evaluation   {os.path.join(run_dir, directory.EVALUATION)}')
     print(f'all {config.num_steps} updates are done; a larger --num_steps trains further')
@@ -165,9 +163,7 @@ def evaluate(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     evaluation = _measure(
         experiment, restored.config, run_dir, task, params, restored.step, thorough=True
     )
-    rows = metrics_lib.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
-    for picture in experiment.draw(restored.config, run_dir, rows, evaluation):
-        print(f'picture      {picture}')
+    _draw(experiment, restored.config, run_dir, evaluation)
     print(f'evaluation   {os.path.join(run_dir, directory.EVALUATION)}')
     return evaluation
 
@@ -269,6 +265,13 @@ def _measure(
     directory.write_json(path, evaluation)
     print(f'\nafter {step:,} updates\n{experiment.describe(config, evaluation)}\n')
     return evaluation
+
+
+def _draw(experiment: Experiment, config: Any, run_dir: str, evaluation: Evaluation) -> None:
+    """Draws the pictures of a run and prints where they are."""
+    rows = metrics_lib.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+    for picture in experiment.draw(config, run_dir, rows, evaluation):
+        print(f'picture      {picture}')
 
 
 def _kept(evaluation: Evaluation, path: pathlib.Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ Chosen here, where the sources are silent or differ:
 - 2 squares are two moves: both are eaten from, and a wall stops Pacman at the first. To pass each
   other is to make, as one of these moves, the reverse of the ghost's move.
 - A level that Pacman clears by eating food or pills is over before its ghosts move. In the released
-  code the new level then goes on within the step.
+  code the new level then starts within the step.
 - The step that kills costs the penalty once; there, once for each ghost that caught Pacman.
 - Truncation is after 3,000 steps, as in the released code, or 10,000 by the paper's rules, which
   are silent: at 138 squares of food that is ample for dozens of levels. There its discount is 0.
