@@ -100,7 +100,7 @@ def test_one_block_projects_no_queries_and_keeps_no_rows_of_the_input():
     projected = memory.project(params, case.config, rows_of(case))
     assert projected.queries is None
     assert projected.rows is None
-    chex.assert_shape([projected.keys, projected.values], (T, B, 1, 2, 5))
+    chex.assert_shape([projected.keys, projected.values], (T, B, 2, 1, 5))
     assert [gate.shape for gate in projected.gates] == [(T, B, 10)] * 2
 
 
