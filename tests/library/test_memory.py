@@ -5,6 +5,7 @@ import functools
 
 import chex
 import jax
+from jax import test_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,6 +63,18 @@ def test_outputs_state_and_attention_equal_a_float64_loop(case):
         chex.assert_shape(weights, (T, B, case.config.num_heads, asking, None))
         wanted_weights = wanted.attention[block][:, :, :, :asking]
         np.testing.assert_allclose(weights, wanted_weights, rtol=0, atol=1e-13)
+
+
+def test_the_gradient_of_attention_is_that_of_finite_differences():
+    case = reference.CASES['two_blocks']
+
+    def attention(params, inputs, state):
+        projected = memory.project(params, case.config, inputs)
+        return memory.step(params.step, case.config, projected, state)[1]
+
+    params = reference.memory_params(case.config, reference.parameters(case))
+    args = params, rows_of(case)[0], initial_memory(case.config)
+    test_util.check_grads(jax.jit(attention), args, order=1, modes=['rev'])
 
 
 @all_cases

@@ -261,3 +261,15 @@ def test_training_keeps_much_less_than_a_plain_scan():
     assert stepwise < 0.5 * plain
     assert kept_with(backward='stepwise', remat=True) < 0.6 * stepwise
     assert kept_with(backward='deferred') < 0.6 * stepwise
+
+
+def test_the_loop_back_reads_no_copy_of_a_matrix_for_each_step():
+    case = reference.Case(memory.MemoryConfig(4, 3, 2, attention_mlp_layers=3, key_size=5), 2)
+    train = scanned(case, flags_of('plain'), DEFERRED)
+    jaxpr = jax.make_jaxpr(train)(*arguments(case, np.float32)).jaxpr
+    _, back = equations(jaxpr, 'scan')
+    assert back.params['reverse']
+    shapes = {variable.aval.shape for variable in back.invars}
+    assert (T, B, 4, 6) in shapes
+    assert (6, 6) in shapes
+    assert not shapes & {(T, *layer.w.shape) for layer in arguments(case)[0].step.mlp}
