@@ -132,11 +132,9 @@ Gates: TypeAlias = tuple[chex.Array, ...]  # input, forget and (if there is one)
 class Projected(NamedTuple):
     """An input's share of a step, independent of the memory."""
 
-    keys: chex.Array  # [..., H, K, C]
-    values: chex.Array  # [..., H, K, V]
+    joint: chex.Array  # [..., H, K, 2 C + V], queries, keys and values
     gates: Gates  # [..., G] each; split before the loop, where XLA would not vectorize it
-    queries: chex.Array | None  # [..., H, K, C], only where several blocks update the input's rows
-    rows: chex.Array | None  # [..., K, F], likewise
+    rows: chex.Array | None  # [..., K, F], only where several blocks update the input's rows
 
 
 def initial_memory(config: MemoryConfig, batch_size: int | None) -> State:
@@ -166,15 +164,13 @@ def project(params: MemoryParams, config: MemoryConfig, inputs: chex.Array) -> P
         dimensions, so that all time steps can go in one matrix product.
 
     Returns:
-      The input's keys, values and share of the gates, with the same leading dimensions.
+      The input's queries, keys, values and share of the gates, with the same leading dimensions.
     """
     chex.assert_axis_dimension(inputs, -1, params.input.w.shape[0])
     rows = apply_linear(params.input, inputs)
-    queries, keys, values = _heads(config, params.step.blocks[0], rows)
+    joint = _heads(config, params.step.blocks[0], rows)
     gates = _split_gates(config, params.input_gates, rows.reshape(*rows.shape[:-2], -1))
-    if config.num_blocks == 1:
-        return Projected(keys, values, gates, queries=None, rows=None)
-    return Projected(keys, values, gates, queries, rows)
+    return Projected(joint, gates, None if config.num_blocks == 1 else rows)
 
 
 def step(
@@ -331,15 +327,16 @@ def _attend_over_memory(
     rows = memory
     attention = []
     for index, block in enumerate(params.blocks):
-        queries, keys, values = _heads(config, block, rows)
+        joint = _heads(config, block, rows)
         if index == 0:
-            keys = jnp.concatenate([keys, projected.keys], axis=-2)
-            values = jnp.concatenate([values, projected.values], axis=-2)
-        if index == 0 and projected.queries is not None and projected.rows is not None:
-            queries = jnp.concatenate([queries, projected.queries], axis=-2)
-            rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
+            joint = jnp.concatenate([joint, projected.joint], axis=-2)
+            if projected.rows is not None:
+                rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
+        size = config.query_size
+        queries, keys, values = jnp.split(joint, (size, 2 * size), axis=-1)
         if index == config.num_blocks - 1:
-            rows, queries = (x[..., : config.mem_slots, :] for x in (rows, queries))
+            rows = rows[..., : config.mem_slots, :]
+        queries = queries[..., : rows.shape[-2], :] * size**-0.5
         attended, weights = _attend(queries, keys, values)
         attended = jnp.swapaxes(attended, -3, -2).reshape(rows.shape)
         rows = normalize(block.attention_norm, rows + attended)
@@ -348,17 +345,12 @@ def _attend_over_memory(
     return rows, tuple(attention)
 
 
-def _heads(
-    config: MemoryConfig, block: Block, rows: chex.Array
-) -> tuple[chex.Array, chex.Array, chex.Array]:
-    """Projects rows, [..., M, F], to scaled queries, keys [..., H, M, C], values [..., H, M, V]."""
+def _heads(config: MemoryConfig, block: Block, rows: chex.Array) -> chex.Array:
+    """Projects rows, [..., M, F], to queries, keys and values of heads, [..., H, M, 2 C + V]."""
     joint = apply_linear(block.projection, rows)
     joint = normalize(block.projection_norm, joint).astype(block.projection.w.dtype)
     joint = joint.reshape(*joint.shape[:-1], config.num_heads, -1)
-    joint = jnp.swapaxes(joint, -3, -2)
-    size = config.query_size
-    queries, keys, values = jnp.split(joint, (size, 2 * size), axis=-1)
-    return queries * size**-0.5, keys, values
+    return jnp.swapaxes(joint, -3, -2)
 
 
 @jax.custom_vjp

@@ -107,13 +107,12 @@ def test_permuting_the_rows_of_an_input_changes_gates_only(name):
     assert float(jnp.max(jnp.abs(different))) > 1e-3
 
 
-def test_one_block_projects_no_queries_and_keeps_no_rows_of_the_input():
+def test_one_block_keeps_no_rows_of_the_input():
     case = reference.CASES['unit_gates']
     params = reference.memory_params(case.config, reference.parameters(case))
     projected = memory.project(params, case.config, rows_of(case))
-    assert projected.queries is None
     assert projected.rows is None
-    chex.assert_shape([projected.keys, projected.values], (T, B, 2, 1, 5))
+    chex.assert_shape(projected.joint, (T, B, 2, 1, 15))
     assert [gate.shape for gate in projected.gates] == [(T, B, 10)] * 2
 
 
