@@ -268,6 +268,7 @@ def _pull_back(
             d_state = unrolling.select(flags.resets, nothing, d_state)
         return d_state, d_after
 
+    d_after: memory.State
     over = linear, flags, d_states
     d_state, d_after = jax.lax.scan(body, carry[0], over, reverse=True, unroll=scan_unroll)
     d_after = unrolling.silence(d_after, flags.active)

@@ -230,13 +230,14 @@ def test_the_gradient_of_a_long_sequence_does_not_stagnate_in_bfloat16(options):
     params = jax.tree.map(np.float32, reference.memory_params(config, numbers))
     inputs = np.ones((600, 1, 1, D), np.float32)
 
-    def loss(params):
+    def loss(step_params):
         args = inputs, memory.initial_memory(config, 1), unrolling.Flags(), options
-        return jnp.sum(scanning.scan_memory(config, params, *args))
+        states = scanning.scan_memory(config, params._replace(step=step_params), *args)
+        return jnp.sum(states)
 
     gradient = jax.jit(jax.grad(loss))
-    wide = gradient(params).step
-    narrow = gradient(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)).step
+    wide = gradient(params.step)
+    narrow = gradient(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params.step))
     assert narrow.mlp[-1].b.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.float32(narrow.mlp[-1].b), wide.mlp[-1].b, rtol=0.05)
 
