@@ -252,7 +252,7 @@ def _cut(tree: chex.ArrayTree, axis: int, parts: int) -> chex.ArrayTree:
 
 def _element_keys(state: TrainState, batch_size: int) -> chex.Array:
     """Returns a key [B / n] for each of this device's batch elements, by its place in the batch."""
-    places = devices.global_places(batch_size // jax.device_count())
+    places = devices.global_places(batch_size // devices.count())
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
 
