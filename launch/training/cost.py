@@ -23,7 +23,7 @@ from launch.training import optimizer as optimizer_lib
 from launch.training import task as task_lib
 from launch.training import update as update_lib
 
-Costs = dict[str, Any]  # what JSON can hold, by name
+Costs = dict[str, Any]  # by name; `as_json` makes of it what JSON can hold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,16 +81,24 @@ def plan(
       chips: what `targets.devices` returns for it.
 
     Returns:
-      By name: `devices`, their number; `memory_bytes` of each; `compile_seconds`; `fits`, whether
-      the update fits the memory; if it could be compiled `planned` (see there) and `left_bytes` of
-      the memory; for a GPU `program`, its kernels as `kernels.as_json` gives them, and a
-      description of them in `lines`; else the compiler's `reason`.
+      `devices`, their number, and what `compile_for` returns.
     """
     devices.check_batch_size(config.batch_size, config.accumulate, len(chips))
-    costs: Costs = {'devices': len(chips), 'memory_bytes': target.memory_bytes}
+    lowered = _lower(config, task, len(chips), chips)
+    return {'devices': len(chips), **compile_for(target, lowered)}
+
+
+def compile_for(target: targets.Target, lowered: Any) -> Costs:
+    """Compiles what is lowered for devices that are not here, and looks at the result.
+
+    Returns:
+      By name: `memory_bytes` of each device; `fits`, whether the program fits it; if it could be
+      compiled `compile_seconds`, `planned` (see there) and `left_bytes` of the memory, and for a
+      GPU `program`, a `kernels.Block`; else the compiler's `reason`.
+    """
+    costs: Costs = {'memory_bytes': target.memory_bytes}
     start = time.monotonic()
     try:
-        lowered = _lower(config, task, len(chips), chips)
         compiled = lowered.compile(compiler_options=target.compiler_options)
     except jax.errors.JaxRuntimeError as error:
         reason = errors.first_line(error)
@@ -101,9 +109,14 @@ def plan(
     costs['left_bytes'] = target.memory_bytes - costs['planned_bytes']
     costs['fits'] = costs['left_bytes'] >= 0
     if target.platform == 'gpu':
-        program = kernels.read(compiled.as_text())
-        costs |= {'program': kernels.as_json(program), 'lines': kernels.describe(program)}
+        costs['program'] = kernels.read(compiled.as_text())
     return costs
+
+
+def as_json(costs: Costs) -> Costs:
+    """Returns costs as what JSON can hold."""
+    program = costs.get('program')
+    return costs | ({'program': kernels.as_json(program)} if program else {})
 
 
 def planned(compiled: Any) -> dict[str, int]:
@@ -179,7 +192,8 @@ def describe(costs: Mapping[str, Any], unit: str) -> list[str]:
         lines.append(f'memory of the compiled update, each device: {memory}')
     if 'fits' in costs:
         lines.append(_describe_fit(costs))
-        lines += costs.get('lines', ['kernels are not counted on a TPU'])
+        program = costs.get('program')
+        lines += kernels.describe(program) if program else ['kernels are counted for GPUs only']
     if 'compile_seconds' in costs:
         lines.append(f'compiled in {costs["compile_seconds"]:.0f} s')
     if 'seconds' in costs:

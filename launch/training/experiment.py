@@ -175,7 +175,7 @@ def evaluate(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     return evaluation
 
 
-def benchmark(experiment: Experiment, config: Any) -> Mapping[str, Any]:
+def benchmark(experiment: Experiment, config: Any) -> cost.Costs:
     """Measures what an update costs, or plans it for `--target`; needs no run's directory.
 
     Returns:
@@ -186,7 +186,7 @@ def benchmark(experiment: Experiment, config: Any) -> Mapping[str, Any]:
     with contextlib.nullcontext() if target else processes.join(config, ''):
         task = (experiment.build_synthetic or experiment.build)(config)
         where = f'{len(chips)} x {target.device}, planned' if target else None
-        costs = {'parameters': describe_parameters(config, task, where)}
+        costs: cost.Costs = {'parameters': describe_parameters(config, task, where)}
         if target:
             costs |= cost.plan(config, task, target, chips)
         else:
@@ -194,7 +194,9 @@ def benchmark(experiment: Experiment, config: Any) -> Mapping[str, Any]:
         print('\n'.join(cost.describe(costs, task.unit)))
         if config.output and devices.is_primary():
             flag_values = dataclasses.asdict(config)
-            directory.write_json(pathlib.Path(config.output), {'config': flag_values, **costs})
+            directory.write_json(
+                pathlib.Path(config.output), {'config': flag_values, **cost.as_json(costs)}
+            )
             print(f'numbers written to {config.output}')
     return costs
 

@@ -10,7 +10,7 @@ plug-in for CUDA without the libraries of CUDA) and `plan-tpu` (`libtpu`).
   v5e, v5e:2x2   one chip, a slice of 2 x 2 chips
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import functools
 import importlib.util
@@ -157,7 +157,7 @@ def _quiet() -> Iterator[None]:
         os.close(stderr)
 
 
-def first(chips: list[Any]) -> jax.sharding.Sharding:
+def first(chips: Sequence[Any]) -> jax.sharding.Sharding:
     """Returns where a program of one device runs: on the first of some devices."""
-    mesh = jax.sharding.Mesh(np.array(chips[:1]), ('devices',))
+    mesh = jax.sharding.Mesh(np.array([chips[0]]), ('devices',))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
