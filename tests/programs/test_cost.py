@@ -64,19 +64,32 @@ def test_too_small_a_memory_is_said():
     assert any(line.startswith('does not fit') for line in cost.describe(costs, 'words'))
 
 
-def refuse(reason):
-    """Returns an update that cannot be compiled."""
+class Refused:
+    """What is lowered, but cannot be compiled with some options."""
 
-    class Lowered:
-        def compile(self, compiler_options):
-            raise jax.errors.JaxRuntimeError(reason)
+    def __init__(self, reason, compiled=None):
+        self._reason, self._compiled, self.options = reason, compiled, []
 
-    return lambda *args: Lowered()
+    def compile(self, compiler_options):
+        self.options.append(compiler_options)
+        if self._compiled and len(self.options) == 2:
+            return self._compiled
+        raise jax.errors.JaxRuntimeError(self._reason)
+
+
+def test_without_tiles_for_triton_cublas_is_asked():
+    compiled = jax.jit(lambda x: x + 1).lower(1.0).compile()
+    lowered = Refused("INTERNAL: Couldn't find output tile sizes that satisfy hlo", compiled)
+    costs = cost.compile_for(targets.read('h200'), lowered)
+    assert costs['without_triton'] is costs['fits'] is True
+    timed = {'xla_gpu_autotune_level': '0'}
+    assert lowered.options == [timed, timed | {'xla_gpu_enable_triton_gemm': 'False'}]
+    assert any('all products by cuBLAS' in line for line in cost.describe(costs, 'words'))
 
 
 def test_a_compiler_that_refuses_too_large_a_program_is_quoted(monkeypatch):
     reason = 'RESOURCE_EXHAUSTED: Ran out of memory on HBM'
-    monkeypatch.setattr(cost, '_lower', refuse(f'{reason}\nand more'))
+    monkeypatch.setattr(cost, '_lower', lambda *args: Refused(f'{reason}\nand more'))
     costs = cost.plan(CONFIG, TASKS['batches'], targets.read('v5e'), ['a chip'])
     assert costs['fits'] is False
     assert costs['reason'] == reason
@@ -84,7 +97,7 @@ def test_a_compiler_that_refuses_too_large_a_program_is_quoted(monkeypatch):
 
 
 def test_other_errors_of_a_compiler_are_raised(monkeypatch):
-    monkeypatch.setattr(cost, '_lower', refuse('INTERNAL: a defect'))
+    monkeypatch.setattr(cost, '_lower', lambda *args: Refused('INTERNAL: a defect'))
     with pytest.raises(jax.errors.JaxRuntimeError, match='a defect'):
         cost.plan(CONFIG, TASKS['batches'], targets.read('v5e'), ['a chip'])
 
