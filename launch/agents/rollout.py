@@ -108,50 +108,17 @@ def collect(
         action = jnp.argmax(output.logits + noise, axis=-1).astype(jnp.int32)
         environment, timestep = advance(state.environment, action)
         episode = state.episode_return + timestep.reward, state.episode_length + 1
+        done = state.observation, action, output.logits
+        rest = timestep.reward, timestep.discount, timestep.last, *episode
         counts = [jnp.where(timestep.last, 0, count) for count in episode]
         after = ActorState(environment, timestep.observation, timestep.last, core, *counts)
-        # Joined, for on a GPU every array that is stacked is a kernel of each step.
-        floats = (timestep.reward, timestep.discount, episode[0])
-        integers = jnp.stack([action, timestep.last.astype(jnp.int32), episode[1]])
-        return after, (state.observation, output.logits, floats, integers)
+        return after, (*done, *rest)
 
-    after, steps = jax.lax.scan(step, state, noise)
-    return _rollout(state, after, *steps), after
-
-
-def _rollout(
-    before: ActorState,
-    after: ActorState,
-    observations: chex.Array,
-    logits: chex.Array,
-    floats: chex.Array,
-    integers: chex.Array,
-) -> Rollout:
-    """Returns a rollout of the states around it and what each of its steps gave.
-
-    Args:
-      before: the state of the batch elements before the first step.
-      after: and after the last one.
-      observations: [T, B, ...], that were acted on.
-      logits: [T, B, A].
-      floats: [T, 3, B], rewards, discounts and returns of the episode.
-      integers: [T, 3, B], actions, whether an episode was over, and its steps.
-    """
-    rewards, discounts, returns = floats
-    actions, last, lengths = integers.swapaxes(0, 1)
-    last = last > 0
-    return Rollout(
-        observations=jnp.concatenate([observations, after.observation[None]]),
-        resets=jnp.concatenate([before.reset[None], last]),
-        actions=actions,
-        logits=logits,
-        rewards=rewards,
-        discounts=discounts,
-        last=last,
-        episode_returns=returns,
-        episode_lengths=lengths,
-        core=jax.tree.map(lambda x: x[None], before.core),
-    )
+    after, (observations, *rest) = jax.lax.scan(step, state, noise)
+    observations = jnp.concatenate([observations, after.observation[None]])
+    resets = jnp.concatenate([state.reset[None], rest[4]])  # `last` of the step before
+    core = jax.tree.map(lambda x: x[None], state.core)
+    return Rollout(*[observations, resets, *rest, core]), after
 
 
 def _make_advance(source: Source, keys: chex.PRNGKey) -> Callable[..., Any]:
