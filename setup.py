@@ -7,10 +7,15 @@ import setuptools
 GYMNASIUM = ['gymnasium>=1.0']
 DM_ENV = ['dm-env>=1.6']
 DOCS = ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27']
+# Compilers for devices that are not here, see launch/training/targets.py: the plug-in for CUDA in
+# JAX's own version, without the libraries of CUDA, and libtpu.
+PLAN_GPU = ['jax[cuda13-local]']
+PLAN_TPU = ['jax[tpu]']
 DEV_REQUIREMENTS = [
     *GYMNASIUM,
     *DM_ENV,
     *DOCS,
+    *PLAN_GPU,
     'mypy>=1.13',
     'playwright>=1.49',
     'pytest>=8',
@@ -56,6 +61,7 @@ setuptools.setup(
             'page.js',
             'page_panels.js',
         ],
+        'launch.training': ['targets.json'],
         'relational_rnn': ['py.typed'],
     },
     python_requires='>=3.11',
@@ -84,6 +90,8 @@ setuptools.setup(
         'dm_env': DM_ENV,
         'docs': DOCS,
         'gymnasium': GYMNASIUM,
+        'plan-gpu': PLAN_GPU,
+        'plan-tpu': PLAN_TPU,
     },
     classifiers=[
         'Private :: Do Not Upload',

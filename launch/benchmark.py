@@ -4,13 +4,16 @@
   python -m launch.benchmark --shapes=none         the environments alone
   python -m launch.benchmark --environments=none   the core alone
 
+With --target it compiles them for a device that is not here, and prints the kernels and the memory:
+
+  python -m launch.benchmark --target=h200 --environments=none --variants=all
+
 What is timed and how is described in `launch/benchmarks/unrolls.py` and
-`launch/benchmarks/environments.py`.
+`launch/benchmarks/environments.py`, what is planned in `launch/benchmarks/plans.py`.
 """
 
 from collections.abc import Collection
 import dataclasses
-import json
 import os
 import pathlib
 import platform
@@ -20,9 +23,9 @@ from typing import Any
 import jax
 
 from launch.benchmarks import environments as environments_lib
-from launch.benchmarks import unrolls
-from launch.runs import errors, flags
-from tasks import storage
+from launch.benchmarks import plans, unrolls
+from launch.runs import directory, flags
+from launch.training import cost, targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,10 @@ class Config:
     """Times the Relational Memory Core against other methods, and the environments of agents."""
 
     shapes: str = flags.flag(
-        'all', f'of the core: some of {", ".join(unrolls.SHAPES)}, with commas, all or none', 'free'
+        'all',
+        f'of the core: some of {", ".join(unrolls.SHAPES)}, with commas, all (on a CPU without '
+        f'{" and ".join(unrolls.PAPER_SHAPES)}, which take minutes) or none',
+        'free',
     )
     environments: str = flags.flag(
         'all', f'some of {", ".join(environments_lib.SETTINGS)}, with commas, all or none', 'free'
@@ -38,14 +44,26 @@ class Config:
     repeats: int = flags.flag(7, 'timed calls of each, of which the median counts', 'free', 5)
     output: str = flags.flag('', 'where to write the numbers as JSON; nowhere if empty', 'free')
     seed: int = flags.flag(0, 'seed of parameters and inputs', 'free', 0)
+    target: str = flags.flag(
+        '', 'device to compile for that is not here, such as h200 or v5e; empty measures', 'free'
+    )
+    variants: str = flags.flag(
+        'none', f'of unroll, too: {", ".join(unrolls.VARIANTS)}, with commas, all or none', 'free'
+    )
 
     def __post_init__(self) -> None:
         flags.check(self)
         chosen('shapes', self.shapes, unrolls.SHAPES)
         chosen('environments', self.environments, environments_lib.SETTINGS)
-        folder = pathlib.Path(self.output or '.').parent
-        if self.output and (not folder.is_dir() or pathlib.Path(self.output).is_dir()):
-            raise ValueError(f'--output: wanted a file in an existing folder, got {self.output!r}')
+        chosen('variants', self.variants, unrolls.VARIANTS)
+        directory.check_output(self.output)
+        if self.target:
+            targets.read(self.target)
+
+
+def chosen_variants(config: Config) -> list[str]:
+    """Returns the further rows of `unroll`."""
+    return chosen('variants', config.variants, unrolls.VARIANTS)
 
 
 def chosen(flag: str, value: str, known: Collection[str]) -> list[str]:
@@ -57,22 +75,36 @@ def chosen(flag: str, value: str, known: Collection[str]) -> list[str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Times everything that is chosen, prints tables and writes the numbers if asked to.
+    """Times or plans everything that is chosen, prints tables, writes the numbers if asked to.
 
     Returns:
-      `machine`, a description by name; `shapes`: by name the `sizes`, and by method what
-      `unrolls.measure` returns; `environments`: by name what `environments_lib.measure` returns.
+      `machine`, a description by name, and `repeats`, or with a target `target`; `shapes`: by name
+      the `sizes`, and by method what `unrolls.measure` or `plans.plan_unrolls` returns;
+      `environments`: by name what `environments_lib.measure` or `plans.plan_environment` returns.
 
     Raises:
-      RunError: the file cannot be written.
+      RunError: the file cannot be written, or the compiler for the target is missing.
     """
+    results = _plan(config) if config.target else _measure(config)
+    if config.output:
+        directory.write_json(pathlib.Path(config.output), results)
+        print(f'numbers written to {config.output}')
+    return results
+
+
+def _measure(config: Config) -> dict[str, Any]:
+    """Times what is chosen on the devices that are here."""
     machine = describe_machine()
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
     shapes: dict[str, Any] = {}
     environments: dict[str, Any] = {}
-    for name in chosen('shapes', config.shapes, unrolls.SHAPES):
+    names = chosen('shapes', config.shapes, unrolls.SHAPES)
+    if machine['backend'] == 'cpu' and config.shapes == 'all':
+        names = [name for name in names if name not in unrolls.PAPER_SHAPES]
+    for name in names:
         shape = unrolls.SHAPES[name]
-        measured = unrolls.measure(unrolls.methods(shape, config.seed), config.repeats)
+        compared = unrolls.methods(shape, config.seed, chosen_variants(config))
+        measured = unrolls.measure(compared, config.repeats)
         lines = [] if shapes else [unrolls.HEADER]
         lines += [f'{name} {tuple(shape)}', *unrolls.table(measured)]
         print('\n'.join(lines), flush=True)
@@ -84,10 +116,29 @@ def run(config: Config) -> dict[str, Any]:
         print('\n'.join([*lines, environments_lib.line(name, result)]), flush=True)
         environments[name] = result
     results = {'machine': machine, 'repeats': config.repeats}
-    results |= {'shapes': shapes, 'environments': environments}
-    if config.output:
-        _write(pathlib.Path(config.output), results)
-    return results
+    return results | {'shapes': shapes, 'environments': environments}
+
+
+def _plan(config: Config) -> dict[str, Any]:
+    """Compiles what is chosen for a device that is not here."""
+    target = targets.read(config.target)
+    chips = targets.devices(target)
+    about = {'name': target.name, 'device': target.device, 'jax': jax.__version__}
+    print(f'planned for {target.device}, jax {jax.__version__}\n{plans.HEADER}')
+    shapes: dict[str, Any] = {}
+    environments: dict[str, Any] = {}
+    for name in chosen('shapes', config.shapes, unrolls.SHAPES):
+        shape = unrolls.SHAPES[name]
+        compared = unrolls.methods(shape, config.seed, chosen_variants(config))
+        planned = plans.plan_unrolls(compared, target, chips)
+        print('\n'.join([f'{name} {tuple(shape)}', *plans.table(planned)]), flush=True)
+        shapes[name] = {'sizes': shape._asdict(), **plans.as_json(planned)}
+    for name in chosen('environments', config.environments, environments_lib.SETTINGS):
+        setting = environments_lib.SETTINGS[name]
+        costs = plans.plan_environment(setting, target, chips)
+        print(plans.line(name, costs), flush=True)
+        environments[name] = cost.as_json(costs)
+    return {'target': about, 'shapes': shapes, 'environments': environments}
 
 
 def describe_machine() -> dict[str, Any]:
@@ -109,15 +160,6 @@ def _cpu_model() -> str:
         lines = []
     models = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def _write(path: pathlib.Path, results: dict[str, Any]) -> None:
-    try:
-        storage.write_text(path, json.dumps(results, indent=2) + '\n')
-    except OSError as error:
-        message = f'{path} cannot be written: {error.strerror}'
-        raise errors.RunError(errors.CANNOT_SAVE, message) from error
-    print(f'numbers written to {path}')
 
 
 if __name__ == '__main__':

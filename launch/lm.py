@@ -4,7 +4,7 @@
   python -m launch.lm --dataset=text --data_dir=DIR          train on your own text
   python -m launch.lm --mode=evaluate --run_dir=RUN          perplexities, as tables and pictures
   python -m launch.lm --mode=generate --run_dir=RUN --prompt="a list of"
-  python -m launch.lm --mode=benchmark --preset=paper --vocab_size=267735 --batch_size=64
+  python -m launch.lm --mode=benchmark --preset=paper --vocab_size=267735 --target=h200
 
 The first command trains for two minutes on 2 cores of an AMD EPYC and ends at a perplexity of 84.5
 on test (one run, seed 0; smoothed bigrams 148.8). The same command resumes a run that was stopped.
@@ -27,8 +27,8 @@ import numpy as np
 from launch.language import evaluation as evaluation_lib
 from launch.language import model as model_lib
 from launch.language import tables
-from launch.runs import display, flags, metrics, plots, processes, progress
-from launch.training import cores, cost, devices, experiment, task
+from launch.runs import display, flags, metrics, plots, progress
+from launch.training import cores, devices, experiment, task
 from tasks import base
 from tasks.text import corpora, streams, windows
 from tasks.text import vocabulary as vocabulary_lib
@@ -41,7 +41,7 @@ class Config(cores.Config, experiment.Config):
     """Word-level language modelling; see --preset=paper for Santoro et al. 2018, appendix A.4."""
 
     mode: Literal['train', 'evaluate', 'generate', 'benchmark'] = flags.flag(  # type: ignore[assignment]
-        'train', 'train; evaluate, sample from or only time a model', 'free'
+        'train', 'train; evaluate, sample from or only measure a model', 'free'
     )
     dataset: Literal['pydoc', 'text', 'gutenberg', 'gigaword', 'lm1b', 'pg19', 'wikitext103'] = (
         flags.flag(
@@ -85,9 +85,6 @@ class Config(cores.Config, experiment.Config):
     prompt: str = flags.flag('', 'generate: the words to continue', 'free')
     num_words: int = flags.flag(40, 'generate: how many words', 'free', 1)
     temperature: float = flags.flag(0.8, 'generate: 0 takes the likeliest word', 'free', 0)
-    repeats: int = flags.flag(
-        5, 'benchmark: timed updates; 0 only compiles and reports the memory', 'free', 0
-    )
     top_p: float = flags.flag(0.9, 'generate: share of the likeliest words', 'free', 0.001, 1)
 
     def __post_init__(self) -> None:
@@ -273,8 +270,8 @@ def read_prompt(config: Config, prompt: str, vocabulary: vocabulary_lib.Vocabula
     return words
 
 
-def benchmark(config: Config) -> dict[str, float]:
-    """Measures the update of a model on random words; needs no corpus and no directory."""
+def build_synthetic(config: Config) -> task.Task:
+    """Returns the task of predicting random words, to measure what an update costs."""
     shape = config.unroll_length + 1, config.batch_size
     model = make_model(config, config.vocab_size)
     share = devices.process_slice(config.batch_size)
@@ -285,11 +282,7 @@ def benchmark(config: Config) -> dict[str, float]:
         resets = np.zeros(ids[1:].shape, bool)
         return base.Batch(ids[:-1], ids[1:], np.ones(resets.shape, np.float32), resets)
 
-    measured = _task(config, model, batch, lambda params: {}, lambda params, thorough: {})
-    experiment.describe_parameters(config, measured)
-    costs = cost.measure(config, measured, batch, config.repeats)
-    print('\n'.join(cost.describe(costs, measured.unit)))
-    return costs
+    return _task(config, model, batch, lambda params: {}, lambda params, thorough: {})
 
 
 def title(config: Config) -> str:
@@ -333,6 +326,7 @@ EXPERIMENT = experiment.Experiment(
     draw=draw,
     higher_is_better=False,
     subject=lambda config: config.dataset,
+    build_synthetic=build_synthetic,
     modes={'generate': generate},
     kept=('data_dir',),
 )
@@ -347,11 +341,8 @@ def run(config: Config) -> Any:
     Returns:
       What `evaluation.json` holds; a sample; or the costs.
     """
-    if config.mode == 'benchmark':
-        with processes.join(config, ''):
-            return benchmark(config)
     return experiment.run(EXPERIMENT, config)
 
 
 if __name__ == '__main__':
-    processes.leave(flags.main(Config, run, 'lm', PRESETS))
+    experiment.main(EXPERIMENT)

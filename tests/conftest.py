@@ -8,6 +8,11 @@ from jax.experimental.compilation_cache import compilation_cache
 import jaxlib
 import pytest
 
+# Tests compute on the CPU, here and in the programs that they start; of the compilers for other
+# devices, which may be installed, nothing else is wanted.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+jax.config.update('jax_platforms', os.environ['JAX_PLATFORMS'])
+
 # Compiles in half the time. XLA ends the process at a flag that it does not have, so only where
 # that was tried.
 if jaxlib.__version__.startswith('0.10.'):

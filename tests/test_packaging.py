@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import importlib.metadata
 import pathlib
 import re
 import runpy
@@ -106,6 +107,15 @@ def test_only_the_files_that_wrap_worlds_import_what_an_extra_brings():
 def test_the_extras_are_in_the_one_for_developers_too(arguments):
     extras = arguments['extras_require']
     assert set(extras['gymnasium'] + extras['dm_env']) <= set(extras['dev'])
+
+
+def test_compilers_for_absent_devices_are_extras_of_jax_itself(arguments):
+    extras = arguments['extras_require']
+    assert extras['plan-gpu'] == ['jax[cuda13-local]']
+    assert extras['plan-tpu'] == ['jax[tpu]']
+    assert set(extras['plan-gpu']) <= set(extras['dev'])
+    offered = importlib.metadata.metadata('jax').get_all('Provides-Extra')
+    assert {'cuda13-local', 'tpu'} <= set(offered)
 
 
 def test_the_version_is_the_newest_of_the_changelog(arguments):

@@ -108,15 +108,15 @@ def collect(
         action = jnp.argmax(output.logits + noise, axis=-1).astype(jnp.int32)
         environment, timestep = advance(state.environment, action)
         episode = state.episode_return + timestep.reward, state.episode_length + 1
-        done = state.observation, state.reset, action, output.logits
+        done = state.observation, action, output.logits
         rest = timestep.reward, timestep.discount, timestep.last, *episode
         counts = [jnp.where(timestep.last, 0, count) for count in episode]
         after = ActorState(environment, timestep.observation, timestep.last, core, *counts)
         return after, (*done, *rest)
 
-    after, (observations, resets, *rest) = jax.lax.scan(step, state, noise)
+    after, (observations, *rest) = jax.lax.scan(step, state, noise)
     observations = jnp.concatenate([observations, after.observation[None]])
-    resets = jnp.concatenate([resets, after.reset[None]])
+    resets = jnp.concatenate([state.reset[None], rest[4]])  # `last` of the step before
     core = jax.tree.map(lambda x: x[None], state.core)
     return Rollout(*[observations, resets, *rest, core]), after
 

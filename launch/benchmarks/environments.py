@@ -10,6 +10,7 @@ Glossary of shapes:
   B: environments of a thread; T: steps of a call; N: levels of a pool.
 """
 
+from collections.abc import Callable
 from concurrent import futures
 import dataclasses
 import functools
@@ -72,7 +73,7 @@ def measure(setting: Setting, repeats: int, seed: int) -> dict[str, Any]:
     for_levels, *keys = jax.random.split(jax.random.key(seed), 1 + len(devices))
     levels = jax.jit(functools.partial(_levels, setting))(for_levels)
     reset = jax.jit(functools.partial(_reset, setting))
-    steps = jax.jit(functools.partial(_steps, setting), donate_argnums=1)
+    steps = jax.jit(stepper(setting), donate_argnums=1)
     shares = [jax.device_put((levels, key), x) for key, x in zip(keys, devices, strict=True)]
     carries = [reset(*share) for share in shares]
 
@@ -96,6 +97,17 @@ def measure(setting: Setting, repeats: int, seed: int) -> dict[str, Any]:
         'best_steps_per_second': count / min(seconds[1:]),
         'mean_reward': rewards / (count * (repeats + 2)),
     }
+
+
+def stepper(setting: Setting) -> Callable[..., Carry]:
+    """Returns the steps of a call: levels, `Carry`, key [] and number of the call -> `Carry`."""
+    return functools.partial(_steps, setting)
+
+
+def arguments(setting: Setting, key: chex.PRNGKey) -> tuple[Any, Carry, chex.PRNGKey, chex.Array]:
+    """Returns what `stepper` takes in the first call."""
+    levels = _levels(setting, key)
+    return levels, _reset(setting, levels, key), key, jnp.zeros((), jnp.int32)
 
 
 def line(name: str, result: dict[str, Any]) -> str:

@@ -49,14 +49,22 @@ class Shape(NamedTuple):
     attention_mlp_layers: int
 
 
+# The shapes of the paper's Nth Farthest (its best group in Figure 4) and language model (appendix
+# A.4): minutes on a CPU.
+PAPER_SHAPES = {
+    'nth_farthest': Shape(8, 256, 1, 1600, 8, 2),
+    'language_model': Shape(1, 625, 4, 64, 100, 5),
+}
 SHAPES = {
     'narrow': Shape(8, 16, 4, 256, 8, 2),
     'wide': Shape(8, 32, 8, 256, 8, 2),
     'one_slot': Shape(1, 128, 4, 32, 35, 3),
     'four_slots': Shape(4, 64, 4, 32, 40, 2),
+    **PAPER_SHAPES,
 }
+VARIANTS = ('resets', 'lengths', 'remat')  # of `unroll`
 PASSES = ('forward', 'train')
-_LOWER_BOUND = 'matmuls'
+LOWER_BOUND = 'matmuls'
 
 
 class Method(NamedTuple):
@@ -64,15 +72,16 @@ class Method(NamedTuple):
 
     forward: Callable[..., Any]
     train: Callable[..., Any]
-    arguments: tuple[Any, ...]  # the first are the parameters
+    arguments: Callable[[], tuple[Any, ...]]  # makes them; the first are the parameters
 
 
-def methods(shape: Shape, seed: int) -> dict[str, Method]:
+def methods(shape: Shape, seed: int, variants: Sequence[str] = ()) -> dict[str, Method]:
     """Returns what is compared at a shape, by name.
 
     Args:
       shape: the sizes.
       seed: of parameters and inputs.
+      variants: some of `VARIANTS`: `unroll` with resets, with lengths, or with `remat`.
     """
     slot_size = shape.head_size * shape.num_heads
     rmc = cores.Config(
@@ -83,55 +92,77 @@ def methods(shape: Shape, seed: int) -> dict[str, Method]:
     )
     lstm = dataclasses.replace(rmc, core='lstm')
     keys = jax.random.split(jax.random.key(seed), 4)
-    inputs = jax.random.normal(keys[0], (shape.num_steps, shape.batch_size, slot_size))
-    return {
-        'unroll': _recurrent(rmc, relational_rnn.unroll, inputs, keys[1]),
+    inputs = functools.partial(
+        jax.random.normal, keys[0], (shape.num_steps, shape.batch_size, slot_size)
+    )
+    found = {'unroll': _recurrent(rmc, relational_rnn.unroll, inputs, keys[1])}
+    for name in variants:
+        flags = functools.partial(_flags, shape, name, keys[0])
+        unroll = functools.partial(relational_rnn.unroll, remat=name == 'remat')
+        found[f'unroll, {name}'] = _recurrent(rmc, unroll, inputs, keys[1], flags)
+    return found | {
         'dynamic_unroll': _recurrent(rmc, hk.dynamic_unroll, inputs, keys[1]),
         'lstm': _recurrent(lstm, hk.dynamic_unroll, inputs, keys[2]),
-        _LOWER_BOUND: _lower_bound(shape, inputs, keys[3]),
+        LOWER_BOUND: _lower_bound(shape, inputs, keys[3]),
     }
+
+
+def _flags(shape: Shape, name: str, key: chex.PRNGKey) -> dict[str, chex.Array]:
+    """Returns what a variant of `unroll` takes: a reset in ten steps, or lengths of 1 to T."""
+    num_steps, batch_size = shape.num_steps, shape.batch_size
+    if name == 'resets':
+        return {name: jax.random.bernoulli(key, 0.1, (num_steps, batch_size))}
+    if name == 'lengths':
+        return {name: jax.random.randint(key, (batch_size,), 1, num_steps + 1)}
+    return {}
 
 
 def _recurrent(
     config: cores.Config,
     unroll: Callable[..., Any],
-    inputs: chex.Array,
+    make_inputs: Callable[[], chex.Array],
     key: chex.PRNGKey,
+    make_flags: Callable[[], dict[str, chex.Array]] = dict,
 ) -> Method:
     """Returns a core's loss: the mean of its squared outputs, later units weighing more."""
 
-    def loss_fn(inputs: chex.Array) -> chex.Array:
+    def loss_fn(inputs: chex.Array, flags: dict[str, chex.Array]) -> chex.Array:
         core = cores.make(config, inputs.shape[2:])
-        outputs, _ = unroll(core, inputs, core.initial_state(inputs.shape[1]))
+        outputs, _ = unroll(core, inputs, core.initial_state(inputs.shape[1]), **flags)
         weights = jnp.linspace(1, 2, outputs.shape[-1])
         return jnp.mean(jnp.square(outputs) * weights[None, None])
 
     model = hk.transform(loss_fn)
-    params = jax.jit(model.init)(key, inputs)
 
-    def forward(params: hk.Params, inputs: chex.Array) -> chex.Array:
-        return model.apply(params, None, inputs)
+    def arguments() -> tuple[Any, ...]:
+        inputs, flags = make_inputs(), make_flags()
+        return jax.jit(model.init)(key, inputs, flags), inputs, flags
 
-    train = jax.value_and_grad(forward)
-    return Method(forward, train, (params, inputs))
+    def forward(params: hk.Params, *inputs: Any) -> chex.Array:
+        return model.apply(params, None, *inputs)
+
+    return Method(forward, jax.value_and_grad(forward), arguments)
 
 
-def _lower_bound(shape: Shape, inputs: chex.Array, key: chex.PRNGKey) -> Method:
+def _lower_bound(shape: Shape, make_inputs: Callable[[], chex.Array], key: chex.PRNGKey) -> Method:
     """Returns the products with matrices [F, width] of the sizes of a core's affine maps."""
     config = memory.MemoryConfig(shape.mem_slots, shape.head_size, shape.num_heads)
     size, layers = config.slot_size, shape.attention_mlp_layers
-    num_steps, batch_size, _ = inputs.shape
     widths = [*[size] * layers, config.projection_size, config.gates_size, size, config.gates_size]
-    keys = jax.random.split(key, len(widths) + 1)
-    matrices = [
-        jax.random.normal(own, (size, width)) * size**-0.5
-        for own, width in zip(keys[1:], widths, strict=True)
-    ]
-    rows = jax.random.normal(keys[0], (batch_size * config.mem_slots, size))
+
+    def arguments() -> tuple[Any, ...]:
+        keys = jax.random.split(key, len(widths) + 1)
+        matrices = [
+            jax.random.normal(own, (size, width)) * size**-0.5
+            for own, width in zip(keys[1:], widths, strict=True)
+        ]
+        rows = jax.random.normal(keys[0], (shape.batch_size * config.mem_slots, size))
+        return matrices, make_inputs().reshape(-1, size), rows
+
     return Method(
-        functools.partial(_multiply, num_steps, False),
-        functools.partial(_multiply, num_steps, True),
-        (matrices, inputs.reshape(-1, size), rows),
+        functools.partial(_multiply, shape.num_steps, False),
+        functools.partial(_multiply, shape.num_steps, True),
+        arguments,
     )
 
 
@@ -180,8 +211,9 @@ def measure(compared: dict[str, Method], repeats: int) -> dict[str, dict[str, An
       (milliseconds), `memory_bytes` (scratch space and results) and `peak_bytes` (None where not
       known).
     """
+    arguments = {name: method.arguments() for name, method in compared.items()}
     compiled = {
-        (name, pass_name): jax.jit(getattr(method, pass_name)).lower(*method.arguments).compile()
+        (name, pass_name): jax.jit(getattr(method, pass_name)).lower(*arguments[name]).compile()
         for name, method in compared.items()
         for pass_name in PASSES
     }
@@ -189,11 +221,11 @@ def measure(compared: dict[str, Method], repeats: int) -> dict[str, dict[str, An
     for _ in range(repeats + 1):  # the first round warms up
         for key, function in compiled.items():
             start = time.perf_counter()
-            jax.block_until_ready(function(*compared[key[0]].arguments))
+            jax.block_until_ready(function(*arguments[key[0]]))
             seconds[key].append(time.perf_counter() - start)
     results: dict[str, dict[str, Any]] = {
-        name: {'num_parameters': hk.data_structures.tree_size(method.arguments[0])}
-        for name, method in compared.items()
+        name: {'num_parameters': hk.data_structures.tree_size(arguments[name][0])}
+        for name in compared
     }
     for (name, pass_name), function in compiled.items():
         times = [1000 * second for second in seconds[name, pass_name][1:]]
@@ -230,7 +262,7 @@ def table(results: dict[str, dict[str, Any]]) -> Sequence[str]:
         cells = [f'  {name:14}', f'{result["num_parameters"]:11,}']
         for pass_name in PASSES:
             median = result[pass_name]['median_ms']
-            bases = [results[base][pass_name]['median_ms'] for base in ('unroll', _LOWER_BOUND)]
+            bases = [results[base][pass_name]['median_ms'] for base in ('unroll', LOWER_BOUND)]
             cells.append(f'{median:12.2f}{median / bases[0]:10.2f}{median / bases[1]:10.2f}')
         used = result['train']['memory_bytes']
         cells.append(f'{"?" if used is None else f"{used / 1e6:.0f}":>11}')

@@ -118,6 +118,13 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
         raise errors.RunError(errors.CANNOT_SAVE, message) from error
 
 
+def check_output(output: str) -> None:
+    """Raises a ValueError unless --output is empty or a file in a folder that is there."""
+    path = pathlib.Path(output)
+    if output and (not path.parent.is_dir() or path.is_dir()):
+        raise ValueError(f'--output: wanted a file in an existing folder, got {output!r}')
+
+
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Reads what `write_json` wrote.
 

@@ -1,52 +1,142 @@
 """What one update of a training costs: the memory that its compiled program plans, and its time.
 
+Where the devices are, the update is run and timed; for devices that are not here (`targets.py`) it
+is compiled, and the plan is all that is known.
+
 Glossary of shapes:
   B: batch size; n: devices; P: processes; T: time steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+import dataclasses
 import resource
 import statistics
 import time
 from typing import Any
 
-import chex
 import jax
+import numpy as np
 
-from launch.training import devices, loop
+from launch.runs import directory, errors, flags
+from launch.training import devices, kernels, loop, targets
 from launch.training import optimizer as optimizer_lib
 from launch.training import task as task_lib
 from launch.training import update as update_lib
 
+Costs = dict[str, Any]  # by name; `as_json` makes of it what JSON can hold
 
-def measure(
-    config: loop.Config,
-    task: task_lib.Task,
-    make_batch: Callable[[int], chex.ArrayTree],
-    repeats: int,
-) -> dict[str, float]:
-    """Compiles the update of a task and times it.
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags of `--mode=benchmark`."""
+
+    target: str = flags.flag(
+        '',
+        'benchmark: devices to compile for that are not here, such as h200, h200:8, v5e:2x2; '
+        'empty measures on those that are',
+        'free',
+    )
+    repeats: int = flags.flag(
+        5, 'benchmark: timed updates; 0 only compiles and reports the memory', 'free', 0
+    )
+    output: str = flags.flag('', 'benchmark: where to write the numbers as JSON', 'free')
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError for a target or a file that cannot be."""
+        if self.target:
+            targets.read(self.target)
+        directory.check_output(self.output)
+
+
+def measure(config: loop.Config, task: task_lib.Task, repeats: int) -> Costs:
+    """Compiles the update of a task for the devices that are here, and times it.
 
     Args:
       config: the flags.
       task: what to train; its `evaluate` is not called.
-      make_batch: its batches, by step.
       repeats: timed updates, after one that is not; 0 only compiles, and allocates nothing.
 
     Returns:
-      By name, for each device: bytes of the program's `arguments` (parameters, optimizer, carry
-      and batch), of its `scratch` space, and of both in `planned` (results take the arguments'
-      place); `seconds` of the median update and units a second of all devices, if timed.
+      By name, for each device: `planned` (see there); `seconds` of the median update and units a
+      second of all devices, if timed.
     """
     devices.check_batch_size(config.batch_size, config.accumulate)
-    optimizer = optimizer_lib.make(config, config.num_steps)
-    update = update_lib.make_update(task, optimizer, config.batch_size, config.accumulate)
-    shapes = jax.eval_shape(lambda: loop.initial_state(config, task, host=False))
-    placed = shapes._replace(carry=devices.split_carry(task.initial_carry))
-    batch = devices.split(make_batch(0), axis=1)
-    compiled = devices.compile_update(update, shapes).lower(placed, batch).compile()
+    compiled = _lower(config, task, jax.local_device_count()).compile()
+    costs: Costs = planned(compiled)
+    if repeats:
+        state = devices.place(loop.initial_state(config, task))
+        costs |= _time(compiled, state, task, repeats)
+    return costs
+
+
+def plan(
+    config: loop.Config, task: task_lib.Task, target: targets.Target, chips: Sequence[Any]
+) -> Costs:
+    """Compiles the update of a task for devices that are not here; nothing is allocated.
+
+    Args:
+      config: the flags.
+      task: what to train.
+      target: the devices' description.
+      chips: what `targets.devices` returns for it.
+
+    Returns:
+      `devices`, their number, and what `compile_for` returns.
+    """
+    devices.check_batch_size(config.batch_size, config.accumulate, len(chips))
+    lowered = _lower(config, task, len(chips), chips)
+    return {'devices': len(chips), **compile_for(target, lowered)}
+
+
+def compile_for(target: targets.Target, lowered: Any) -> Costs:
+    """Compiles what is lowered for devices that are not here, and looks at the result.
+
+    Without the device a GPU's products are not tuned, and for some shapes the tiles of Triton that
+    stand there untuned do not exist; then cuBLAS makes all of them, `without_triton`.
+
+    Returns:
+      By name: `memory_bytes` of each device; `fits`, whether the program fits it; if it could be
+      compiled `compile_seconds`, `planned` (see there) and `left_bytes` of the memory, and for a
+      GPU `program`, a `kernels.Block`; else the compiler's `reason`.
+    """
+    costs: Costs = {'memory_bytes': target.memory_bytes}
+    options = target.compiler_options
+    start = time.monotonic()
+    try:
+        compiled = lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        reason = errors.first_line(error)
+        if 'RESOURCE_EXHAUSTED' in reason:
+            return costs | {'fits': False, 'reason': reason}
+        if 'output tile sizes' not in reason:
+            raise
+        options = options | {'xla_gpu_enable_triton_gemm': 'False'}
+        compiled = lowered.compile(compiler_options=options)
+        costs['without_triton'] = True
+    costs |= {'compile_seconds': time.monotonic() - start, **planned(compiled)}
+    costs['left_bytes'] = target.memory_bytes - costs['planned_bytes']
+    costs['fits'] = costs['left_bytes'] >= 0
+    if target.platform == 'gpu':
+        costs['program'] = kernels.read(compiled.as_text())
+    return costs
+
+
+def as_json(costs: Costs) -> Costs:
+    """Returns costs as what JSON can hold."""
+    program = costs.get('program')
+    return costs | ({'program': kernels.as_json(program)} if program else {})
+
+
+def planned(compiled: Any) -> dict[str, int]:
+    """Returns the memory that a compiled program plans on each device.
+
+    Returns:
+      Bytes of its arguments, `arguments_bytes` (of an update: parameters, optimizer, carry and
+      batch), of its scratch space, `scratch_bytes`, and of both and the results that take no
+      argument's place, `planned_bytes`.
+    """
     analysis = compiled.memory_analysis()
-    costs = {
+    return {
         'arguments_bytes': analysis.argument_size_in_bytes,
         'scratch_bytes': analysis.temp_size_in_bytes,
         'planned_bytes': analysis.argument_size_in_bytes
@@ -54,22 +144,68 @@ def measure(
         + analysis.output_size_in_bytes
         - analysis.alias_size_in_bytes,
     }
-    if repeats:
-        state = devices.place(loop.initial_state(config, task))
-        costs |= _time(compiled, state, make_batch, repeats)
-    return costs
 
 
-def describe(costs: dict[str, float], unit: str) -> list[str]:
-    """Returns what `measure` found, a line a fact.
+def _lower(
+    config: loop.Config, task: task_lib.Task, num_devices: int, target: Sequence[Any] = ()
+) -> Any:
+    """Lowers what one call to the devices does in training, from shapes."""
+    make: Any = update_lib.make_sampled_updates if task.sample else update_lib.make_update
+    optimizer = optimizer_lib.make(config, config.num_steps)
+    update = make(task, optimizer, config.batch_size, config.accumulate)
+    shapes = jax.eval_shape(lambda: loop.initial_state(config, task, host=False))
+    share = devices.process_slice(config.batch_size)
+    carry = jax.tree.map(lambda x: x[share], task.initial_carry)
+    shapes = shapes._replace(carry=devices.split_shapes(carry, 0, num_devices))
+    work: Any = jax.ShapeDtypeStruct((num_devices,), np.int32)  # how many batches to sample
+    if task.batch:
+        work = devices.split_shapes(_batch(task, 0), 1, num_devices)
+    return devices.compile_update(update, shapes, target=target).lower(shapes, work)
+
+
+def _batch(task: task_lib.Task, step: int) -> Any:
+    assert task.batch
+    return task.batch(step, 0) if task.curriculum else task.batch(step)
+
+
+def _time(
+    update: Any, state: update_lib.TrainState, task: task_lib.Task, repeats: int
+) -> dict[str, float]:
+    """Runs updates; each counts from the batch on the host to the loss on the host."""
+    seconds = []
+    for step in range(repeats + 1):
+        work: Any = np.ones(jax.local_device_count(), np.int32)
+        if task.batch:
+            work = devices.split(_batch(task, step), axis=1)
+        start = time.monotonic()
+        state, report = update(state, work)
+        weight = float(devices.to_host(report.metrics['loss']).weight)
+        seconds.append(time.monotonic() - start)
+    median = statistics.median(seconds[1:])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    return {'seconds': median, 'per_second': weight / median, 'peak_bytes': peak}
+
+
+def describe(costs: Mapping[str, Any], unit: str) -> list[str]:
+    """Returns what `measure` or `plan` found, a line a fact.
 
     Args:
       costs: what it returned.
       unit: what a weight of 1 in the loss is, in the plural.
     """
-    gigabytes = {name: costs[f'{name}_bytes'] / 1e9 for name in ('planned', 'arguments', 'scratch')}
-    memory = '{planned:.2f} GB = {arguments:.2f} of arguments + {scratch:.2f} of scratch space'
-    lines = [f'memory of the compiled update, each device: {memory.format(**gigabytes)}']
+    lines = []
+    if 'planned_bytes' in costs:
+        sizes = [costs[f'{name}_bytes'] / 1e9 for name in ('planned', 'arguments', 'scratch')]
+        memory = '{:.2f} GB = {:.2f} of arguments + {:.2f} of scratch space'.format(*sizes)
+        lines.append(f'memory of the compiled update, each device: {memory}')
+    if 'fits' in costs:
+        lines.append(_describe_fit(costs))
+        program = costs.get('program')
+        lines += kernels.describe(program) if program else ['kernels are counted for GPUs only']
+        if 'without_triton' in costs:
+            lines.append('all products by cuBLAS: untuned, Triton has no tiles for one of them')
+    if 'compile_seconds' in costs:
+        lines.append(f'compiled in {costs["compile_seconds"]:.0f} s')
     if 'seconds' in costs:
         rate = f'{costs["per_second"]:,.0f} {unit}/s'
         lines.append(f'time of an update: {costs["seconds"]:.3f} s (median), {rate}')
@@ -77,20 +213,13 @@ def describe(costs: dict[str, float], unit: str) -> list[str]:
     return lines
 
 
-def _time(
-    update: Any,
-    state: update_lib.TrainState,
-    make_batch: Callable[[int], chex.ArrayTree],
-    repeats: int,
-) -> dict[str, float]:
-    """Runs updates; each counts from the batch on the host to the loss on the host."""
-    seconds = []
-    for step in range(repeats + 1):
-        batch = devices.split(make_batch(step), axis=1)
-        start = time.monotonic()
-        state, report = update(state, batch)
-        weight = float(devices.to_host(report.metrics['loss']).weight)
-        seconds.append(time.monotonic() - start)
-    median = statistics.median(seconds[1:])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-    return {'seconds': median, 'per_second': weight / median, 'peak_bytes': peak}
+def _describe_fit(costs: Mapping[str, Any]) -> str:
+    memory = f'the {costs["memory_bytes"] / 1e9:.2f} GB of each device'
+    if 'reason' in costs:
+        return f'does not fit {memory}: {costs["reason"]}'
+    left = costs['left_bytes'] / 1e9
+    return (
+        f'fits {memory}, {left:.2f} GB are left'
+        if costs['fits']
+        else (f'does not fit {memory}, {-left:.2f} GB are wanting')
+    )

@@ -9,7 +9,7 @@ Glossary of shapes:
   P: processes; n: devices of this process; B: global batch size; T: time steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 import json
 from typing import Any
@@ -35,9 +35,15 @@ def describe_devices() -> str:
     return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
 
 
-def check_batch_size(batch_size: int, parts: int = 1) -> None:
-    """Raises a RunError unless the batch can be split over all devices and, there, into parts."""
-    devices = jax.device_count()
+def check_batch_size(batch_size: int, parts: int = 1, count: int = 0) -> None:
+    """Raises a RunError unless the batch can be split over the devices and, there, into parts.
+
+    Args:
+      batch_size: B.
+      parts: of each device's share.
+      count: of the devices; 0 for all that there are.
+    """
+    devices = count or jax.device_count()
     if batch_size % (devices * parts):
         wanted = f'wanted a multiple of the {devices} devices'
         if parts > 1:
@@ -52,7 +58,9 @@ def process_slice(batch_size: int) -> slice:
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def compile_update(update: Callable[..., Any], state: Any, donate: bool = True) -> Any:
+def compile_update(
+    update: Callable[..., Any], state: Any, donate: bool = True, target: Sequence[Any] = ()
+) -> Any:
     """Compiles `(state, work) -> (state, report)` for all devices.
 
     Args:
@@ -60,6 +68,8 @@ def compile_update(update: Callable[..., Any], state: Any, donate: bool = True) 
         state and report on every device: it sums over the axis `AXIS`.
       state: of the structure of the states, a `NamedTuple` with the field `carry`.
       donate: whether the state's buffers are given up, and a state is returned before the report.
+      target: devices that are not here, for which it can be lowered but not run; none for those of
+        all processes.
 
     Returns:
       The compiled function; carry and work as from `split`.
@@ -71,7 +81,7 @@ def compile_update(update: Callable[..., Any], state: Any, donate: bool = True) 
         in_axes=(axes, 0),
         out_axes=(axes, None) if donate else None,
         donate_argnums=(0,) if donate else (),
-        devices=_devices() if jax.process_count() > 1 else None,
+        devices=target or (_devices() if jax.process_count() > 1 else None),
     )
 
 
@@ -84,6 +94,16 @@ def split(tree: chex.ArrayTree, axis: int) -> chex.ArrayTree:
     """Splits a process's batch over its devices: [..., B / P, ...] -> [n, ..., B / P / n, ...]."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: np.stack(np.split(np.asarray(x), devices, axis)), tree)
+
+
+def split_shapes(tree: chex.ArrayTree, axis: int, count: int) -> chex.ArrayTree:
+    """Returns the shapes of what `split` returns for a number of devices, n."""
+
+    def share(x: Any) -> jax.ShapeDtypeStruct:
+        shape = count, *x.shape[:axis], x.shape[axis] // count, *x.shape[axis + 1 :]
+        return jax.ShapeDtypeStruct(shape, x.dtype)
+
+    return jax.tree.map(share, tree)
 
 
 def merge(tree: chex.ArrayTree) -> chex.ArrayTree:
@@ -147,7 +167,12 @@ def global_places(share: int) -> chex.Array:
 
 def total(tree: chex.ArrayTree) -> chex.ArrayTree:
     """Sums over the devices, inside an update."""
-    return jax.lax.psum(tree, AXIS) if jax.device_count() > 1 else tree
+    return jax.lax.psum(tree, AXIS) if count() > 1 else tree
+
+
+def count() -> int:
+    """Returns the number of devices of all processes, inside an update."""
+    return jax.lax.axis_size(AXIS)
 
 
 def broadcast(tree: chex.ArrayTree) -> chex.ArrayTree:

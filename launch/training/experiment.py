@@ -20,7 +20,7 @@ import jax
 
 from launch.runs import checkpoint, directory, errors, flags, processes, signals
 from launch.runs import metrics as metrics_lib
-from launch.training import devices, loop
+from launch.training import cost, devices, loop, targets
 from launch.training import task as task_lib
 from tasks import base
 
@@ -29,18 +29,21 @@ Rows = Sequence[Mapping[str, Any]]  # of `metrics.jsonl`
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(loop.Config, processes.Config):
+class Config(loop.Config, processes.Config, cost.Config):
     """The flags that every experiment has; a program's `Config` adds its own."""
 
     preset: str = flags.flag('', 'values that the other flags start from', 'free')
-    mode: Literal['train', 'evaluate'] = flags.flag(
-        'train', 'train, or evaluate the newest checkpoint', 'free'
+    mode: Literal['train', 'evaluate', 'benchmark'] = flags.flag(
+        'train', 'train, evaluate the newest checkpoint, or measure what an update costs', 'free'
     )
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
         processes.Config.__post_init__(self)
+        cost.Config.__post_init__(self)
+        if self.target and self.mode != 'benchmark':
+            raise ValueError(f'--target: wanted --mode=benchmark with it, got {self.mode}')
         if self.mode in ('evaluate', 'generate'):
             processes.check_reader(self.mode, self.run_dir, self.num_processes)
 
@@ -59,6 +62,8 @@ class Experiment(NamedTuple):
     draw: Callable[[Any, str, Rows, Evaluation], Sequence[str]]
     higher_is_better: bool = True
     subject: Callable[[Any], str] = lambda config: ''  # part of a run's default directory
+    # of a configuration, for the mode benchmark: a task that needs no data; None for `build`
+    build_synthetic: Callable[[Any], task_lib.Task] | None = None
     modes: Mapping[str, Callable[[Any, str], Any]] = {}  # further ones, of configuration, directory
     kept: tuple[str, ...] = ()  # free flags that an evaluation takes from the checkpoint too
 
@@ -78,18 +83,20 @@ def main(experiment: Experiment) -> None:
 
 
 def run(experiment: Experiment, config: Any) -> Evaluation:
-    """Trains or evaluates, or does what another mode of the experiment does.
+    """Trains, evaluates or measures, or does what another mode of the experiment does.
 
     Args:
       experiment: the experiment.
       config: its flags.
 
     Returns:
-      What `evaluation.json` holds after training and evaluating.
+      What `evaluation.json` holds after training and evaluating; or what `benchmark` returns.
 
     Raises:
       RunError, DataError: with what went wrong and what to do.
     """
+    if config.mode == 'benchmark':
+        return benchmark(experiment, config)
     path = config.run_dir or default_directory(experiment, config)
     modes = {'train': train, 'evaluate': evaluate}
     with opened(config, path) as run_dir:
@@ -168,6 +175,32 @@ def evaluate(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     return evaluation
 
 
+def benchmark(experiment: Experiment, config: Any) -> cost.Costs:
+    """Measures what an update costs, or plans it for `--target`; needs no run's directory.
+
+    Returns:
+      `parameters`, their number, and what `cost.measure` or `cost.plan` returns.
+    """
+    target = targets.read(config.target) if config.target else None
+    chips = targets.devices(target) if target else []
+    with contextlib.nullcontext() if target else processes.join(config, ''):
+        task = (experiment.build_synthetic or experiment.build)(config)
+        where = f'{len(chips)} x {target.device}, planned' if target else None
+        costs: cost.Costs = {'parameters': describe_parameters(config, task, where)}
+        if target:
+            costs |= cost.plan(config, task, target, chips)
+        else:
+            costs |= cost.measure(config, task, config.repeats)
+        print('\n'.join(cost.describe(costs, task.unit)))
+        if config.output and devices.is_primary():
+            flag_values = dataclasses.asdict(config)
+            directory.write_json(
+                pathlib.Path(config.output), {'config': flag_values, **cost.as_json(costs)}
+            )
+            print(f'numbers written to {config.output}')
+    return costs
+
+
 def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
     """Returns a configuration with what the newest checkpoint of a run was trained with.
 
@@ -217,11 +250,17 @@ def load_params(run_dir: str, init: Callable[[chex.PRNGKey], chex.ArrayTree]) ->
     return jax.device_put(restored.state)
 
 
-def describe_parameters(config: Any, task: task_lib.Task) -> int:
-    """Prints what is about to be trained, and returns the number of parameters."""
+def describe_parameters(config: Any, task: task_lib.Task, where: str | None = None) -> int:
+    """Prints what is about to be trained, and returns the number of parameters.
+
+    Args:
+      config: the flags.
+      task: what is trained.
+      where: the devices, by default those that are here.
+    """
     count = hk.data_structures.tree_size(jax.eval_shape(task.init, jax.random.key(0)))
     counts = f'{count:,} parameters, {task.core_parameters:,} in the core'
-    print(f'{config.core}: {counts}; on {devices.describe_devices()}')
+    print(f'{config.core}: {counts}; on {where or devices.describe_devices()}')
     return count
 
 

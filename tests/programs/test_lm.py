@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import pathlib
 import re
@@ -18,8 +19,8 @@ import pytest
 from launch import lm
 from launch.runs import directory, errors, metrics
 from launch.runs import flags as flags_lib
-from launch.training import devices, loop
-from tests.support import saved_bytes, text_folders
+from launch.training import devices, kernels, loop
+from tests.support import compilers, saved_bytes, text_folders
 
 pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -243,6 +244,8 @@ def test_unknown_words_of_a_prompt_are_named_and_read_as_unk(trained, capsys):
         ('--mode=evaluate', ['--mode=evaluate: wanted --run_dir=DIR']),
         ('--mode=generate', ['--mode=generate: wanted --run_dir=DIR']),
         ('--mode=benchmark', ['--mode=benchmark: wanted --vocab_size=WORDS']),
+        ('--target=h200', ['--target: wanted --mode=benchmark with it, got train']),
+        ('--mode=benchmark --vocab_size=9 --target=h3', ['--target: wanted one of a100, ']),
         ('--gigaword_text=title', ['--gigaword_text: wanted one of document, summary, both']),
         ('--gigaword_text=both', ['--gigaword_text: wanted --dataset=gigaword, got pydoc']),
         ('--dataset=gutenberg', ['--dataset=gutenberg: wanted --data_dir=DIR']),
@@ -380,6 +383,27 @@ def test_the_benchmark_reports_memory_and_time_and_writes_nothing(tmp_path, monk
     assert 'words/s' not in out
     assert compiled == {name: costs[name] for name in compiled}
     assert list(tmp_path.iterdir()) == []
+
+
+@compilers.needed('gpu')
+@pytest.mark.slow
+@pytest.mark.parametrize(('target', 'count'), [('h200', 1), ('h200:2x2', 4)])
+def test_the_update_of_a_model_is_planned_for_devices_that_are_not_here(target, count, tmp_path):
+    path = tmp_path / 'costs.json'
+    flags = *SIZES.split(), '--mode=benchmark', '--vocab_size=50', f'--target={target}'
+    whole, out = _run(*flags, f'--output={path}')
+    assert f'on {count} x NVIDIA H200 141GB HBM3e, planned' in out
+    assert 'fits the 151.40 GB of each device' in out
+    written = json.loads(path.read_text())
+    assert written['config']['target'] == target
+    assert written['program']['total'] == kernels.count(whole['program']) > 20
+    assert {loop.steps for loop in whole['program'].loops} >= {5}  # the unrolls, back and forth
+    assert whole['devices'] == count
+    if count == 1:
+        parts, _ = _run(*flags, '--accumulate=2')
+        assert kernels.count(parts['program']) > 1.5 * kernels.count(whole['program'])
+        half, _ = _run(*flags, '--dtype=bfloat16')
+        assert half['arguments_bytes'] == whole['arguments_bytes']  # parameters stay float32
 
 
 def test_a_changed_schedule_is_reported_and_training_resumes(trained, tmp_path):

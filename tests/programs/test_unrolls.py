@@ -1,5 +1,7 @@
 """What the benchmark of the core compares, its lower bound's arithmetic, and its table."""
 
+import functools
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -14,13 +16,19 @@ NAMES = ['unroll', 'dynamic_unroll', 'lstm', 'matmuls']
 
 @pytest.fixture(scope='module')
 def methods(compile_quickly):
-    return unrolls.methods(TINY, seed=7)
+    return unrolls.methods(TINY, seed=7, variants=unrolls.VARIANTS)
 
 
 @pytest.fixture(scope='module')
-def trained(methods, compile_quickly):
+def arguments(methods):
+    return {name: method.arguments() for name, method in methods.items()}
+
+
+@pytest.fixture(scope='module')
+def trained(methods, arguments, compile_quickly):
     """Returns the loss and the gradient of each method that has them."""
-    return {name: jax.jit(methods[name].train)(*methods[name].arguments) for name in NAMES[:3]}
+    names = [name for name in methods if name != 'matmuls']
+    return {name: jax.jit(methods[name].train)(*arguments[name]) for name in names}
 
 
 def matrices_of(rng):
@@ -28,9 +36,9 @@ def matrices_of(rng):
     return [rng.normal(size=(4, width)) for width in (4, 4, 7, 6, 4, 6)]
 
 
-def test_both_unrolls_compute_the_same_loss_and_gradient(methods, trained):
-    ours, plain = methods['unroll'], methods['dynamic_unroll']
-    for a, b in zip(ours.arguments[0].values(), plain.arguments[0].values(), strict=True):
+def test_both_unrolls_compute_the_same_loss_and_gradient(arguments, trained):
+    ours, plain = arguments['unroll'], arguments['dynamic_unroll']
+    for a, b in zip(ours[0].values(), plain[0].values(), strict=True):
         jax.tree.map(np.testing.assert_array_equal, a, b)
     losses, grads = zip(trained['unroll'], trained['dynamic_unroll'], strict=True)
     assert losses[0] > 0.01
@@ -39,9 +47,8 @@ def test_both_unrolls_compute_the_same_loss_and_gradient(methods, trained):
 
 
 @pytest.mark.parametrize('name', ['unroll', 'lstm'])
-def test_the_forward_pass_is_the_loss_of_the_training_step(name, methods, trained):
-    method = methods[name]
-    loss = jax.jit(method.forward)(*method.arguments)
+def test_the_forward_pass_is_the_loss_of_the_training_step(name, methods, arguments, trained):
+    loss = jax.jit(methods[name].forward)(*arguments[name])
     np.testing.assert_allclose(loss, trained[name][0], rtol=1e-5)
 
 
@@ -54,16 +61,33 @@ def test_the_loss_weighs_squared_outputs_from_one_to_two(monkeypatch):
             return jnp.zeros((batch_size, 1))
 
     monkeypatch.setattr(unrolls.cores, 'make', lambda config, shape: Ones())
-    inputs = jnp.zeros((4, 5, 2))
+    inputs = functools.partial(jnp.zeros, (4, 5, 2))
     method = unrolls._recurrent(None, hk.dynamic_unroll, inputs, jax.random.key(0))
-    loss, grads = method.train(*method.arguments)
+    loss, grads = method.train(*method.arguments())
     np.testing.assert_allclose(loss, (0 * 1 + 1 * 1.5 + 4 * 2) / 3, rtol=1e-6)
     np.testing.assert_allclose(jax.tree.leaves(grads), [2 * loss], rtol=1e-6)
 
 
-def test_the_lstm_has_about_as_many_parameters_as_the_core(methods):
+def test_variants_have_the_same_parameters_and_what_their_name_says(methods, arguments, trained):
+    assert list(methods)[:4] == ['unroll', *[f'unroll, {name}' for name in unrolls.VARIANTS]]
+    params, inputs, nothing = arguments['unroll']
+    for name in unrolls.VARIANTS:
+        own = arguments[f'unroll, {name}']
+        jax.tree.map(np.testing.assert_array_equal, own[:2], (params, inputs))
+    assert nothing == arguments['unroll, remat'][2] == {}
+    resets, lengths = (arguments[f'unroll, {name}'][2][name] for name in unrolls.VARIANTS[:2])
+    assert resets.shape == (TINY.num_steps, TINY.batch_size)
+    assert 0 < np.sum(resets) < resets.size
+    assert lengths.shape == (TINY.batch_size,)
+    assert 1 <= np.min(lengths) < np.max(lengths) <= TINY.num_steps
+    losses = {name: float(loss) for name, (loss, _) in trained.items()}
+    np.testing.assert_allclose(losses['unroll, remat'], losses['unroll'], rtol=1e-6)
+    assert losses['unroll, lengths'] < losses['unroll'] != losses['unroll, resets']
+
+
+def test_the_lstm_has_about_as_many_parameters_as_the_core(arguments):
     unit = 4 * (8 + 2 * 11 + 1)  # one unit more than about 11
-    counts = [hk.data_structures.tree_size(methods[name].arguments[0]) for name in NAMES]
+    counts = [hk.data_structures.tree_size(arguments[name][0]) for name in NAMES]
     assert counts[0] == counts[1]
     assert 0 <= counts[0] - counts[2] < unit
     norms_and_biases = 2 * (24 + 8 + 8) + 24 + 1 * 8 + 8 + 2 * 16
@@ -101,14 +125,14 @@ def test_the_lower_bound_of_training_has_two_more_products_for_each():
         np.testing.assert_allclose(d_x, x @ matrix @ matrix.T, rtol=1e-4, atol=1e-4)
 
 
-def test_no_product_of_the_lower_bound_is_simplified_away(methods):
+def test_no_product_of_the_lower_bound_is_simplified_away(methods, arguments):
     """A compiler that saw through the loop would need fewer flops than the products have."""
     size, rows, steps = 8, 5 * 3, 6
     step = 2 * rows * size * (1 * 8 + 24 + 16)
     given = 2 * steps * 5 * size * (8 + 24 + 16)
     for pass_name, factor, unneeded in (('forward', 1, 0), ('train', 3, 2 * steps * 5 * 8 * 8)):
         method = methods['matmuls']
-        compiled = jax.jit(getattr(method, pass_name)).lower(*method.arguments).compile()
+        compiled = jax.jit(getattr(method, pass_name)).lower(*arguments['matmuls']).compile()
         assert ' while(' in compiled.as_text()
         # XLA counts the body of a loop once, or as often as it runs where it knows that.
         assert compiled.cost_analysis()['flops'] >= factor * (step + given) - unneeded
@@ -136,7 +160,7 @@ def test_methods_take_turns_and_the_first_is_a_warm_up(monkeypatch):
             jax.debug.callback(lambda: calls.append(name), ordered=True)
             return x + 1
 
-        return unrolls.Method(forward, lambda x: x * 2, (jnp.ones(3),))
+        return unrolls.Method(forward, lambda x: x * 2, lambda: (jnp.ones(3),))
 
     ticks = iter(range(10_000))
     monkeypatch.setattr(unrolls.time, 'perf_counter', lambda: next(ticks) ** 2 / 1000)
