@@ -15,7 +15,7 @@ Glossary of shapes:
   T: words of a window; B: streams; V: vocabulary size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 import sys
@@ -27,7 +27,7 @@ import numpy as np
 from launch.language import evaluation as evaluation_lib
 from launch.language import model as model_lib
 from launch.language import tables
-from launch.runs import display, flags, metrics, plots, progress
+from launch.runs import display, flags, kept_files, metrics, plots, progress
 from launch.training import cores, devices, experiment, task
 from tasks import base
 from tasks.text import corpora, streams, windows
@@ -249,15 +249,20 @@ def _sample(
 
 def generate(config: Config, run_dir: str) -> str:
     """Prints and returns a sample of the newest checkpoint; needs no corpus."""
-    restored = experiment.restore(EXPERIMENT, config, run_dir).config
-    restored = dataclasses.replace(restored, seed=config.seed)  # of the sampling
-    vocabulary = vocabulary_lib.load(os.path.join(run_dir, VOCABULARY))
+    trained, _, metadata = experiment.restore(EXPERIMENT, config, run_dir)
+    restored = dataclasses.replace(trained, seed=config.seed)  # of the sampling
+    vocabulary = load_vocabulary(run_dir, metadata)
     model = make_model(restored, len(vocabulary))
     params = experiment.load_params(run_dir, model.init)
     read_prompt(restored, config.prompt, vocabulary)
     sample = _sample(restored, model, params, vocabulary)
     print(sample)
     return sample
+
+
+def load_vocabulary(run_dir: str, metadata: Mapping[str, Any]) -> vocabulary_lib.Vocabulary:
+    """Returns the vocabulary that a run keeps; raises a DataError unless it is the checkpoint's."""
+    return vocabulary_lib.load(kept_files.find(run_dir, metadata, VOCABULARY))
 
 
 def read_prompt(config: Config, prompt: str, vocabulary: vocabulary_lib.Vocabulary) -> list[str]:

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and locks between processes."""
 
+import hashlib
 import os
 import pathlib
 
@@ -23,6 +24,12 @@ def write_text(path: pathlib.Path, text: str) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync(path.parent)
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file in hex; raises an OSError if it cannot be read."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def sync(folder: pathlib.Path) -> None:

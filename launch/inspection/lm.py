@@ -8,7 +8,6 @@ Glossary of shapes:
 """
 
 from collections.abc import Iterator, Mapping
-import pathlib
 from typing import Any, NamedTuple
 
 import chex
@@ -19,7 +18,7 @@ from launch import lm as program
 from launch.inspection import tracing
 from launch.language import model as model_lib
 from launch.training import cores, experiment
-from tasks.text import corpora
+from tasks.text import streams
 from tasks.text import vocabulary as vocabulary_lib
 
 _TEMPERATURE, _TOP_P = 0.8, 0.9  # of sampled text
@@ -56,7 +55,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     """
     asked = program.Config(run_dir=request.run_dir)
     config, step, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
-    vocabulary = vocabulary_lib.load(pathlib.Path(request.run_dir, program.VOCABULARY))
+    vocabulary = program.load_vocabulary(request.run_dir, metadata)
     model = program.make_model(config, len(vocabulary))
     params = experiment.load_params(request.run_dir, model.init)
     lm = _Lm(config, metadata, vocabulary, model, params)
@@ -71,7 +70,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
 
 def _passages(lm: _Lm, request: tracing.Request) -> list[_Passage]:
     """Returns the prompt and its continuations, or validation text, or sampled text."""
-    valid = None if request.prompt else _validation(lm, pathlib.Path(request.run_dir))
+    valid = None if request.prompt else _validation(lm)
     if valid is not None:
         return list(_cut(lm, request, valid))
     prompt = program.read_prompt(lm.config, request.prompt, lm.vocabulary)
@@ -82,21 +81,13 @@ def _passages(lm: _Lm, request: tracing.Request) -> list[_Passage]:
     return [_sample(lm, prompt, request.max_steps, seed) for seed in seeds]
 
 
-def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
+def _validation(lm: _Lm) -> np.ndarray | None:
     """Returns the ids of the run's validation text [N], None if they are not in the cache."""
-    key = lm.metadata.get('data', '')
-    cache = lm.metadata['config'].get('cache_dir') or corpora.default_cache_dir()
-    folder = pathlib.Path(cache) / f'{lm.config.dataset}-{key[:16]}'
-    try:
-        cached = (folder / program.VOCABULARY).read_bytes()
-        if cached != (run_dir / program.VOCABULARY).read_bytes():
-            return None
-        # As `tasks.text.streams` writes them.
-        kind = np.uint16 if len(lm.vocabulary) <= 1 << 16 else np.int32
-        ids: np.ndarray = np.fromfile(folder / 'valid.bin', kind).astype(np.int32)
-    except OSError:
+    cache_dir = lm.metadata['config'].get('cache_dir')
+    corpus = streams.cached(lm.config.dataset, lm.metadata.get('data', ''), cache_dir)
+    if corpus is None or corpus.vocabulary.words != lm.vocabulary.words or len(corpus.valid) < 2:
         return None
-    return ids if len(ids) > 1 and int(ids.max()) < len(lm.vocabulary) else None
+    return corpus.valid.astype(np.int32)
 
 
 def _cut(lm: _Lm, request: tracing.Request, valid: np.ndarray) -> Iterator[_Passage]:

@@ -18,7 +18,7 @@ import chex
 import haiku as hk
 import jax
 
-from launch.runs import checkpoint, directory, errors, flags, processes, signals
+from launch.runs import checkpoint, directory, errors, flags, kept_files, processes, signals
 from launch.runs import metrics as metrics_lib
 from launch.training import cost, devices, loop, targets
 from launch.training import task as task_lib
@@ -152,6 +152,7 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     num_parameters = describe_parameters(config, task)
     _describe_run(experiment, config, run_dir, task, num_parameters)
     metadata = {'config': dataclasses.asdict(config), 'devices': kind, 'data': task.data}
+    metadata['files'] = kept_files.save(run_dir, task.files)
     state = loop.train(config, task, run_dir, metadata)
     evaluation = _measure(experiment, config, run_dir, task, state.params, int(state.step), False)
     _draw(experiment, config, run_dir, evaluation)
@@ -267,14 +268,7 @@ def describe_parameters(config: Any, task: task_lib.Task, where: str | None = No
 def _describe_run(
     experiment: Experiment, config: Any, run_dir: str, task: task_lib.Task, num_parameters: int
 ) -> None:
-    """Writes `run.json` and the files that the run keeps."""
-    for name, save in task.files.items():
-        path = pathlib.Path(run_dir, name)
-        try:
-            save(path)
-        except OSError as error:
-            message = f'{path} cannot be written: {error.strerror}'
-            raise errors.RunError(errors.CANNOT_SAVE, message) from error
+    """Writes `run.json`."""
     directory.describe(
         run_dir,
         experiment.name,

@@ -50,4 +50,4 @@ class Task(NamedTuple):
     perplexity: bool = False  # whether the loss is a mean nll, to be shown as a perplexity too
     curriculum: Curriculum | None = None  # of batches from the host
     data: str = ''  # identifies the data; a checkpoint is resumed only on the same
-    files: Mapping[str, Callable[[Any], None]] = {}  # what saves what a run keeps, by name of file
+    files: Mapping[str, Callable[[Any], None]] = {}  # what writes `kept_files`, by name

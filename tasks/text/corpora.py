@@ -36,7 +36,7 @@ import pathlib
 import re
 
 from tasks import base
-from tasks.text import files, python_docs, vocabulary
+from tasks.text import digests, files, python_docs, vocabulary
 
 SPLITS = files.SPLITS
 _NOT_SPACE = re.compile(r'[^ \t\n\r\f\v]+')
@@ -190,13 +190,13 @@ def _files(layouts: Sequence[str], request: _Request) -> Corpus:
         texts = map(files.read, paths[split])
         return itertools.chain.from_iterable(split_up(text, request.cut) for text in texts)
 
-    digests = [
-        (split, path.name, files.digest(path, request.cache_dir))
+    sums = [
+        (split, path.name, digests.digest(path, request.cache_dir))
         for split in SPLITS
         for path in paths[split]
     ]
     sizes = {split: sum(path.stat().st_size for path in paths[split]) for split in SPLITS}
-    return Corpus(name, _hash(name, request.tokenizer, layout, digests), blocks, sizes)
+    return Corpus(name, _hash(name, request.tokenizer, layout, sums), blocks, sizes)
 
 
 def _gigaword(request: _Request) -> Corpus:

@@ -5,11 +5,10 @@ wrapped at some column, a paragraph does: at blank lines and at the end of the b
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-import hashlib
 import pathlib
 import re
 
-from tasks import base, storage
+from tasks import base
 from tasks.text import vocabulary
 
 SPLITS = ('train', 'valid', 'test')
@@ -18,7 +17,6 @@ Tokenizer = Callable[[str], list[str]]
 _BLANK_LINES = re.compile(r'\n[ \t\r\f\v]*\n[ \t\n\r\f\v]*')
 _EOS = vocabulary.EOS
 _BLOCK = 1 << 20  # bytes
-_LARGE = 1 << 30  # bytes; digests of such files are remembered
 
 
 def find(folder: pathlib.Path, layouts: Sequence[str]) -> tuple[str, dict[str, list[pathlib.Path]]]:
@@ -114,38 +112,3 @@ def _decode(block: bytes, path: pathlib.Path, offset: int) -> str:
             f'{offset + error.start}; convert the file to UTF-8'
         ) from error
     return text if offset else text.removeprefix('\ufeff')
-
-
-def digest(path: pathlib.Path, cache_dir: pathlib.Path) -> str:
-    """Returns the SHA-256 of a file; of a large one, remembered by path, size and time of change.
-
-    Args:
-      path: the file.
-      cache_dir: the folder to remember it in.
-
-    Returns:
-      The digest in hex.
-
-    Raises:
-      DataError: the file cannot be read.
-    """
-    try:
-        stat = path.stat()
-        if stat.st_size < _LARGE:
-            return _sha256(path)
-        identity = f'{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}'
-        key = hashlib.sha256(identity.encode()).hexdigest()
-        memo = cache_dir / 'digests' / key
-        if not memo.is_file():
-            memo.parent.mkdir(parents=True, exist_ok=True)
-            with storage.lock(memo.with_name(f'{key}.lock')):
-                if not memo.is_file():  # another process may have been faster
-                    storage.write_text(memo, _sha256(path))
-        return memo.read_text()
-    except OSError as error:
-        raise base.DataError(f'{error.filename} cannot be read: {error.strerror}') from error
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

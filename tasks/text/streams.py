@@ -7,7 +7,7 @@ Glossary of shapes:
   N: tokens of a split.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import functools
 import hashlib
 import json
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks import base, storage
-from tasks.text import build_once, corpora, vocabulary
+from tasks.text import build_once, corpora, digests, vocabulary
 
 _FORMAT = 1  # raise it when the files of the cache change
 _SAMPLE = 1000  # words of a block whose bytes are counted
@@ -61,33 +61,55 @@ def prepare(
       ValueError: the vocabulary size is too small.
       DataError: the corpus cannot be used, or the cache not be written or has no room for it.
     """
-    identity: dict[str, object] = {
-        'format': _FORMAT,
-        'source': corpus.fingerprint,
-        'vocab_size': vocab_size or 0,
-    }
+    identity = {'format': _FORMAT, 'source': corpus.fingerprint, 'vocab_size': vocab_size or 0}
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-    folder = pathlib.Path(cache_dir or corpora.default_cache_dir()) / f'{corpus.name}-{key[:16]}'
+    folder = _folder(corpus.name, key, cache_dir)
     try:
         build_once.build_once(
             folder,
-            lambda whole: _build(corpus, whole, identity, vocab_size, progress),
-            lambda: _damage(folder, identity),
+            lambda whole: _build(corpus, whole, key, vocab_size, progress),
+            lambda: _damage(folder, key),
             progress,
         )
-        words = vocabulary.load(folder / _VOCABULARY)
-        train, valid, test = (
-            np.memmap(folder / f'{split}.bin', _dtype(words), 'r') for split in corpora.SPLITS
-        )
+        return _open(folder, key)
     except OSError as error:
         raise base.DataError(f'cannot prepare {corpus.name} in {folder}: {error}') from error
+
+
+def cached(name: str, key: str, cache_dir: str | os.PathLike[str] | None = None) -> Streams | None:
+    """Opens what was encoded before, without the corpus.
+
+    Args:
+      name: of the corpus.
+      key: of its streams.
+      cache_dir: as for `prepare`.
+
+    Returns:
+      The streams, or None if they are not there or damaged.
+    """
+    folder = _folder(name, key, cache_dir)
+    try:
+        return None if _damage(folder, key) else _open(folder, key)
+    except OSError:  # it is deleted meanwhile
+        return None
+
+
+def _folder(name: str, key: str, cache_dir: str | os.PathLike[str] | None) -> pathlib.Path:
+    return pathlib.Path(cache_dir or corpora.default_cache_dir()) / f'{name}-{key[:16]}'
+
+
+def _open(folder: pathlib.Path, key: str) -> Streams:
+    words = vocabulary.load(folder / _VOCABULARY)
+    train, valid, test = (
+        np.memmap(folder / f'{split}.bin', _dtype(words), 'r') for split in corpora.SPLITS
+    )
     return Streams(words, train, valid, test, key)
 
 
 def _build(
     corpus: corpora.Corpus,
     folder: pathlib.Path,
-    identity: dict[str, object],
+    key: str,
     vocab_size: int | None,
     progress: base.Progress,
 ) -> None:
@@ -101,7 +123,7 @@ def _build(
         total = num_words if split == 'train' else None
         if not _encode(blocks(split, 'encoded', total), words, folder / f'{split}.bin'):
             raise base.DataError(f'the {split} split of {corpus.name} holds no words')
-    storage.write_text(folder / _MANIFEST, _manifest(folder, identity))
+    storage.write_text(folder / _MANIFEST, _manifest(folder, key, storage.sha256))
 
 
 def _blocks(
@@ -164,19 +186,21 @@ def _dtype(words: vocabulary.Vocabulary) -> type[np.integer]:
     return np.uint16 if len(words) <= 1 << 16 else np.int32
 
 
-def _manifest(folder: pathlib.Path, identity: dict[str, object]) -> str:
-    """What identifies a prepared corpus: its source, its vocabulary and the sizes of its files."""
-    digest = hashlib.sha256((folder / _VOCABULARY).read_bytes()).hexdigest()
-    sizes = {f'{split}.bin': (folder / f'{split}.bin').stat().st_size for split in corpora.SPLITS}
-    return json.dumps(identity | {_VOCABULARY: digest} | sizes, indent=1)
+def _manifest(folder: pathlib.Path, key: str, digest: Callable[[pathlib.Path], str]) -> str:
+    """What seals a prepared corpus: its key and the digests of its files."""
+    names = [_VOCABULARY, *(f'{split}.bin' for split in corpora.SPLITS)]
+    return json.dumps({'key': key} | {name: digest(folder / name) for name in names}, indent=1)
 
 
-def _damage(folder: pathlib.Path, identity: dict[str, object]) -> str:
+def _damage(folder: pathlib.Path, key: str) -> str:
     """What is wrong with a prepared corpus; empty if nothing is."""
     try:
-        wanted = (folder / _MANIFEST).read_text().splitlines()
-        found = _manifest(folder, identity).splitlines()
-    except (OSError, ValueError) as error:
+        wanted = (folder / _MANIFEST).read_text()
+        found = _manifest(folder, key, lambda path: digests.digest(path, folder.parent))
+    except (OSError, ValueError, base.DataError) as error:
         return str(error)
-    wrong = [line.strip() for line in found if line not in wanted]
-    return f'{_MANIFEST} does not fit {"; ".join(wrong)}' if found != wanted else ''
+    if found == wanted:
+        return ''
+    lines = [line for line in found.splitlines() if line not in wanted.splitlines()]
+    names = [line.split('"')[1] for line in lines if '"' in line]
+    return f'{", ".join(names) or "more"} does not fit {_MANIFEST}'

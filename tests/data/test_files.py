@@ -1,7 +1,5 @@
 """Files of text through `corpora.load`, which is how they are read."""
 
-import contextlib
-import os
 import tracemalloc
 
 import pytest
@@ -81,39 +79,6 @@ class TestReading:
         tracemalloc.stop()
         assert count == 300_001
         assert peak < 500_000
-
-
-class TestDigests:
-    def test_digests_of_large_files_are_remembered_until_the_file_changes(
-        self, tmp_path, monkeypatch
-    ):
-        read(tmp_path, 'some text')
-        monkeypatch.setattr(files, '_LARGE', 6)  # bytes: train is large, valid and test are not
-        hashed = []
-        digest = files.hashlib.file_digest
-        monkeypatch.setattr(
-            files.hashlib, 'file_digest', lambda *a: hashed.append(a[0].name) or digest(*a)
-        )
-        path, cache = tmp_path / 'train.txt', tmp_path / 'cache'
-        first, again = (corpora.load('text', tmp_path, cache_dir=cache) for _ in range(2))
-        assert hashed.count(str(path)) == 1
-        assert first.fingerprint == again.fingerprint
-        path.write_text('same text')
-        os.utime(path, ns=(0, 1))
-        changed = corpora.load('text', tmp_path, cache_dir=cache)
-        assert hashed.count(str(path)) == 2
-        assert changed.fingerprint != first.fingerprint
-
-    def test_a_digest_that_another_process_computed_meanwhile_is_used(self, tmp_path, monkeypatch):
-        @contextlib.contextmanager
-        def lock(path):  # the other process had it until now
-            path.with_suffix('').write_text('its digest')
-            yield
-
-        (tmp_path / 'large').write_text('some text')
-        monkeypatch.setattr(files, '_LARGE', 6)
-        monkeypatch.setattr(files.storage, 'lock', lock)
-        assert files.digest(tmp_path / 'large', tmp_path / 'cache') == 'its digest'
 
 
 class TestErrors:

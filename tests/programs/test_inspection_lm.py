@@ -108,12 +108,12 @@ def test_a_prompt_longer_than_the_steps_is_cut_and_shown_once(run, capsys):
     assert "not in the vocabulary, read as <unk>: 'strange'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('damage', ['missing', 'other vocabulary'])
+@pytest.mark.parametrize('damage', ['missing', 'other vocabulary', 'other text'])
 def test_without_its_validation_text_the_model_samples_some(damage, run):
-    file = 'valid.bin' if damage == 'missing' else program.VOCABULARY
-    path = run[0].parent / 'cache' / 'text-0123456789abcdef' / file
+    file = program.VOCABULARY if damage == 'other vocabulary' else 'valid.bin'
+    (path,) = (run[0].parent / 'cache').rglob(file)
     kept = path.read_bytes()
-    path.unlink() if damage == 'missing' else path.write_text('the\t1\n')
+    path.unlink() if damage == 'missing' else path.write_bytes(kept[::-1])
     (example,) = lm.inspect(_request(run[0], 1)).examples
     path.write_bytes(kept)
     assert example.title.startswith('sampled with seed 1')

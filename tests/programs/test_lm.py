@@ -349,7 +349,7 @@ def test_a_checkpoint_older_than_a_flag_has_its_default(trained, tmp_path, monke
 
     def train_without_dtype(config, task, run_dir, metadata):
         older = {name: x for name, x in metadata['config'].items() if name != 'dtype'}
-        return train(config, task, run_dir, {'config': older, 'data': metadata['data']})
+        return train(config, task, run_dir, {**metadata, 'config': older})
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, 'train', train_without_dtype)
@@ -432,11 +432,19 @@ def test_a_directory_without_checkpoints_is_refused_and_not_made(mode, tmp_path,
     assert 'wanted a run with a checkpoint' in line
 
 
-def test_a_damaged_vocabulary_is_refused(trained, tmp_path, capsys):
+def test_a_vocabulary_that_is_not_the_checkpoints_is_refused_until_training_writes_it_again(
+    trained, tmp_path, capsys
+):
     run_dir = _copy(trained, tmp_path)
-    (run_dir / lm.VOCABULARY).write_text('the\n')
-    line = _fails(capsys, errors.BAD_DATA, '--mode=generate', f'--run_dir={run_dir}')
-    assert 'is not a vocabulary' in line
+    path, generate = run_dir / lm.VOCABULARY, ('--mode=generate', f'--run_dir={run_dir}')
+    first, second, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text(''.join([second, first, *rest]))
+    line = _fails(capsys, errors.BAD_DATA, *generate)
+    assert f'{path} is not the one that the checkpoint belongs to' in line
+    path.unlink()
+    assert f'{path} cannot be read' in _fails(capsys, errors.BAD_DATA, *generate)
+    _run(*_elsewhere(trained, run_dir))
+    assert _run(*generate, '--num_words=8')[0] == trained.evaluation['sample']
 
 
 def _other(value):

@@ -8,10 +8,10 @@ import numpy as np
 
 from launch import lm
 from launch.inspection import tracing
-from launch.runs import checkpoint, directory
+from launch.runs import checkpoint, directory, kept_files
 from launch.training import update
 import relational_rnn
-from tasks.text import vocabulary as vocabulary_lib
+from tasks.text import corpora, streams
 
 WORDS = ['<eos>', 'the', '<unk>', *(f'word{i}' for i in range(20)), '</script>']
 ANSWERS = (('vector 3', 0.5), ('vector 5', 0.25), ('<b>', 0.0004))
@@ -87,19 +87,19 @@ def lm_run(root, **flags):
 
     Returns the configuration, and the ids of the text: lines of 3 to 9 words, [N].
     """
-    run_dir, cache_dir = root / 'run', root / 'cache' / 'text-0123456789abcdef'
+    run_dir = root / 'run'
     sizes = {'total_units': 16, 'mem_slots': 2, 'num_heads': 2, 'attention_mlp_layers': 1}
     sizes |= {'embedding_size': 8, 'dataset': 'text', 'data_dir': 'gone', 'batch_size': 3}
     config = lm.Config(**(sizes | {'cache_dir': str(root / 'cache')} | flags))
     run_dir.mkdir(parents=True)
-    vocabulary = vocabulary_lib.Vocabulary(tuple(WORDS), np.arange(len(WORDS), 0, -1))
-    vocabulary.save(run_dir / lm.VOCABULARY)
-    params = lm.make_model(config, len(WORDS)).init(jax.random.key(0))
-    save_run(run_dir, 'lm', config, params, data='0123456789abcdef' * 4)
     random = np.random.default_rng(5)
     lines = [random.integers(1, len(WORDS), random.integers(3, 10)) for _ in range(30)]
     ids = np.concatenate([np.append(line, 0) for line in lines])
-    cache_dir.mkdir(parents=True)
-    vocabulary.save(cache_dir / lm.VOCABULARY)
-    ids.astype(np.uint16).tofile(cache_dir / 'valid.bin')
+    train = [word for i, word in enumerate(WORDS) for _ in range(len(WORDS) - i)]
+    texts = {'train': train, 'valid': [WORDS[i] for i in ids], 'test': ['the']}
+    corpus = corpora.Corpus('text', 'a text', lambda split: iter([texts[split]]))
+    prepared = streams.prepare(corpus, config.cache_dir)
+    files = kept_files.save(run_dir, {lm.VOCABULARY: prepared.vocabulary.save})
+    params = lm.make_model(config, len(WORDS)).init(jax.random.key(0))
+    save_run(run_dir, 'lm', config, params, data=prepared.key, files=files)
     return config, ids
