@@ -6,8 +6,11 @@ Names for `load`:
          'The' is 'the'.
   text   your own files in `data_dir`, UTF-8, in the first of these layouts that is complete:
            wiki.train.tokens, wiki.valid.tokens, wiki.test.tokens   (WikiText as published)
+           wiki.train.raw, and so on                                (the same before tokenization)
+           ptb.train.txt, and so on                                 (Penn Treebank as published)
            train.txt, valid.txt, test.txt
-           train/*.txt, valid/*.txt, test/*.txt                     (one document a file, by name)
+           train/*.txt, valid/*.txt, test/*.txt        (one document a file, by name, at any depth)
+         See `layouts` for other spellings; what is left out is reported.
          In files every line ends in one `<eos>`, blank lines too: the published counts of WikiText
          hold. Books are wrapped at some column, so in folders a paragraph ends in one `<eos>`: at
          blank lines and at the end of the file.
@@ -36,9 +39,9 @@ import pathlib
 import re
 
 from tasks import base
-from tasks.text import digests, files, python_docs, vocabulary
+from tasks.text import digests, files, layouts, python_docs, vocabulary
 
-SPLITS = files.SPLITS
+SPLITS = layouts.SPLITS
 _NOT_SPACE = re.compile(r'[^ \t\n\r\f\v]+')
 _OTHER_SPACES = [chr(i) for i in range(1 << 16) if chr(i).isspace() and _NOT_SPACE.match(chr(i))]
 
@@ -113,7 +116,8 @@ def load(
         and pg19, 'whitespace' for those that are published as words with spaces between.
       cache_dir: where digests of files over a gibibyte are remembered, None for the default.
       gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
-      progress: receives how far the preparation of a data set of TFDS is.
+      progress: receives how far the preparation of a data set of TFDS is, and which files of your
+        own are left out.
 
     Returns:
       The corpus.
@@ -178,24 +182,30 @@ def _pydoc(request: _Request) -> Corpus:
     return Corpus('pydoc', identity, blocks)
 
 
-def _files(layouts: Sequence[str], request: _Request) -> Corpus:
+def _files(patterns: Sequence[str], request: _Request) -> Corpus:
     """A corpus of files in a folder that the user names."""
     name = request.name
     if not request.folder:
         raise ValueError(f'dataset {name} reads your own files: name their folder with data_dir')
-    layout, paths = files.find(request.folder, layouts)
-    split_up = files.paragraphs if layout.endswith('/*.txt') else files.lines
+    layout, paths, left_out = layouts.find(request.folder, patterns)
+    for line in left_out:
+        request.progress.say(line)
+    split_up = files.paragraphs if layout == layouts.FOLDERS else files.lines
 
     def blocks(split: str) -> Iterator[list[str]]:
-        texts = map(files.read, paths[split])
+        texts = map(files.read, paths[split].values())
         return itertools.chain.from_iterable(split_up(text, request.cut) for text in texts)
 
     sums = [
-        (split, path.name, digests.digest(path, request.cache_dir))
+        (split, known_as, digests.digest(path, request.cache_dir))
         for split in SPLITS
-        for path in paths[split]
+        for known_as, path in paths[split].items()
     ]
-    sizes = {split: sum(path.stat().st_size for path in paths[split]) for split in SPLITS}
+    sizes = {
+        split: sum(path.stat().st_size for path in paths[split].values())
+        for split in SPLITS
+        if not any(map(layouts.is_packed, paths[split].values()))
+    }
     return Corpus(name, _hash(name, request.tokenizer, layout, sums), blocks, sizes)
 
 
@@ -244,8 +254,8 @@ def _prepared(
 
 _CORPORA: dict[str, Callable[[_Request], Corpus]] = {
     'pydoc': _pydoc,
-    'text': functools.partial(_files, files.LAYOUTS),
-    'gutenberg': functools.partial(_files, files.LAYOUTS[-1:]),
+    'text': functools.partial(_files, layouts.LAYOUTS),
+    'gutenberg': functools.partial(_files, [layouts.FOLDERS]),
     'gigaword': _gigaword,
     'lm1b': _sentences,
     'pg19': _pg19,

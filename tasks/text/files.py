@@ -1,73 +1,39 @@
-"""Your own text files, as splits of words: where they lie and how they are cut.
+"""Your own text files as words: how they are read and cut; `layouts` finds them.
 
 In `lines` every line ends in one `<eos>`, blank lines too. In `paragraphs`, for books, which are
 wrapped at some column, a paragraph does: at blank lines and at the end of the book.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+import gzip
 import pathlib
 import re
+from typing import IO
+import zlib
 
 from tasks import base
-from tasks.text import vocabulary
+from tasks.text import layouts, vocabulary
 
-SPLITS = ('train', 'valid', 'test')
-LAYOUTS = ('wiki.{}.tokens', '{}.txt', '{}/*.txt')
 Tokenizer = Callable[[str], list[str]]
 _BLANK_LINES = re.compile(r'\n[ \t\r\f\v]*\n[ \t\n\r\f\v]*')
 _EOS = vocabulary.EOS
 _BLOCK = 1 << 20  # bytes
 
 
-def find(folder: pathlib.Path, layouts: Sequence[str]) -> tuple[str, dict[str, list[pathlib.Path]]]:
-    """Finds the splits in a folder.
-
-    Args:
-      folder: the folder.
-      layouts: of `LAYOUTS`, in the order of preference.
-
-    Returns:
-      The most complete layout, and the files of its splits.
-
-    Raises:
-      DataError: there is no such folder, or a split is missing or empty.
-    """
-    if not folder.is_dir():
-        raise base.DataError(f'{folder} is not a folder: data_dir names the folder of the splits')
-    found = {layout: _files(folder, layout) for layout in layouts}
-    layout, paths = max(found.items(), key=lambda item: sum(map(bool, item[1].values())))
-    for split in SPLITS:
-        if not paths[split]:
-            wanted = ', '.join(layout.format(split) for layout in layouts)
-            raise base.DataError(
-                f'{folder} has no {split} split: looked for {wanted} (one layout for all splits)'
-            )
-        if not any(path.stat().st_size for path in paths[split]):
-            raise base.DataError(f'{folder}: the {split} split ({layout.format(split)}) is empty')
-    return layout, paths
-
-
-def _files(folder: pathlib.Path, layout: str) -> dict[str, list[pathlib.Path]]:
-    return {
-        split: sorted(path for path in folder.glob(layout.format(split)) if path.is_file())
-        for split in SPLITS
-    }
-
-
 def read(path: pathlib.Path) -> Iterator[str]:
     """Reads a text in blocks, without holding the file in memory.
 
     Args:
-      path: the UTF-8 file.
+      path: the UTF-8 file, or one that gzip made of it.
 
     Yields:
       The text; all blocks but the last one end just before a word.
 
     Raises:
-      DataError: the file cannot be read or is not UTF-8.
+      DataError: the file cannot be read or unpacked, or is not UTF-8.
     """
     try:
-        with path.open('rb') as file:
+        with _open(path) as file:
             offset, rest = 0, b''
             while chunk := file.read(_BLOCK):
                 rest += chunk
@@ -76,8 +42,14 @@ def read(path: pathlib.Path) -> Iterator[str]:
                 yield _decode(rest[:cut], path, offset)
                 offset, rest = offset + cut, rest[cut:]
             yield _decode(rest, path, offset)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise base.DataError(f'{path} cannot be unpacked: {error}; get it again') from error
     except OSError as error:
         raise base.DataError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def _open(path: pathlib.Path) -> IO[bytes]:
+    return gzip.open(path) if layouts.is_packed(path) else path.open('rb')
 
 
 def lines(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:

@@ -7,7 +7,7 @@ import pytest
 from tasks import base
 from tasks.text import corpora
 from tasks.text.tfds import builders
-from tests.support import prepared_corpora
+from tests.support import prepared_corpora, recorded_progress, text_folders
 from tests.support.text_folders import read, words_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -46,6 +46,21 @@ class TestPydoc:
         spaced = corpora.load('pydoc', tokenizer='whitespace')
         assert spaced.fingerprint != corpora.load('pydoc').fingerprint
         assert any('.' in word and len(word) > 1 for word in words_of(spaced, 'valid'))
+
+
+class TestLeftOut:
+    def test_what_is_not_read_is_reported_line_by_line(self, tmp_path):
+        progress = recorded_progress.Recorder()
+        files = dict.fromkeys(['train/1.txt', 'valid/1.txt', 'test/1.txt'], 'some text')
+        text_folders.write(tmp_path, files)
+        corpora.load('gutenberg', tmp_path, progress=progress)
+        assert progress.lines == []
+        text_folders.write(tmp_path, {'train/1.epub': 'x', 'train/._1.txt': b'\xff'})
+        corpora.load('gutenberg', tmp_path, progress=progress)
+        assert [line.partition(' left out (')[0] for line in progress.lines] == [
+            f'{tmp_path}: 1',
+            f'{tmp_path}: 1',
+        ]
 
 
 class TestFingerprint:

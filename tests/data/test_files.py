@@ -1,5 +1,6 @@
 """Files of text through `corpora.load`, which is how they are read."""
 
+import gzip
 import tracemalloc
 
 import pytest
@@ -48,6 +49,17 @@ class TestReading:
         wanted = ['A', 'title', '<eos>', 'first', 'line', 'second', 'line', '<eos>']
         assert read(tmp_path, text, '{}/a.txt') == wanted
 
+    @pytest.mark.parametrize('block', [5, 1 << 20])
+    def test_packed_files_read_like_others(self, tmp_path, monkeypatch, block):
+        monkeypatch.setattr(files, '_BLOCK', block)
+        text = '\ufeffTitle\n\nsome wörds of\na book\n'
+        plain = read(tmp_path / 'plain', text, '{}/a.txt')
+        packed = write(tmp_path / 'packed', {'train/a.txt.gz': gzip.compress(text.encode())})
+        write(packed, {'valid/a.txt': 'v', 'test/a.txt': 't'})
+        corpus = corpora.load('text', packed)
+        assert words_of(corpus, 'train') == plain
+        assert corpus.num_bytes.keys() == {'valid', 'test'}  # of text, which is not known of train
+
     def test_a_blank_document_has_no_words(self, tmp_path):
         write(tmp_path, {'train/0.txt': '', 'train/1.txt': '\n \n\n'})
         assert read(tmp_path, 'a', '{}/2.txt') == ['a', '<eos>']
@@ -92,7 +104,7 @@ class TestErrors:
 
     def test_a_missing_split_names_the_files_that_were_expected(self, tmp_path):
         write(tmp_path, {'wiki.valid.tokens': 'v', 'wiki.test.tokens': 't', 'train.txt': 'x'})
-        wanted = 'no train split: looked for wiki.train.tokens, train.txt, train/'
+        wanted = 'no train split: looked for wiki.train.tokens, .*, train.txt, train/'
         self.check(wanted, corpora.load, 'text', tmp_path)
 
     def test_a_split_in_a_folder_without_texts_is_missing(self, tmp_path):
@@ -109,6 +121,19 @@ class TestErrors:
         content = (20 * b'word ')[:offset] + b'\xff' + 20 * b' word'
         wanted = f'train.txt is not UTF-8: byte 0xff at offset {offset};'
         self.check(wanted, read, tmp_path, content)
+
+    @pytest.mark.parametrize('harm', ['cut', 'flip', 'not packed'])
+    def test_a_packed_file_that_cannot_be_unpacked(self, tmp_path, harm):
+        whole = gzip.compress(1000 * b'some words ')
+        content = {
+            'cut': whole[:-9],
+            'flip': whole[:30] + bytes([whole[30] ^ 8]) + whole[31:],
+            'not packed': b'some words',
+        }[harm]
+        wanted = 'train.txt.gz cannot be unpacked: .*; get it again'
+        write(tmp_path, {'train.txt.gz': content, 'valid.txt': 'v', 'test.txt': 't'})
+        corpus = corpora.load('text', tmp_path)
+        self.check(wanted, words_of, corpus, 'train')
 
     def test_a_file_that_vanished_while_reading(self, tmp_path):
         read(tmp_path, 'text')
