@@ -11,6 +11,9 @@ DOCS = ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27']
 # JAX's own version, without the libraries of CUDA, and libtpu.
 PLAN_GPU = ['jax[cuda13-local]']
 PLAN_TPU = ['jax[tpu]']
+ARRAY_RECORD_PLATFORMS = (
+    'platform_system == "Linux" or platform_system == "Darwin" and platform_machine == "arm64"'
+)
 DEV_REQUIREMENTS = [
     *GYMNASIUM,
     *DM_ENV,
@@ -67,7 +70,8 @@ setuptools.setup(
     python_requires='>=3.11',
     install_requires=[
         'absl-py>=2.1',
-        'array_record>=0.8',
+        # It has no wheels elsewhere, and only data sets of TFDS need it.
+        f'array_record>=0.8; {ARRAY_RECORD_PLATFORMS}',
         'chex>=0.1.92',
         'dm-haiku>=0.0.17',
         'filelock>=3.12',

@@ -14,7 +14,6 @@ What is timed and how is described in `launch/benchmarks/unrolls.py` and
 
 from collections.abc import Collection
 import dataclasses
-import os
 import pathlib
 import platform
 import sys
@@ -145,7 +144,7 @@ def describe_machine() -> dict[str, Any]:
     """Returns what the numbers depend on: processor, cores, versions and device."""
     return {
         'cpu': _cpu_model(),
-        'cores': len(os.sched_getaffinity(0)),
+        'cores': environments_lib.num_cores(),
         'python': platform.python_version(),
         'jax': jax.__version__,
         'backend': jax.default_backend(),

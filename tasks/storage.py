@@ -33,7 +33,12 @@ def sha256(path: pathlib.Path) -> str:
 
 
 def sync(folder: pathlib.Path) -> None:
-    """Writes a folder's list of files to the disk, so that a rename survives a crash."""
+    """Writes a folder's list of files to the disk, so that a rename survives a crash.
+
+    Windows opens no folders and is left to write its list by itself.
+    """
+    if os.name == 'nt':
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

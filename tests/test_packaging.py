@@ -10,6 +10,7 @@ import runpy
 import sys
 import types
 
+from packaging import markers
 import pytest
 
 from launch.runs import flags
@@ -91,6 +92,41 @@ def test_all_that_is_imported_is_required(arguments):
                     imported.add(node.module.split('.')[0])
     imported -= sys.stdlib_module_names | set(PACKAGES)
     assert {distributions.get(name, name) for name in imported} <= names
+
+
+def test_what_has_no_wheels_for_a_platform_is_not_required_there(arguments):
+    """So that the core can be installed on Windows too."""
+    (line,) = (x for x in arguments['install_requires'] if x.startswith('array_record'))
+    marker = markers.Marker(line.partition(';')[2])
+    wanted = {
+        ('Linux', 'x86_64'): True,
+        ('Linux', 'aarch64'): True,
+        ('Darwin', 'arm64'): True,
+        ('Darwin', 'x86_64'): False,
+        ('Windows', 'AMD64'): False,
+    }
+    for (system, machine), is_required in wanted.items():
+        platform = {'platform_system': system, 'platform_machine': machine}
+        assert marker.evaluate(platform) == is_required
+
+
+POSIX = {'curses', 'fcntl', 'grp', 'pty', 'pwd', 'resource', 'syslog', 'termios', 'tty'}
+SOME_PLATFORMS = POSIX | {'array_record', 'uvloop'}
+
+
+@pytest.mark.parametrize('package', PACKAGES)
+def test_what_some_platforms_lack_is_imported_only_where_its_absence_is_caught(package):
+    for path in (ROOT / package).rglob('*.py'):
+        tree = ast.parse(_read(path))
+        tries = [node for node in ast.walk(tree) if isinstance(node, ast.Try)]
+        caught = {id(node) for block in tries for node in ast.walk(block)}
+        for node in ast.walk(tree):
+            modules = [alias.name for alias in getattr(node, 'names', []) if alias.name]
+            if isinstance(node, ast.ImportFrom):
+                modules = [node.module]
+            roots = {module.partition('.')[0] for module in modules}
+            if isinstance(node, ast.Import | ast.ImportFrom) and roots & SOME_PLATFORMS:
+                assert id(node) in caught, f'{path}:{node.lineno}'
 
 
 def test_only_the_files_that_wrap_worlds_import_what_an_extra_brings():

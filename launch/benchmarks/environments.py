@@ -110,6 +110,13 @@ def arguments(setting: Setting, key: chex.PRNGKey) -> tuple[Any, Carry, chex.PRN
     return levels, _reset(setting, levels, key), key, jnp.zeros((), jnp.int32)
 
 
+def num_cores() -> int:
+    """Returns how many cores this process may use, or where the system does not say, has."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def line(name: str, result: dict[str, Any]) -> str:
     """Returns a line of a table, under `HEADER`, of what `measure` returns."""
     rates = [result[f'{kind}_steps_per_second'] for kind in ('median', 'best')]
@@ -121,7 +128,7 @@ def line(name: str, result: dict[str, Any]) -> str:
 def _devices() -> list[jax.Device]:
     """Returns the device of each thread."""
     devices = jax.local_devices()
-    cores = len(os.sched_getaffinity(0)) if devices[0].platform == 'cpu' else 0
+    cores = num_cores() if devices[0].platform == 'cpu' else 0
     return [devices[number % len(devices)] for number in range(max(cores, len(devices)))]
 
 

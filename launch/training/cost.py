@@ -9,8 +9,8 @@ Glossary of shapes:
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import resource
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -22,6 +22,11 @@ from launch.training import devices, kernels, loop, targets
 from launch.training import optimizer as optimizer_lib
 from launch.training import task as task_lib
 from launch.training import update as update_lib
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 Costs = dict[str, Any]  # by name; `as_json` makes of it what JSON can hold
 
@@ -182,8 +187,15 @@ def _time(
         weight = float(devices.to_host(report.metrics['loss']).weight)
         seconds.append(time.monotonic() - start)
     median = statistics.median(seconds[1:])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-    return {'seconds': median, 'per_second': weight / median, 'peak_bytes': peak}
+    return {'seconds': median, 'per_second': weight / median, **_peak()}
+
+
+def _peak() -> Costs:
+    """Returns the peak memory of this process, nothing where the system does not count it."""
+    if resource is None:
+        return {}
+    unit = 1 if sys.platform == 'darwin' else 1024  # bytes, see getrusage(2) of either system
+    return {'peak_bytes': float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)}
 
 
 def describe(costs: Mapping[str, Any], unit: str) -> list[str]:
@@ -209,6 +221,7 @@ def describe(costs: Mapping[str, Any], unit: str) -> list[str]:
     if 'seconds' in costs:
         rate = f'{costs["per_second"]:,.0f} {unit}/s'
         lines.append(f'time of an update: {costs["seconds"]:.3f} s (median), {rate}')
+    if 'peak_bytes' in costs:
         lines.append(f'peak memory of this process: {costs["peak_bytes"] / 1e9:.2f} GB')
     return lines
 

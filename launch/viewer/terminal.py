@@ -8,7 +8,6 @@ lets its palette be changed, colours are exact, and else the nearest ones that s
 
 from collections.abc import Callable
 import contextlib
-import curses
 import locale
 import math
 import os
@@ -23,12 +22,18 @@ import numpy as np
 from launch.runs import errors
 from launch.viewer import pictures
 
+try:
+    import curses
+except ModuleNotFoundError:  # Windows
+    curses = None  # type: ignore[assignment]
+
 QUIT, RESET = 'quit', 'reset'
 _LETTERS = {'w': 'up', 'a': 'left', 's': 'down', 'd': 'right', ' ': 'stay', '.': 'stay'}
 _LETTERS |= {'r': RESET, 'q': QUIT, '\x04': QUIT}  # control-D is the end of the input
 _KEYS = {ord(case): name for letter, name in _LETTERS.items() for case in letter + letter.upper()}
-_KEYS |= {curses.KEY_UP: 'up', curses.KEY_LEFT: 'left'}
-_KEYS |= {curses.KEY_DOWN: 'down', curses.KEY_RIGHT: 'right'}
+if curses is not None:
+    _KEYS |= {curses.KEY_UP: 'up', curses.KEY_LEFT: 'left'}
+    _KEYS |= {curses.KEY_DOWN: 'down', curses.KEY_RIGHT: 'right'}
 _BLOCK = '▀'
 _NUM_COLORS = 256
 _MOST_PAIRS = 255  # that an attribute of curses can name
@@ -54,7 +59,7 @@ def size() -> os.terminal_size:
 
 def check() -> None:
     """Raises a RunError if pictures cannot be shown where the program runs."""
-    reason = ''
+    reason = '' if curses is not None else 'wanted a Python with curses, this one has none'
     for file, name in ((sys.stdin, 'input'), (sys.stdout, 'output')):
         if not file.isatty():
             reason = reason or f'wanted a terminal, the {name} is none'
@@ -76,7 +81,7 @@ def run(function: Callable[['Terminal'], _Result]) -> _Result:
             locale.setlocale(locale.LC_CTYPE, 'C.UTF-8')  # for the half block
     curses.set_escdelay(25)
 
-    def inside(window: curses.window) -> _Result:
+    def inside(window: 'curses.window') -> _Result:
         try:
             return function(Terminal(window))
         finally:
@@ -92,7 +97,7 @@ def run(function: Callable[['Terminal'], _Result]) -> _Result:
 class Terminal:
     """The terminal while `run` lasts."""
 
-    def __init__(self, window: curses.window) -> None:
+    def __init__(self, window: 'curses.window') -> None:
         """Takes the window of curses."""
         self._window = window
         self._colors: dict[tuple[int, ...], int] = {}

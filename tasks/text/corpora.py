@@ -239,8 +239,11 @@ def _prepared(
     cut: Callable[[Sequence[str]], Iterator[list[str]]],
 ) -> Corpus:
     """A corpus that TFDS keeps, whose examples have these fields."""
-    from tasks.text.tfds import preparing, records
-
+    try:
+        from tasks.text.tfds import preparing, records
+    except ImportError as error:
+        message = f'{request.name} needs a package that cannot be imported: {error}'
+        raise base.DataError(f'{message}; datasets pydoc, text and gutenberg do not') from error
     identity, splits = preparing.prepared(request.name, request.folder, request.progress)
 
     def blocks(split: str) -> Iterator[list[str]]:

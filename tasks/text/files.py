@@ -6,9 +6,9 @@ wrapped at some column, a paragraph does: at blank lines and at the end of the b
 
 from collections.abc import Callable, Iterable, Iterator
 import gzip
+import io
 import pathlib
 import re
-from typing import IO
 import zlib
 
 from tasks import base
@@ -48,7 +48,7 @@ def read(path: pathlib.Path) -> Iterator[str]:
         raise base.DataError(f'{path} cannot be read: {error.strerror}') from error
 
 
-def _open(path: pathlib.Path) -> IO[bytes]:
+def _open(path: pathlib.Path) -> io.BufferedIOBase:
     return gzip.open(path) if layouts.is_packed(path) else path.open('rb')
 
 

@@ -48,6 +48,17 @@ def test_file_and_folder_reach_the_disk_in_this_order(tmp_path, monkeypatch):
     assert events == ['file.tmp', 'replaced', tmp_path.name]
 
 
+def test_where_folders_cannot_be_opened_files_are_written_all_the_same(tmp_path, monkeypatch):
+    def refuse(path, *arguments):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'name', 'nt')
+        patch.setattr(os, 'open', refuse)
+        storage.write_text(tmp_path / 'file', 'text')
+    assert (tmp_path / 'file').read_text() == 'text'
+
+
 def test_one_holds_a_lock_at_a_time(tmp_path):
     with storage.lock(tmp_path / 'lock'):
         with pytest.raises(filelock.Timeout):

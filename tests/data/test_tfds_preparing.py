@@ -5,6 +5,7 @@ import itertools
 import json
 import pathlib
 import shutil
+import sys
 import threading
 import time
 import urllib.parse
@@ -318,3 +319,19 @@ def test_a_preparation_reports_its_start_and_every_so_many_examples(tmp_path, ma
     again = recorded_progress.Recorder()
     corpora.load('gigaword', tmp_path, progress=again)
     assert again.lines + again.updates == []
+
+
+def test_without_array_record_nothing_is_prepared(tmp_path, manual, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'array_record.python', None)
+    monkeypatch.setattr(builders.Gigaword, '_split_generators', lambda *_: pytest.fail('was read'))
+    with pytest.raises(base.DataError, match='the package array_record, which is not there on'):
+        corpora.load('gigaword', tmp_path)
+
+
+def test_without_tfds_the_data_sets_that_need_it_are_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, 'tasks.text.tfds.preparing')
+    monkeypatch.delattr(sys.modules['tasks.text.tfds'], 'preparing', raising=False)
+    monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
+    with pytest.raises(base.DataError, match='lm1b needs a package that cannot') as caught:
+        corpora.load('lm1b', tmp_path)
+    assert '\n' not in str(caught.value)

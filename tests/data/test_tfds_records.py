@@ -1,4 +1,5 @@
 import struct
+import sys
 import tracemalloc
 
 from array_record.python import array_record_module
@@ -29,7 +30,10 @@ def write(path, file_format, records):
     return records_lib.Shard(path, len(records))
 
 
-@pytest.fixture(params=['array_record', 'tfrecord'])
+FORMATS = ('array_record', 'tfrecord')
+
+
+@pytest.fixture(params=FORMATS)
 def split(request, tmp_path):
     """Three shards of 4, 1 and 3 records: documents d0 to d7 and summaries s0 to s7."""
     shards, first = [], 0
@@ -137,3 +141,11 @@ def test_a_changed_byte_of_array_record_is_noticed(tmp_path):
 def test_other_records_are_refused(tmp_path, file_format, record, message):
     shard = write(tmp_path / 'a', file_format, [record])
     check(records_lib.Split([shard], file_format, 0, 1, 0), message, 'document', 'text')
+
+
+def test_without_array_record_tfrecord_is_read_and_the_other_refused(tmp_path, monkeypatch):
+    shards = {kind: write(tmp_path / kind, kind, [example(document='d')]) for kind in FORMATS}
+    monkeypatch.setitem(sys.modules, 'array_record.python', None)
+    parts = {kind: records_lib.Split([shards[kind]], kind, 0, 1, 0) for kind in FORMATS}
+    assert texts_of(parts['tfrecord'], 'document') == ['d']
+    check(parts['array_record'], 'not there on .*: prepare the data set on Linux as tfrecord')

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import jax
 import pytest
@@ -29,6 +30,18 @@ def test_an_update_is_measured_here(task):
     assert cost.measure(CONFIG, TASKS[task], repeats=0) == {
         name: costs[name] for name in ('arguments_bytes', 'scratch_bytes', 'planned_bytes')
     }
+
+
+@pytest.mark.parametrize(('system', 'unit'), [('linux', 1024), ('darwin', 1), ('win32', None)])
+def test_the_peak_of_memory_is_in_bytes_where_the_system_counts_it(monkeypatch, system, unit):
+    usage = types.SimpleNamespace(ru_maxrss=3_000_000)
+    counter = types.SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: usage)
+    monkeypatch.setattr(cost, 'resource', counter if unit else None)
+    monkeypatch.setattr(cost.sys, 'platform', system)
+    peak = cost._peak()
+    assert peak == ({'peak_bytes': 3e6 * unit} if unit else {})
+    text = ' '.join(cost.describe({'seconds': 1.0, 'per_second': 2.0, **peak}, 'words'))
+    assert ('peak memory of this process: ' in text) == bool(peak)
 
 
 @compilers.needed('gpu')

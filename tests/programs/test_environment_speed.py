@@ -133,6 +133,14 @@ def test_every_core_has_a_thread_and_all_run_at_once(monkeypatch):
     assert 0 < median <= best < slowest
 
 
+def test_cores_are_counted_where_the_system_does_not_say_which_are_free(monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {3, 5, 8}, raising=False)
+    assert benchmark.num_cores() == 3
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    monkeypatch.setattr(os, 'cpu_count', lambda: 7)
+    assert benchmark.num_cores() == 7
+
+
 def test_rates_are_of_all_threads_steps(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 1})
     clock = iter([0.0, 9.0, 10.0, 12.0, 20.0, 21.0, 30.0, 33.0])

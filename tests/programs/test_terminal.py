@@ -6,6 +6,7 @@ import os
 import pathlib
 import queue
 import re
+import runpy
 import signal
 import struct
 import subprocess
@@ -283,6 +284,14 @@ def test_no_terminal_gets_one_line(missing, monkeypatch):
             terminal.check()
     assert caught.value.code == errors.USAGE
     os.close(side)
+
+
+def test_where_python_has_no_curses_a_file_is_offered(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'curses', None)
+    lacking = runpy.run_path(terminal.__file__)  # as `launch.play` imports it on Windows
+    with pytest.raises(errors.RunError, match='with curses, this one has none; --gif=') as caught:
+        lacking['check']()
+    assert caught.value.code == errors.USAGE
 
 
 def test_a_wait_ends_in_time():

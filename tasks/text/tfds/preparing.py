@@ -193,6 +193,7 @@ def _is_reachable(address: str) -> bool:
 
 def _generate(builder: Any, downloads: pathlib.Path, progress: base.Progress) -> None:
     """Runs the builder; raises a DataError of one line where it cannot."""
+    records.array_record_module()  # now, and not after gigabytes have come
     config = tfds.download.DownloadConfig(manual_dir=downloads / 'manual', try_download_gcs=False)
     progress.say(f'preparing {builder.name} {builder.version}, once')
     split_generators = builder._split_generators

@@ -2,7 +2,8 @@
 
 A split lies in shards, files of records; a record is a serialised `tf.train.Example`. Two formats
 of shards are read, in blocks, so that memory does not grow with the corpus:
-  array_record  what this package writes; its reader checks the hash of every chunk.
+  array_record  what this package writes; its reader checks the hash of every chunk. Its package is
+                not there for every platform.
   tfrecord      what TFDS writes with TensorFlow by default: for each record its length (8 bytes,
                 little endian), a checksum of that (4), the record, and its checksum (4), see
                 https://www.tensorflow.org/tutorials/load_data/tfrecord. Checksums are skipped:
@@ -13,10 +14,10 @@ of shards are read, in blocks, so that memory does not grow with the corpus:
 from collections.abc import Callable, Iterator, Sequence
 import os
 import pathlib
+import platform
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from array_record.python import array_record_module
 from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
@@ -82,9 +83,27 @@ def _texts(
         raise _damaged(shard, f'a record has no text {" or ".join(fields)}') from error
 
 
-def _read_array_record(shard: Shard, start: int, stop: int) -> Iterator[list[bytes]]:
+def array_record_module() -> Any:
+    """Returns the module that reads and writes array_record.
+
+    Raises:
+      DataError: it is not installed; for some platforms it cannot be.
+    """
     try:
-        reader = array_record_module.ArrayRecordReader(str(shard.path), 'readahead_buffer_size:0')
+        from array_record.python import array_record_module
+    except ImportError as error:
+        raise base.DataError(
+            f'the format array_record, in which data sets of TFDS are prepared, needs the package '
+            f'array_record, which is not there on {platform.system()} {platform.machine()} '
+            f'({error}): prepare the data set on Linux as tfrecord, or use pydoc, text or gutenberg'
+        ) from error
+    return array_record_module
+
+
+def _read_array_record(shard: Shard, start: int, stop: int) -> Iterator[list[bytes]]:
+    module = array_record_module()
+    try:
+        reader = module.ArrayRecordReader(str(shard.path), 'readahead_buffer_size:0')
         _check_count(shard, reader.num_records())
         step = max(1, _BLOCK * shard.num_records // shard.path.stat().st_size)
         for first in range(start, stop, step):
