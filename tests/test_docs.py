@@ -1,5 +1,6 @@
 """The code and the commands of README and docs work, and what they name exists."""
 
+import dataclasses
 import importlib
 import importlib.util
 import pathlib
@@ -76,13 +77,30 @@ def test_the_code_about_the_core_runs_and_has_the_shapes_that_its_comments_name(
     assert value.shape == (3,)
 
 
-@pytest.mark.usefixtures('compile_quickly')
-def test_the_agent_of_ones_own_learns_from_what_it_does():
-    names = _run('docs/environments_and_agents.md')
-    first = jax.jit(names['network'].init)(jax.random.key(3), *names['carry'][1:])
-    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), first, names['params'])
+@pytest.fixture(scope='module')
+def agent(compile_quickly):
+    """Returns the names of the page with an agent of one's own, after its updates."""
+    return _run('docs/environments_and_agents.md')
+
+
+def test_the_agent_of_ones_own_learns_from_what_it_does(agent):
+    first = jax.jit(agent['network'].init)(jax.random.key(3), *agent['carry'][1:])
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), first, agent['params'])
     assert all(jax.tree.leaves(moved))
-    assert bool(jnp.isfinite(names['reward']))
+    assert bool(jnp.isfinite(agent['reward']))
+
+
+def test_the_agent_of_ones_own_learns_no_values_from_steps_that_truncate(agent, monkeypatch):
+    """They lead to the next episode, which has nothing to do with them."""
+    levels = dataclasses.replace(agent['levels'], max_steps=1)
+    monkeypatch.setitem(agent, 'environment', agent['grid'].AutoReset(levels))
+    reset = jax.jit(jax.vmap(agent['environment'].reset))
+    carry = *reset(jax.random.split(jax.random.key(5), 32)), agent['memory']
+    differentiate = jax.jit(jax.grad(agent['loss'], has_aux=True))
+    gradient, _ = differentiate(agent['params'], carry, jax.random.key(6))
+    leaves = jax.tree.leaves(gradient)
+    assert [float(jnp.abs(leaf).max()) for leaf in leaves if leaf.shape[-1:] == (1,)] == [0, 0]
+    assert any(jnp.any(leaf) for leaf in leaves)  # of the entropy
 
 
 def test_the_code_of_every_page_is_run_here():

@@ -4,20 +4,33 @@
   observation, info = env.reset(seed=1)
   observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
 
+Importing this file registers `relational_rnn/BoxWorld-v0` and `relational_rnn/MiniPacman-v0`:
+
+  env = gymnasium.make('relational_rnn/BoxWorld-v0', environment=boxworld.BoxWorld(size=9))
+  envs = gymnasium.make_vec(
+      'relational_rnn/BoxWorld-v0', 4, 'async', vector_kwargs={'context': 'spawn'}
+  )
+
+Environments in other processes want `context='spawn'`: JAX, once it has computed, does not survive
+a fork, by which processes start on Linux by default.
+
 gymnasium is no requirement of this package: `pip install gymnasium`, https://gymnasium.farama.org.
 The key of each episode comes from its `np_random`, which `reset(seed=...)` seeds. Every step is a
 call into a compiled function and a copy to the host; for fast training, use the environments under
 `jax.vmap` as they are.
 """
 
+import operator
+import os
 from typing import Any
 
 import chex
 import jax
+from jax._src import xla_bridge  # nothing public says whether JAX has started
 import numpy as np
 
 from tasks import base
-from tasks.environments import grid
+from tasks.environments import boxworld, grid, mini_pacman
 
 try:
     import gymnasium
@@ -25,6 +38,10 @@ try:
 except ModuleNotFoundError as error:
     reason = f'tasks.environments.gymnasium_env wants gymnasium: pip install gymnasium ({error})'
     raise ModuleNotFoundError(reason, name=error.name) from None
+
+
+_NAMESPACE = 'relational_rnn'
+_ENTRY_POINT = 'tasks.environments.gymnasium_env:GymnasiumEnv'
 
 
 class GymnasiumEnv(gymnasium.Env[Any, Any]):
@@ -57,8 +74,8 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         self.observation_space = _space(environment.observation_spec, bounds)
         self.action_space = gymnasium.spaces.Discrete(environment.num_actions)
         self.spec = registration.EnvSpec(
-            f'{type(environment).__name__}-v0',
-            entry_point='tasks.environments.gymnasium_env:GymnasiumEnv',
+            f'{_NAMESPACE}/{type(environment).__name__}-v0',
+            entry_point=_ENTRY_POINT,
             kwargs={'environment': environment, 'bounds': bounds},
         )
         self._state: Any = None
@@ -76,7 +93,15 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         Returns:
           observation: NumPy arrays, as `observation_space` says.
           info: empty.
+
+        Raises:
+          RuntimeError: the process was forked from one in which JAX had computed.
         """
+        if _Process.is_broken:
+            raise RuntimeError(
+                'JAX had computed before this process was forked, and would wait for ever here: '
+                "make the environments with context='spawn'"
+            )
         super().reset(seed=seed)
         key = jax.random.key(int(self.np_random.integers(2**31)))
         self._state, timestep = grid.reset(self.environment, key)
@@ -87,7 +112,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         """Takes a step.
 
         Args:
-          action: an integer, as `action_space` says.
+          action: an integer, as `action_space` says, of Python, NumPy or JAX.
 
         Returns:
           observation: NumPy arrays, as `observation_space` says.
@@ -102,13 +127,20 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         """
         if self._over:
             raise gymnasium.error.ResetNeeded('wanted a reset: the episode is over')
-        if not self.action_space.contains(action):
-            raise ValueError(f'wanted an action of {self.action_space}, got {action!r}')
-        self._state, timestep = grid.step(self.environment, self._state, np.int32(action))
+        self._state, timestep = grid.step(self.environment, self._state, self._number(action))
         last, terminated = bool(timestep.last), float(timestep.discount) == 0
         self._over = last
         observation = jax.tree.map(np.array, timestep.observation)
         return observation, float(timestep.reward), last and terminated, last and not terminated, {}
+
+    def _number(self, action: Any) -> np.int32:
+        try:
+            number = operator.index(action)
+        except TypeError:  # no integer, or several
+            number = -1
+        if not 0 <= number < self.environment.num_actions:
+            raise ValueError(f'wanted an action of {self.action_space}, got {action!r}')
+        return np.int32(number)
 
     def render(self) -> np.ndarray | None:
         """Returns a picture, uint8 [height, width, 3]; None without a render mode."""
@@ -126,3 +158,24 @@ def _space(spec: chex.ArrayTree, bounds: tuple[float, float]) -> gymnasium.Space
     if isinstance(spec, tuple):
         return gymnasium.spaces.Tuple([_space(part, bounds) for part in spec])
     return gymnasium.spaces.Box(*bounds, spec.shape, spec.dtype.type)
+
+
+class _Process:
+    """Of the process: whether it was forked after JAX had started."""
+
+    is_broken = False
+
+
+def _note_fork() -> None:
+    _Process.is_broken = xla_bridge.backends_are_initialized()
+
+
+if hasattr(os, 'register_at_fork'):  # not on Windows
+    os.register_at_fork(after_in_child=_note_fork)
+
+for _environment in (boxworld.BoxWorld(), mini_pacman.MiniPacman()):
+    registration.register(
+        f'{_NAMESPACE}/{type(_environment).__name__}-v0',
+        entry_point=_ENTRY_POINT,
+        kwargs={'environment': _environment},
+    )

@@ -1,7 +1,9 @@
 """Worlds as environments of gymnasium: its own checks, and step by step the environment itself."""
 
+import os
 import pathlib
 import runpy
+import subprocess
 import sys
 
 import jax
@@ -18,6 +20,7 @@ gymnasium_env = pytest.importorskip('tasks.environments.gymnasium_env')
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = boxworld.BoxWorld(7, 3, (1, 1), (0, 1), viewport=3, max_steps=6)
 PACMAN = mini_pacman.MiniPacman(observation='planes', max_steps=9)
 
@@ -113,7 +116,22 @@ def test_no_step_is_played_where_no_episode_is_on():
         assert env.step(0)[3]
 
 
-@pytest.mark.parametrize('action', [3, -1, 0.5, 'left', np.array([0])])
+@pytest.mark.parametrize('kind', [int, np.int64, np.array, jnp.int32, jnp.uint8, jnp.asarray])
+def test_an_action_is_an_integer_of_python_numpy_or_jax(kind):
+    env = gymnasium_env.GymnasiumEnv(SMALL)
+    wanted = gymnasium_env.GymnasiumEnv(SMALL)
+    env.reset(seed=0), wanted.reset(seed=0)
+    for action in (0, 3, 2):
+        observation, *rest = env.step(kind(action))
+        other, *others = wanted.step(action)
+        assert observation.tobytes() == other.tobytes()
+        assert rest == others
+
+
+BAD_ACTIONS = 3, -1, 0.5, 'left', None, np.array([0]), jnp.array([0]), jnp.float32(1), jnp.int32(3)
+
+
+@pytest.mark.parametrize('action', BAD_ACTIONS)
 def test_an_action_that_there_is_not_is_refused(action):
     env = gymnasium_env.GymnasiumEnv(tiny_environments.Corridor())
     env.reset(seed=0)
@@ -150,6 +168,65 @@ def test_its_spec_makes_another_one():
     assert env.unwrapped.environment == SMALL
     env.reset(seed=0)
     assert env.render().dtype == np.uint8
+
+
+@pytest.mark.parametrize('environment', [boxworld.BoxWorld(), mini_pacman.MiniPacman(), SMALL])
+def test_gymnasium_makes_it_by_name(environment):
+    name = f'relational_rnn/{type(environment).__name__}-v0'
+    settings = {'environment': environment} if environment == SMALL else {}
+    env = gymnasium.make(name, render_mode='rgb_array', **settings)
+    assert env.unwrapped.environment == environment
+    wanted = gymnasium_env.GymnasiumEnv(environment)
+    assert env.spec.id == wanted.spec.id == name
+    assert env.reset(seed=3)[0].tobytes() == wanted.reset(seed=3)[0].tobytes()
+    assert env.step(jnp.int32(1))[0].tobytes() == wanted.step(1)[0].tobytes()
+
+
+def test_a_fork_of_a_process_in_which_jax_has_started_is_refused(monkeypatch):
+    env = gymnasium_env.GymnasiumEnv(SMALL)
+    env.reset(seed=0)
+    monkeypatch.setattr(gymnasium_env._Process, 'is_broken', False)
+    gymnasium_env._note_fork()  # as it is called in the child
+    with pytest.raises(RuntimeError, match="make the environments with context='spawn'"):
+        env.reset()
+    monkeypatch.setattr(gymnasium_env.xla_bridge, 'backends_are_initialized', lambda: False)
+    gymnasium_env._note_fork()
+    env.reset()
+
+
+ASYNC = """
+import sys
+import gymnasium
+import jax.numpy as jnp
+from tasks.environments import gymnasium_env
+
+if __name__ == '__main__':
+    jnp.ones(3).sum().block_until_ready()
+    name, options = 'relational_rnn/BoxWorld-v0', {'context': sys.argv[1]}
+    envs = gymnasium.make_vec(name, 2, 'async', vector_kwargs=options)
+    try:
+        print(envs.reset(seed=0)[0].shape, envs.step(jnp.array([0, 1]))[0].shape)
+    except RuntimeError as error:
+        print(error)
+    envs.close(terminate=True)
+"""
+
+
+@pytest.mark.slow
+def test_in_other_processes_it_runs_by_spawn_and_says_so_by_fork(tmp_path):
+    """Without the refusal the fork waits for ever."""
+    path = tmp_path / 'vectors.py'
+    path.write_text(ASYNC)
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'ignore'}
+    out = {}
+    for context in ('spawn', 'fork'):
+        command = [sys.executable, str(path), context]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=300, check=True
+        )
+        out[context] = done.stdout
+    assert out['spawn'] == '(2, 5, 5, 6) (2, 5, 5, 6)\n'
+    assert out['fork'].endswith("make the environments with context='spawn'\n")
 
 
 def test_without_the_library_one_line_says_what_to_install(monkeypatch):
