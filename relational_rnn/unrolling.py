@@ -17,7 +17,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import checks, memory
+from relational_rnn import checks, memory, operations
 
 BACKWARD = ('stepwise', 'deferred', None)
 
@@ -192,6 +192,8 @@ def _step_by_step(
     options: Options,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Unrolls any core with resets and lengths."""
+
+    state, _ = operations.vary_alike(state, (inputs, flags))
 
     def advance(now: tuple, state: chex.ArrayTree) -> tuple:
         inputs, flags = now

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from relational_rnn import memory
+from relational_rnn import memory, operations
 from tests.support import memory_reference as reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -137,26 +137,28 @@ def test_output_flattens_slot_after_slot():
 
 def test_layer_norm_of_numbers_that_can_be_checked_by_hand():
     # mean 3, variance 4: (1, 3, 3, 5) becomes (-1, 0, 0, 1) sqrt(2) with variance 2.
-    norm = memory.Norm(
+    norm = operations.Norm(
         scale=jnp.array([1.0, 2.0, 3.0, 10.0]), offset=jnp.array([0.0, 7.0, 8.0, 9.0])
     )
     x = jnp.array([[1.0, 3.0, 3.0, 5.0], [5.0, 5.0, 5.0, 5.0]])
     root = 2**0.5
     wanted = [[-root, 7, 8, 9 + 10 * root], [0, 7, 8, 9]]
-    np.testing.assert_allclose(memory.normalize(norm, x), wanted, rtol=1e-5)
+    np.testing.assert_allclose(operations.normalize(norm, x), wanted, rtol=1e-5)
 
 
 def test_layer_norm_adds_its_epsilon_to_the_variance():
-    norm = memory.Norm(scale=jnp.ones(2), offset=jnp.zeros(2))
+    norm = operations.Norm(scale=jnp.ones(2), offset=jnp.zeros(2))
     tiny = 3e-3
     wanted = tiny / (tiny**2 + 1e-5) ** 0.5
-    np.testing.assert_allclose(memory.normalize(norm, jnp.array([-tiny, tiny])), [-wanted, wanted])
+    np.testing.assert_allclose(
+        operations.normalize(norm, jnp.array([-tiny, tiny])), [-wanted, wanted]
+    )
 
 
 def test_layer_norm_of_bfloat16_is_computed_in_float32():
     x = (100 + jax.random.normal(jax.random.key(0), (3, 64))).astype(jnp.bfloat16)
-    norm = memory.Norm(jnp.ones(64, jnp.bfloat16), jnp.zeros(64, jnp.bfloat16))
-    normalized = memory.normalize(norm, x)
+    norm = operations.Norm(jnp.ones(64, jnp.bfloat16), jnp.zeros(64, jnp.bfloat16))
+    normalized = operations.normalize(norm, x)
     assert normalized.dtype == jnp.float32
     exact = np.asarray(x, np.float64)
     exact -= exact.mean(-1, keepdims=True)
