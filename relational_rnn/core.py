@@ -16,7 +16,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import checks, memory, unrolling
+from relational_rnn import checks, memory, scanning, unrolling
 
 
 class RelationalMemory(hk.RNNCore):
@@ -113,8 +113,7 @@ class RelationalMemory(hk.RNNCore):
         inputs: chex.Array,
         state: memory.State,
         flags: unrolling.Flags = unrolling.Flags(),  # noqa: B008 - a constant
-        remat: bool = False,
-        scan_unroll: int = 1,
+        options: unrolling.Options = unrolling.Options(),  # noqa: B008 - a constant
     ) -> tuple[chex.Array, memory.State]:
         """Runs all steps of sequences; `relational_rnn.unroll` calls it.
 
@@ -122,8 +121,7 @@ class RelationalMemory(hk.RNNCore):
           inputs: [T, B, D] or [T, B, K, D]; without B if the state has none.
           state: the state before the first step.
           flags: resets, and which steps are past the end.
-          remat: keep only the states for the backward pass.
-          scan_unroll: steps in one iteration of the loop.
+          options: how; see `relational_rnn.unroll`.
 
         Returns:
           The outputs, [T, B, N F], and the state after the last step.
@@ -132,7 +130,7 @@ class RelationalMemory(hk.RNNCore):
           ValueError: if the shapes or dtypes of inputs, state and flags do not fit.
         """
         sequence = self._prepare(inputs, state, flags)
-        states = unrolling.scan_memory(self.config, *sequence, remat, scan_unroll)
+        states = scanning.scan_memory(self.config, *sequence, options)
         return self._output(states), jax.tree.map(lambda leaf: leaf[-1], states)
 
     @hk.transparent
@@ -141,20 +139,20 @@ class RelationalMemory(hk.RNNCore):
     ) -> tuple[chex.Array, memory.State, unrolling.Inside]:
         """As `unroll`, and returns what happens inside every step; see `unrolling.Inside`."""
         sequence = self._prepare(inputs, state, flags)
-        states = unrolling.scan_memory(self.config, *sequence)
-        inside = unrolling.look_inside(self.config, *sequence, states)
+        states = scanning.scan_memory(self.config, *sequence)
+        inside = scanning.look_inside(self.config, *sequence, states)
         return self._output(states), jax.tree.map(lambda leaf: leaf[-1], states), inside
 
     @hk.transparent
     def _prepare(
         self, inputs: chex.Array, state: memory.State, flags: unrolling.Flags
-    ) -> tuple[memory.StepParams, memory.Projected, memory.State, unrolling.Flags]:
-        """Returns what a scan needs: inputs are projected, the state is in float32 at least."""
+    ) -> tuple[memory.MemoryParams, chex.Array, memory.State, unrolling.Flags]:
+        """Returns what a scan needs: inputs as rows, the state in float32 at least."""
         rows = self._as_rows(inputs, state, leading=('T',))
         unrolling.check_batch(flags, self._batch(state))
         params = self._parameters(rows)()
         state = jax.tree.map(lambda x: x.astype(memory.at_least_float32(x)), state)
-        return params.step, memory.project(params, self.config, rows), state, flags
+        return params, rows, state, flags
 
     @hk.transparent
     def _output(self, state: memory.State) -> chex.Array:

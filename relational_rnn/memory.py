@@ -29,6 +29,7 @@ from relational_rnn import checks
 GATE_STYLES = ('unit', 'memory', None)
 NORM_EPSILON = 1e-5
 LINEAR = 'linear'  # the checkpoint name of the affine maps' results
+ALIGNMENT = 128  # numbers: 16 bytes in each of 8 parts in bfloat16, and a TPU's lanes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,11 +132,9 @@ Gates: TypeAlias = tuple[chex.Array, ...]  # input, forget and (if there is one)
 class Projected(NamedTuple):
     """An input's share of a step, independent of the memory."""
 
-    keys: chex.Array  # [..., K, H, C]
-    values: chex.Array  # [..., K, H, V]
+    joint: chex.Array  # [..., H, K, 2 C + V], queries, keys and values
     gates: Gates  # [..., G] each; split before the loop, where XLA would not vectorize it
-    queries: chex.Array | None  # [..., K, H, C], only where several blocks update the input's rows
-    rows: chex.Array | None  # [..., K, F], likewise
+    rows: chex.Array | None  # [..., K, F], only where several blocks update the input's rows
 
 
 def initial_memory(config: MemoryConfig, batch_size: int | None) -> State:
@@ -165,15 +164,13 @@ def project(params: MemoryParams, config: MemoryConfig, inputs: chex.Array) -> P
         dimensions, so that all time steps can go in one matrix product.
 
     Returns:
-      The input's keys, values and share of the gates, with the same leading dimensions.
+      The input's queries, keys, values and share of the gates, with the same leading dimensions.
     """
     chex.assert_axis_dimension(inputs, -1, params.input.w.shape[0])
     rows = apply_linear(params.input, inputs)
-    queries, keys, values = _heads(config, params.step.blocks[0], rows)
+    joint = _heads(config, params.step.blocks[0], rows)
     gates = _split_gates(config, params.input_gates, rows.reshape(*rows.shape[:-2], -1))
-    if config.num_blocks == 1:
-        return Projected(keys, values, gates, queries=None, rows=None)
-    return Projected(keys, values, gates, queries, rows)
+    return Projected(joint, gates, None if config.num_blocks == 1 else rows)
 
 
 def step(
@@ -228,10 +225,16 @@ def output(state: State) -> chex.Array:
     return rows.reshape(*rows.shape[:-2], -1)
 
 
+def apply_linear(layer: Linear, x: chex.Array) -> chex.Array:
+    """Returns x w + b, [..., in] -> [..., out], named for `jax.checkpoint` policies."""
+    return ad_checkpoint.checkpoint_name(_affine(layer, x), LINEAR)
+
+
 @jax.custom_vjp
 def _affine(layer: Linear, x: chex.Array) -> chex.Array:
-    """Returns x w + b in the parameters' dtype."""
-    y = x.astype(layer.w.dtype) @ layer.w
+    """Returns x w + b in the parameters' dtype; w may be padded, see `pad_matrices`."""
+    y = _fit(x.astype(layer.w.dtype), len(layer.w)) @ layer.w
+    y = _fit(y, len(layer.b))
     return y + jnp.broadcast_to(layer.b, y.shape)
 
 
@@ -239,28 +242,82 @@ def _affine_backward(
     residuals: tuple[Linear, chex.Array], d_y: chex.Array
 ) -> tuple[Linear, chex.Array]:
     """Written out, for XLA copies transposed arrays where JAX differentiates the product."""
-    layer, x = residuals
+    (w, _), x = residuals
     rows, d_rows = (value.reshape(-1, value.shape[-1]) for value in (x, d_y))
     d_w = jnp.einsum('ri,ro->io', rows.astype(d_y.dtype), d_rows)
+    d_w = jnp.pad(
+        d_w, [(0, padded - size) for padded, size in zip(w.shape, d_w.shape, strict=True)]
+    )
     d_b = jnp.ones(len(d_rows), d_rows.dtype) @ d_rows
-    return Linear(d_w, d_b), (d_y @ layer.w.T).astype(x.dtype)
+    d_x = _fit(_fit(d_y, w.shape[1]) @ w.T, x.shape[-1])
+    return Linear(d_w, d_b), d_x.astype(x.dtype)
 
 
 _affine.defvjp(lambda layer, x: (_affine(layer, x), (layer, x)), _affine_backward)
 
 
-def apply_linear(layer: Linear, x: chex.Array) -> chex.Array:
-    """Returns x w + b, [..., in] -> [..., out], named for `jax.checkpoint` policies."""
-    return ad_checkpoint.checkpoint_name(_affine(layer, x), LINEAR)
+def _fit(x: chex.Array, size: int) -> chex.Array:
+    """Cuts the last dimension to a size, or pads it with zeros."""
+    if x.shape[-1] < size:
+        return jnp.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, size - x.shape[-1])])
+    return x[..., :size]
+
+
+def pad_matrices(params: StepParams) -> StepParams:
+    """Pads the sides of large matrices with zeros to multiples of `ALIGNMENT`.
+
+    `step` takes such parameters. A compiler that splits a product into partial sums would pad the
+    matrices in every step where the sides are no multiple of the number of parts.
+
+    Args:
+      params: of the step. A matrix of which a side would grow by a twentieth stays as it is.
+    """
+
+    def pad(layer: Linear | Norm) -> Linear | Norm:
+        if not isinstance(layer, Linear):
+            return layer
+        more = [-size % ALIGNMENT for size in layer.w.shape]
+        if any(20 * extra > size for extra, size in zip(more, layer.w.shape, strict=True)):
+            return layer
+        return Linear(jnp.pad(layer.w, [(0, extra) for extra in more]), layer.b)
+
+    return jax.tree.map(pad, params, is_leaf=lambda node: isinstance(node, Linear | Norm))
 
 
 def normalize(norm: Norm, x: chex.Array) -> chex.Array:
     """Layer norm of each row, [..., F] -> [..., F], in float32 or wider."""
     x = x.astype(at_least_float32(x))
+    return _normalize(Norm(*(p.astype(x.dtype) for p in norm)), x)
+
+
+@jax.custom_vjp
+def _normalize(norm: Norm, x: chex.Array) -> chex.Array:
+    return _normalize_forward(norm, x)[0]
+
+
+def _normalize_forward(norm: Norm, x: chex.Array) -> tuple[chex.Array, tuple[chex.Array, ...]]:
     centered = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
-    scale, offset = (jnp.broadcast_to(p.astype(x.dtype), x.shape) for p in norm)
-    return centered * jax.lax.rsqrt(variance + NORM_EPSILON) * scale + offset
+    inverse = jax.lax.rsqrt(variance + NORM_EPSILON)
+    scaled = centered * inverse
+    scale, offset = (jnp.broadcast_to(p, x.shape) for p in norm)
+    return scaled * scale + offset, (norm.scale, scaled, inverse)
+
+
+def _normalize_backward(
+    residuals: tuple[chex.Array, ...], d_y: chex.Array
+) -> tuple[Norm, chex.Array]:
+    """Written out, to keep the scale and not its broadcast, and to take two sums over a row."""
+    scale, scaled, inverse = residuals
+    d_scaled = d_y * jnp.broadcast_to(scale, d_y.shape)
+    mean = jnp.mean(d_scaled, axis=-1, keepdims=True)
+    slope = jnp.mean(d_scaled * scaled, axis=-1, keepdims=True)
+    rows = tuple(range(d_y.ndim - 1))
+    d_norm = Norm(jnp.sum(d_y * scaled, axis=rows), jnp.sum(d_y, axis=rows))
+    return d_norm, inverse * (d_scaled - mean - scaled * slope)
+
+
+_normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def _attend_over_memory(
@@ -270,57 +327,79 @@ def _attend_over_memory(
     rows = memory
     attention = []
     for index, block in enumerate(params.blocks):
-        queries, keys, values = _heads(config, block, rows)
-        inputs = [(projected.keys, projected.values)] if index == 0 else []
-        if index == 0 and projected.queries is not None and projected.rows is not None:
-            queries = jnp.concatenate([queries, projected.queries], axis=-3)
-            rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
+        joint = _heads(config, block, rows)
+        if index == 0:
+            joint = jnp.concatenate([joint, projected.joint], axis=-2)
+            if projected.rows is not None:
+                rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
+        size = config.query_size
+        queries, keys, values = jnp.split(joint, (size, 2 * size), axis=-1)
         if index == config.num_blocks - 1:
-            rows, queries = rows[..., : config.mem_slots, :], queries[..., : config.mem_slots, :, :]
-        attended, weights = _attend(queries, [(keys, values), *inputs])
+            rows = rows[..., : config.mem_slots, :]
+        queries = queries[..., : rows.shape[-2], :] * size**-0.5
+        attended, weights = _attend(queries, keys, values)
+        attended = jnp.swapaxes(attended, -3, -2).reshape(rows.shape)
         rows = normalize(block.attention_norm, rows + attended)
         rows = normalize(block.mlp_norm, rows + _mlp(params.mlp, rows).astype(rows.dtype))
         attention.append(weights)
     return rows, tuple(attention)
 
 
-def _heads(
-    config: MemoryConfig, block: Block, rows: chex.Array
-) -> tuple[chex.Array, chex.Array, chex.Array]:
-    """Projects rows [..., F] to scaled queries and keys [..., H, C] and values [..., H, V]."""
+def _heads(config: MemoryConfig, block: Block, rows: chex.Array) -> chex.Array:
+    """Projects rows, [..., M, F], to queries, keys and values of heads, [..., H, M, 2 C + V]."""
     joint = apply_linear(block.projection, rows)
     joint = normalize(block.projection_norm, joint).astype(block.projection.w.dtype)
     joint = joint.reshape(*joint.shape[:-1], config.num_heads, -1)
-    size = config.query_size
-    queries, keys, values = jnp.split(joint, (size, 2 * size), axis=-1)
-    return queries * size**-0.5, keys, values
+    return jnp.swapaxes(joint, -3, -2)
 
 
+@jax.custom_vjp
 def _attend(
-    queries: chex.Array, groups: list[tuple[chex.Array, chex.Array]]
+    queries: chex.Array, keys: chex.Array, values: chex.Array
 ) -> tuple[chex.Array, chex.Array]:
-    """Attends to several groups of keys and values under one softmax, without joining them.
+    """Returns attended values, [..., H, R, V], and weights, [..., H, R, M].
 
     Args:
-      queries: [..., R, H, C], scaled.
-      groups: keys [..., M, H, C] and values [..., M, H, V] of each group.
-
-    Returns:
-      The attended values, [..., R, F], and the weights, [..., H, R, sum of M].
+      queries: [..., H, R, C], scaled.
+      keys: [..., H, M, C].
+      values: [..., H, M, V].
     """
-    logits = [_einsum('...rhc,...mhc->...hrm', queries, keys) for keys, _ in groups]
-    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1))
-    parts, start = [], 0
-    for keys, values in groups:
-        part = weights[..., start : start + keys.shape[-3]]
-        parts.append(_einsum('...hrm,...mhv->...rhv', part.astype(values.dtype), values))
-        start += keys.shape[-3]
-    return jnp.reshape(sum(parts), (*queries.shape[:-2], -1)), weights
+    return _attend_forward(queries, keys, values)[0]
 
 
-def _einsum(subscripts: str, *operands: chex.Array) -> chex.Array:
-    """An einsum that accumulates in float32 or wider."""
-    return jnp.einsum(subscripts, *operands, preferred_element_type=at_least_float32(operands[0]))
+def _attend_forward(
+    queries: chex.Array, keys: chex.Array, values: chex.Array
+) -> tuple[tuple[chex.Array, chex.Array], tuple[chex.Array, ...]]:
+    weights = jax.nn.softmax(_multiply(queries, keys, -1, -1))
+    attended = _multiply(weights.astype(values.dtype), values, -1, -2)
+    return (attended, weights), (queries, keys, values, weights)
+
+
+def _attend_backward(
+    residuals: tuple[chex.Array, ...], cotangents: tuple[chex.Array, chex.Array]
+) -> tuple[chex.Array, ...]:
+    """Written out, for JAX would transpose results of the products."""
+    queries, keys, values, weights = residuals
+    d_attended, d_weights = cotangents
+    d_attended = d_attended.astype(values.dtype)
+    d_values = _multiply(weights.astype(values.dtype), d_attended, -2, -2)
+    d_weights += _multiply(d_attended, values, -1, -1)
+    d_logits = weights * (d_weights - jnp.sum(d_weights * weights, axis=-1, keepdims=True))
+    d_logits = d_logits.astype(queries.dtype)
+    d_queries = _multiply(d_logits, keys, -1, -2)
+    d_keys = _multiply(d_logits, queries, -2, -2)
+    results = d_queries, d_keys, d_values
+    return tuple(d.astype(x.dtype) for d, x in zip(results, residuals, strict=False))
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _multiply(a: chex.Array, b: chex.Array, axis_a: int, axis_b: int) -> chex.Array:
+    """Multiplies matrices [..., I, J], summing over an axis of each, in float32 or wider."""
+    batch = tuple(range(a.ndim - 2))
+    dimensions = ((a.ndim + axis_a,), (b.ndim + axis_b,)), (batch, batch)
+    return jax.lax.dot_general(a, b, dimensions, preferred_element_type=at_least_float32(a))
 
 
 def _mlp(layers: tuple[Linear, ...], rows: chex.Array) -> chex.Array:

@@ -1,11 +1,8 @@
 """Unrolls a core over time: in the core's own way where it has one, else step by step.
 
-A core that has a method `unroll(inputs, state, flags, remat, scan_unroll)` is unrolled by it: a
-`Transformer` does all steps in one pass, a `RelationalMemory` projects all inputs at once and then
-scans the rest of the step (`scan_memory`). That scan differs from a plain one in what it keeps for
-the backward pass: the memories and the results of the matrix products. All else (layer norms,
-softmax, gates: cheap arithmetic over large arrays) is computed again from them, so the residuals
-that a scan stacks, whose first touch costs page faults, are less than half.
+A core that has a method `unroll(inputs, state, flags, options)` is unrolled by it: a `Transformer`
+does all steps in one pass, a `RelationalMemory` projects all inputs at once and then scans the rest
+of the step (see `scanning`).
 
 Glossary of shapes:
   T: time; B: batch; K: rows of an input; D: input size; N: memory slots; F: slot size; H: heads.
@@ -13,7 +10,6 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable
-import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -21,7 +17,9 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import memory
+from relational_rnn import checks, memory
+
+BACKWARD = ('stepwise', 'deferred', None)
 
 
 class Flags(NamedTuple):
@@ -29,6 +27,14 @@ class Flags(NamedTuple):
 
     resets: chex.Array | None = None  # [T, B] or [T] bool: start this step from the initial state
     active: chex.Array | None = None  # [T, B] or [T] bool: False leaves the state as it is
+
+
+class Options(NamedTuple):
+    """How a core is unrolled; see the arguments of `unroll`. The numbers are the same."""
+
+    remat: bool = False
+    scan_unroll: int = 1
+    backward: str | None = None
 
 
 class Inside(NamedTuple):
@@ -51,6 +57,7 @@ def unroll(
     *,
     remat: bool = False,
     scan_unroll: int = 1,
+    backward: str | None = None,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Runs a core over whole sequences, time-major.
 
@@ -66,23 +73,29 @@ def unroll(
       lengths: [B] or [] whole numbers; from step lengths[b] on, the outputs of batch element b are
         zero and its state stays as it is, whatever the inputs hold there. No steps are made after
         the longest of them (except by a `Transformer`, which has no loop).
-      remat: keep only the states for the backward pass and compute all else again: the least
-        memory, about a third more time. A `Transformer` keeps the inputs of its blocks.
+      remat: keep only the states for the backward pass and compute all else again, a few steps at
+        a time: the least memory, on a CPU about a third more time. A `Transformer` keeps the inputs
+        of its blocks.
       scan_unroll: steps in one iteration of the loop; a `Transformer` has none.
+      backward: how the scan of a `RelationalMemory` is differentiated: 'stepwise', 'deferred', or
+        None for what suits the platform that it is lowered for; see `scanning`.
 
     Returns:
       The outputs, [T, B, ...], and the state after the last step of each batch element.
 
     Raises:
-      ValueError: if the shapes or dtypes of inputs, state, resets or lengths do not fit.
+      ValueError: if the shapes or dtypes of inputs, state, resets or lengths do not fit, or for an
+        unknown `backward`.
     """
+    checks.check_choice('backward', backward, BACKWARD)
+    options = Options(remat, scan_unroll, backward)
     flags = _flags(inputs, resets, lengths)
-    inputs = _silence(inputs, flags.active)  # NaN past the end must not reach a gradient
+    inputs = silence(inputs, flags.active)  # NaN past the end must not reach a gradient
     if hasattr(core, 'unroll'):
-        outputs, state = core.unroll(inputs, state, flags, remat, scan_unroll)
+        outputs, state = core.unroll(inputs, state, flags, options)
     else:
-        outputs, state = _step_by_step(core, inputs, state, flags, remat, scan_unroll)
-    return _silence(outputs, flags.active), state
+        outputs, state = _step_by_step(core, inputs, state, flags, options)
+    return silence(outputs, flags.active), state
 
 
 def unroll_attention(
@@ -126,82 +139,9 @@ def unroll_inside(
     if not hasattr(core, 'unroll_inside'):
         raise ValueError(f'attention is that of a RelationalMemory, got {type(core).__name__}.')
     flags = _flags(inputs, resets, lengths)
-    inputs = _silence(inputs, flags.active)
+    inputs = silence(inputs, flags.active)
     outputs, state, inside = core.unroll_inside(inputs, state, flags)
-    return _silence(outputs, flags.active), state, _silence(inside, flags.active)
-
-
-def scan_memory(
-    config: memory.MemoryConfig,
-    params: memory.StepParams,
-    projected: memory.Projected,
-    state: memory.State,
-    flags: Flags,
-    remat: bool = False,
-    scan_unroll: int = 1,
-) -> memory.State:
-    """Returns the state of a Relational Memory Core after every step, [T, B, N, F].
-
-    Args:
-      config: the core's choices.
-      params: the parameters of the step.
-      projected: the inputs' share of all steps, [T, B, ...].
-      state: the state before the first step, [B, N, F].
-      flags: of all steps.
-      remat: keep only the states for the backward pass.
-      scan_unroll: steps in one iteration of the loop.
-    """
-    policy = jax.checkpoint_policies.save_only_these_names(*() if remat else (memory.LINEAR,))
-    remember = functools.partial(jax.checkpoint, policy=policy, prevent_cse=False)
-    # The gradient is a sum over T: in float32 at least, for in bfloat16 it would stop growing.
-    wide = jax.tree.map(lambda x: x.astype(memory.at_least_float32(x)), params)
-
-    @remember  # here too, so that `cond` recomputes and differentiates in one branch
-    def advance(state: memory.State, projected: memory.Projected, flags: Flags) -> memory.State:
-        # Parameters that depend on the state: else JAX moves their broadcasts out of the loop.
-        state, in_step = jax.lax.optimization_barrier((state, wide))
-        narrow = jax.tree.map(lambda x, like: x.astype(like.dtype), in_step, params)
-        step = lambda state: memory.step(narrow, config, projected, state)  # noqa: E731
-        return _guard(step, lambda size: memory.initial_memory(config, size), state, flags)[0]
-
-    @remember
-    def body(state: memory.State, now: tuple) -> tuple:
-        active = now[1].active
-        if active is None:
-            state = advance(state, *now)
-        else:  # the same where no element is active, sooner
-            state = jax.lax.cond(jnp.any(active), advance, lambda state, *_: state, state, *now)
-        return state, state
-
-    return jax.lax.scan(body, state, (projected, flags), unroll=scan_unroll)[1]
-
-
-def look_inside(
-    config: memory.MemoryConfig,
-    params: memory.StepParams,
-    projected: memory.Projected,
-    state: memory.State,
-    flags: Flags,
-    states: memory.State,
-) -> Inside:
-    """Returns what happened inside each step, by repeating all of them at once.
-
-    Args:
-      config: as for `scan_memory`, and so are the following ones.
-      params: of the step.
-      projected: [T, B, ...].
-      state: [B, N, F].
-      flags: of all steps.
-      states: the state after every step, [T, B, N, F], from `scan_memory`.
-    """
-    before = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs[:-1]]), state, states)
-    if flags.resets is not None:
-        initial = memory.initial_memory(config, None)
-        initial = jax.tree.map(lambda x, like: jnp.broadcast_to(x, like.shape), initial, before)
-        before = _select(flags.resets, initial, before)
-    _, attention = memory.step(params, config, projected, before)
-    gates = memory.gates(params, config, projected, before)
-    return Inside(attention, memory.memory_of(before), memory.memory_of(states), *gates)
+    return silence(outputs, flags.active), state, silence(inside, flags.active)
 
 
 def _flags(inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Array | None) -> Flags:
@@ -249,8 +189,7 @@ def _step_by_step(
     inputs: chex.ArrayTree,
     state: chex.ArrayTree,
     flags: Flags,
-    remat: bool,
-    scan_unroll: int,
+    options: Options,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Unrolls any core with resets and lengths."""
 
@@ -261,7 +200,7 @@ def _step_by_step(
             output, stepped = core(inputs, state)
             return stepped, output
 
-        return _guard(step, core.initial_state, state, flags)[::-1]
+        return guard(step, core.initial_state, state, flags)[::-1]
 
     def hold(now: tuple, state: chex.ArrayTree) -> tuple:
         output = hk.eval_shape(advance, now, state)[0]
@@ -272,11 +211,11 @@ def _step_by_step(
             return advance(now, state)
         return hk.cond(jnp.any(now[1].active), advance, hold, now, state)
 
-    step: Callable = hk.remat(advance_if_active) if remat else advance_if_active
-    return hk.dynamic_unroll(step, (inputs, flags), state, unroll=scan_unroll)
+    step: Callable = hk.remat(advance_if_active) if options.remat else advance_if_active
+    return hk.dynamic_unroll(step, (inputs, flags), state, unroll=options.scan_unroll)
 
 
-def _guard(
+def guard(
     step: Callable[[Any], tuple[Any, Any]],
     initial_state: Callable[[int | None], Any],
     state: Any,
@@ -285,19 +224,19 @@ def _guard(
     """Resets a state, steps to (next state, anything), and holds the state where not active."""
     if flags.resets is not None:
         batch_size = flags.resets.shape[0] if flags.resets.ndim else None
-        state = _select(flags.resets, initial_state(batch_size), state)
+        state = select(flags.resets, initial_state(batch_size), state)
     after, rest = step(state)
-    return after if flags.active is None else _select(flags.active, after, state), rest
+    return after if flags.active is None else select(flags.active, after, state), rest
 
 
-def _silence(tree: Any, active: chex.Array | None) -> Any:
+def silence(tree: Any, active: chex.Array | None) -> Any:
     """Returns zeros where a batch element is not active."""
     if active is None:
         return tree
-    return _select(active, tree, jax.tree.map(jnp.zeros_like, tree))
+    return select(active, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
-def _select(
+def select(
     condition: chex.Array, on_true: chex.ArrayTree, on_false: chex.ArrayTree
 ) -> chex.ArrayTree:
     """Chooses by batch element between two trees [B, ...] (or, with a scalar, between both)."""

@@ -105,8 +105,7 @@ class Transformer(hk.RNNCore):
         inputs: chex.Array,
         state: TransformerState,
         flags: unrolling.Flags = unrolling.Flags(),  # noqa: B008 - a constant
-        remat: bool = False,
-        scan_unroll: int = 1,
+        options: unrolling.Options = unrolling.Options(),  # noqa: B008 - a constant
     ) -> tuple[chex.Array, TransformerState]:
         """Runs all steps of a window in one pass; `relational_rnn.unroll` calls it.
 
@@ -115,8 +114,8 @@ class Transformer(hk.RNNCore):
           state: the state before the first step.
           flags: resets, which forget everything before a step, and which steps are past the end:
             the outputs of those mean nothing.
-          remat: keep only the inputs of each block for the backward pass.
-          scan_unroll: not used, as there is no loop.
+          options: with `remat` only the inputs of each block are kept for the backward pass; there
+            is no loop that the others could apply to.
 
         Returns:
           The outputs, [T, B, F] or [T, F], and the state after the last step of each batch element.
@@ -124,7 +123,6 @@ class Transformer(hk.RNNCore):
         Raises:
           ValueError: if the shapes or dtypes of the arguments do not fit.
         """
-        del scan_unroll
         shape = self._memory_size, len(self._blocks), self._size
         batch = checks.check_state(state, TransformerState, shape, ())
         checks.check_inputs(inputs, batch, leading=('T',))
@@ -132,9 +130,9 @@ class Transformer(hk.RNNCore):
         if state.num_valid.ndim == 0:
             flags = jax.tree.map(lambda flag: flag[:, None], flags)
             state = jax.tree.map(lambda leaf: leaf[None], state)
-            outputs, state = self._unroll_batch(inputs[:, None], state, flags, remat)
+            outputs, state = self._unroll_batch(inputs[:, None], state, flags, options.remat)
             return outputs[:, 0], jax.tree.map(lambda leaf: leaf[0], state)
-        return self._unroll_batch(inputs, state, flags, remat)
+        return self._unroll_batch(inputs, state, flags, options.remat)
 
     def _unroll_batch(
         self, inputs: chex.Array, state: TransformerState, flags: unrolling.Flags, remat: bool

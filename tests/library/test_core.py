@@ -115,6 +115,10 @@ def golden_run(config, unroll):
     return jax.jit(jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True))
 
 
+def deferred_unroll(core, inputs, state):
+    return relational_rnn.unroll(core, inputs, state, backward='deferred')
+
+
 def rematerialized_unroll(core, inputs, state):
     return hk.dynamic_unroll(hk.remat(core), inputs, state)
 
@@ -122,7 +126,7 @@ def rematerialized_unroll(core, inputs, state):
 @pytest.mark.parametrize(
     ('path', 'unroll'),
     [
-        *itertools.product(GOLDEN, [hk.dynamic_unroll, relational_rnn.unroll]),
+        *itertools.product(GOLDEN, [hk.dynamic_unroll, relational_rnn.unroll, deferred_unroll]),
         (GOLDEN[1], rematerialized_unroll),
     ],
     ids=lambda value: getattr(value, 'stem', None),

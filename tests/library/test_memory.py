@@ -5,6 +5,7 @@ import functools
 
 import chex
 import jax
+from jax import test_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -64,6 +65,18 @@ def test_outputs_state_and_attention_equal_a_float64_loop(case):
         np.testing.assert_allclose(weights, wanted_weights, rtol=0, atol=1e-13)
 
 
+def test_the_gradient_of_attention_is_that_of_finite_differences():
+    case = reference.CASES['two_blocks']
+
+    def attention(params, inputs, state):
+        projected = memory.project(params, case.config, inputs)
+        return memory.step(params.step, case.config, projected, state)[1]
+
+    params = reference.memory_params(case.config, reference.parameters(case))
+    args = params, rows_of(case)[0], initial_memory(case.config)
+    test_util.check_grads(jax.jit(attention), args, order=1, modes=['rev'])
+
+
 @all_cases
 def test_permuting_slots_permutes_the_output(case):
     params = reference.memory_params(case.config, reference.parameters(case))
@@ -94,13 +107,12 @@ def test_permuting_the_rows_of_an_input_changes_gates_only(name):
     assert float(jnp.max(jnp.abs(different))) > 1e-3
 
 
-def test_one_block_projects_no_queries_and_keeps_no_rows_of_the_input():
+def test_one_block_keeps_no_rows_of_the_input():
     case = reference.CASES['unit_gates']
     params = reference.memory_params(case.config, reference.parameters(case))
     projected = memory.project(params, case.config, rows_of(case))
-    assert projected.queries is None
     assert projected.rows is None
-    chex.assert_shape([projected.keys, projected.values], (T, B, 1, 2, 5))
+    chex.assert_shape(projected.joint, (T, B, 2, 1, 15))
     assert [gate.shape for gate in projected.gates] == [(T, B, 10)] * 2
 
 

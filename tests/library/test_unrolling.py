@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import relational_rnn
-from relational_rnn import memory, unrolling
+from relational_rnn import memory
 from tests.support import memory_reference as reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -152,12 +152,14 @@ def test_no_step_is_made_after_the_longest_length(make, options, monkeypatch):
 
 
 @pytest.mark.slow
-def test_second_derivatives_are_those_of_the_gradient():
+@pytest.mark.parametrize('backward', ['stepwise', 'deferred'])
+def test_second_derivatives_are_those_of_the_gradient(backward):
     case = reference.CASES['one_slot_one_mlp_layer']
     direction = {'relational_memory': reference.parameters(case, 7)}
+    apply = of(case, backward=backward)
 
     def along(params, inputs, state):
-        gradient = jax.grad(lambda params: jnp.sum(jnp.sin(of(case)(params, inputs, state)[0])))
+        gradient = jax.grad(lambda params: jnp.sum(jnp.sin(apply(params, inputs, state)[0])))
         products = jax.tree.map(lambda g, v: jnp.sum(g * v), gradient(params), direction)
         return sum(jax.tree.leaves(products))
 
@@ -301,90 +303,7 @@ def test_attention_is_that_of_a_relational_memory_only():
         )
 
 
-# --- The seam: what is computed, and what is kept
-
-
-def equations(jaxpr, name):
-    """Yields the equations of a primitive in a jaxpr and in all jaxprs that it calls."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == name:
-            yield equation
-        for value in equation.params.values():
-            for part in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(part, 'jaxpr', part)
-                if hasattr(inner, 'eqns'):
-                    yield from equations(inner, name)
-
-
-def multiplications_by(jaxpr, shapes):
-    """Counts the multiplications of those matrix products that have a weight of these shapes."""
-    total = 0
-    for equation in equations(jaxpr, 'dot_general'):
-        if any(tuple(sorted(variable.aval.shape)) in shapes for variable in equation.invars):
-            (contracted, _), _ = equation.params['dimension_numbers']
-            lengths = [equation.invars[0].aval.shape[axis] for axis in contracted]
-            total += int(np.prod(equation.outvars[0].aval.shape) * np.prod(lengths))
-    return total
-
-
-def test_a_step_multiplies_the_slots_only_and_each_weight_once():
-    """The input's rows are projected once, for all steps; they run through no MLP."""
-    case = reference.Case(memory.MemoryConfig(4, 3, 2, attention_mlp_layers=3, key_size=5), 2)
-    joint, size, gates = 2 * (5 + 5 + 3), 6, 2 * 6
-    jaxpr = jax.make_jaxpr(of(case))(*arguments(case)).jaxpr
-    (scan,) = equations(jaxpr, 'scan')
-    shapes = {(D, size)[::-1], (size, joint), (size, size), (size, gates), (2 * size, gates)}
-    shapes = {tuple(sorted(shape)) for shape in shapes}
-    in_step = multiplications_by(scan.params['jaxpr'].jaxpr, shapes)
-    assert scan.params['length'] == T
-    assert in_step == B * 4 * (size * joint + 3 * size * size + size * gates)
-    before = multiplications_by(jaxpr, shapes) - in_step
-    assert before == T * B * 2 * (D * size + size * joint + size * gates)
-
-
-@all_cases
-def test_unroll_stacks_nothing_but_the_states(case):
-    jaxpr = jax.make_jaxpr(of(case))(*arguments(case), RESETS, LENGTHS).jaxpr
-    (scan,) = equations(jaxpr, 'scan')
-    stacked = [variable for variable in scan.outvars if variable.aval.shape[0] == T]
-    states = 2 if case.config.output_gate else 1
-    elements = T * B * case.config.mem_slots * case.config.slot_size
-    assert sum(variable.aval.size for variable in stacked) == states * elements
-
-
-def test_the_gradient_of_a_long_sequence_does_not_stagnate_in_bfloat16():
-    """A sum in bfloat16 stops growing at 256 times what is added; these are 600 equal steps."""
-    config = memory.MemoryConfig(1, 2, forget_bias=-60.0, input_bias=60.0)
-    numbers = reference.parameters(reference.Case(config, 1))
-    params = jax.tree.map(np.float32, reference.memory_params(config, numbers))
-    inputs = np.ones((600, 1, 1, D), np.float32)
-
-    def loss(step_params):
-        projected = memory.project(params, config, inputs)
-        args = projected, memory.initial_memory(config, 1), unrolling.Flags()
-        return jnp.sum(unrolling.scan_memory(config, step_params, *args))
-
-    gradient = jax.jit(jax.grad(loss))
-    wide = gradient(params.step)
-    narrow = gradient(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params.step))
-    assert narrow.mlp[-1].b.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.float32(narrow.mlp[-1].b), wide.mlp[-1].b, rtol=0.05)
-
-
-def test_training_keeps_much_less_than_through_dynamic_unroll():
-    case = reference.CASES['unit_gates']
-    args = arguments(case)
-
-    def kept(unroll, **options):
-        apply = of(case, unroll, **options)
-        _, pull_back = jax.eval_shape(
-            lambda params: jax.vjp(lambda p: apply(p, *args[1:])[0], params), args[0]
-        )
-        return sum(leaf.size for leaf in jax.tree.leaves(pull_back))
-
-    plain, quick = kept(hk.dynamic_unroll), kept(relational_rnn.unroll)
-    assert quick < 0.5 * plain
-    assert kept(relational_rnn.unroll, remat=True) < 0.6 * quick
+# --- Memory
 
 
 def test_remat_of_any_core_keeps_little_more_than_its_states():
