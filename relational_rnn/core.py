@@ -147,7 +147,7 @@ class RelationalMemory(hk.RNNCore):
     def _prepare(
         self, inputs: chex.Array, state: memory.State, flags: unrolling.Flags
     ) -> tuple[memory.MemoryParams, chex.Array, memory.State, unrolling.Flags]:
-        """Returns what a scan needs: inputs as rows, the state as wide as they, float32 at least."""
+        """Returns what a scan needs: inputs as rows, and the state in its future dtype."""
         rows = self._as_rows(inputs, state, leading=('T',))
         unrolling.check_batch(flags, self._batch(state))
         params = self._parameters(rows)()

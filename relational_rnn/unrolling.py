@@ -192,7 +192,6 @@ def _step_by_step(
     options: Options,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Unrolls any core with resets and lengths."""
-
     state, _ = operations.vary_alike(state, (inputs, flags))
 
     def advance(now: tuple, state: chex.ArrayTree) -> tuple:
@@ -206,7 +205,8 @@ def _step_by_step(
 
     def hold(now: tuple, state: chex.ArrayTree) -> tuple:
         output = hk.eval_shape(advance, now, state)[0]
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output), state
+        output = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output)
+        return operations.vary_alike(output, state)
 
     def advance_if_active(now: tuple, state: chex.ArrayTree) -> tuple:
         if flags.active is None or hk.running_init():  # which has to make all parameters
