@@ -62,7 +62,7 @@ def unroll(
     """Runs a core over whole sequences, time-major.
 
     The numbers are those of `hk.dynamic_unroll`, and so are the derivatives, in reverse mode only
-    (`jax.jvp` needs `hk.dynamic_unroll`).
+    (`jax.jvp` needs `hk.dynamic_unroll`). It may be called inside `jax.shard_map`.
 
     Args:
       core: the core.

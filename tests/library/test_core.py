@@ -3,6 +3,8 @@
 import ast
 import itertools
 import pathlib
+import subprocess
+import sys
 
 import chex
 import haiku as hk
@@ -411,6 +413,24 @@ def test_only_the_output_gate_is_new_to_those_who_know_sonnets_constructor():
     make = hk.transform(lambda: core_lib.RelationalMemory(3, 4, 2, 5, 0.5, 0.25, None, 6, 7).config)
     config = make.apply({}, None)
     assert config == memory.MemoryConfig(3, 4, 2, 5, 0.5, 0.25, None, 6, 7, output_gate=False)
+
+
+def test_the_library_changes_no_setting_of_jax():
+    script = """
+import importlib, pkgutil
+import jax
+before = dict(jax.config.values)
+import relational_rnn
+for module in pkgutil.walk_packages(relational_rnn.__path__, 'relational_rnn.'):
+    importlib.import_module(module.name)
+after = dict(jax.config.values)
+assert before == after, {k: v for k, v in after.items() if before[k] != v}
+print(len(before))
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
+    assert 'jax_default_matmul_precision' in jax.config.values
 
 
 def test_haikus_unroll_is_differentiated_in_forward_mode_too():
