@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and locks between processes."""
 
+import io
 import os
 import pathlib
 
@@ -23,6 +24,26 @@ def write_text(path: pathlib.Path, text: str) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync(path.parent)
+
+
+def append(file: io.FileIO, record: bytes) -> None:
+    """Adds a record at the end of a file, whole or not at all.
+
+    Args:
+      file: opened with `buffering=0`, so that nothing is left to be written later.
+      record: what to add.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    end = file.seek(0, os.SEEK_END)
+    rest = memoryview(record)
+    try:
+        while rest:  # the disk may take a part before it reports that it is full
+            rest = rest[file.write(rest) :]
+    except BaseException:
+        file.truncate(end)
+        raise
 
 
 def sync(folder: pathlib.Path) -> None:

@@ -20,14 +20,13 @@ import os
 import pathlib
 import re
 import shutil
-import sys
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from launch.runs import arrays as arrays_lib
-from launch.runs import errors, integrity, signals
+from launch.runs import console, errors, integrity, signals
 from tasks import storage
 
 MAX_FAILURES = 3  # saves in a row that end the run
@@ -43,11 +42,6 @@ class Restored(NamedTuple):
     metadata: dict[str, Any]
 
 
-def warn(line: str) -> None:
-    """Prints one line on stderr."""
-    print(line, file=sys.stderr, flush=True)
-
-
 class Checkpointer:
     """Saves and restores the newest checkpoints of one run."""
 
@@ -55,7 +49,7 @@ class Checkpointer:
         self,
         run_dir: str | os.PathLike[str],
         keep: int = 3,
-        warn: Callable[[str], None] = warn,
+        warn: Callable[[str], None] = console.warn,
     ):
         """Opens a run; nothing is read or written yet.
 
