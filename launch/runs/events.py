@@ -1,7 +1,7 @@
 """TensorBoard's event files, as bytes that are written where the program stands.
 
-tensorboardX hands events to a thread; if that dies, of a full disk, whoever adds the next ones waits
-for ever. Its messages are used here, its writers are not.
+tensorboardX hands events to a thread; if that dies, of a full disk, whoever adds the next ones
+waits for ever. Its messages are used here, its writers are not.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 `metrics.jsonl` holds one JSON object a line, `{"step": 20, "loss": 5.1, …}`, in the order of the
 steps and without repeats, however often the run was stopped; a number that is not finite is null.
-A file that cannot be written, for example on a full disk, costs lines and one warning, never the run.
+A file that cannot be written, for example on a full disk, costs lines and one warning, not the run.
 """
 
 from collections.abc import Mapping, Sequence
