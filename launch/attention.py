@@ -32,7 +32,10 @@ class Config:
 
     run_dir: str | None = flags.flag(None, 'of a run whose core is the RMC', 'free')
     output: str | None = flags.flag(
-        None, 'the page, NAME.html, next to it NAME.png; default RUN/attention.html', 'free'
+        None,
+        'the page, NAME.html, next to it NAME.png; default RUN/attention.html, or attention.html '
+        'here where nothing can be written into RUN',
+        'free',
     )
     num_examples: int = flags.flag(4, 'sequences on the page', 'free', 1, 100)
     max_steps: int = flags.flag(40, 'the longest sequence', 'free', 1, 1000)
@@ -61,14 +64,14 @@ def run(config: Config) -> dict[str, str]:
     if config.run_dir is None:
         message = '--run_dir: wanted the directory of a trained run, got none'
         raise errors.RunError(errors.USAGE, message)
-    page = pathlib.Path(config.output or os.path.join(config.run_dir, 'attention.html'))
     inspect = _inspector(config.run_dir)
+    folder = config.run_dir if os.access(config.run_dir, os.W_OK) else '.'
+    page = pathlib.Path(config.output or os.path.join(folder, 'attention.html'))
     if not page.parent.is_dir():
         message = f'--output={page}: wanted an existing folder, got {page.parent}'
         raise errors.RunError(errors.CANNOT_SAVE, message)
     choice = config.num_examples, config.max_steps, config.seed, config.prompt
-    with directory.owned(config.run_dir):
-        subject = inspect(tracing.Request(config.run_dir, *choice))
+    subject = inspect(tracing.Request(config.run_dir, *choice))
     traces = tracing.trace(subject)
     picture = page.with_suffix('.png')
     try:

@@ -253,7 +253,7 @@ def generate(config: Config, run_dir: str) -> str:
     restored = dataclasses.replace(restored, seed=config.seed)  # of the sampling
     vocabulary = vocabulary_lib.load(os.path.join(run_dir, VOCABULARY))
     model = make_model(restored, len(vocabulary))
-    params = experiment.load_params(run_dir, model.init)
+    params, _ = experiment.load_params(run_dir, model.init)
     read_prompt(restored, config.prompt, vocabulary)
     sample = _sample(restored, model, params, vocabulary)
     print(sample)

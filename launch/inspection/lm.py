@@ -55,10 +55,10 @@ def inspect(request: tracing.Request) -> tracing.Subject:
       RunError, DataError: the run or its vocabulary cannot be used.
     """
     asked = program.Config(run_dir=request.run_dir)
-    config, step, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
+    config, _, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
     vocabulary = vocabulary_lib.load(pathlib.Path(request.run_dir, program.VOCABULARY))
     model = program.make_model(config, len(vocabulary))
-    params = experiment.load_params(request.run_dir, model.init)
+    params, step = experiment.load_params(request.run_dir, model.init)
     lm = _Lm(config, metadata, vocabulary, model, params)
     return tracing.Subject(
         f'lm on {config.dataset}, after {step:,} updates',

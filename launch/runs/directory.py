@@ -20,7 +20,7 @@ from typing import Any
 
 import filelock
 
-from launch.runs import errors
+from launch.runs import console, errors
 from tasks import base, storage
 
 DESCRIPTION = 'run.json'
@@ -57,6 +57,17 @@ def owned(path: str | os.PathLike[str], flag: str = 'run_dir') -> Iterator[pathl
             message = f'{name}: cannot be used: {error.strerror}'
             raise errors.RunError(errors.CANNOT_SAVE, message) from error
         yield folder
+
+
+@contextlib.contextmanager
+def optional() -> Iterator[None]:
+    """Ends its `with` block with a warning where a file cannot be written."""
+    try:
+        yield
+    except (OSError, errors.RunError) as error:
+        if getattr(error, 'code', errors.CANNOT_SAVE) != errors.CANNOT_SAVE:
+            raise
+        console.warn(f'warning: {errors.first_line(error)}; the rest is done')
 
 
 def describe(

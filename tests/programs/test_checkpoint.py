@@ -316,6 +316,48 @@ def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
     assert caught.value.code == errors.BAD_DATA
 
 
+def _everything(folder):
+    return {path: path.is_dir() or path.read_bytes() for path in folder.rglob('*')}
+
+
+def test_a_reader_uses_the_newest_whole_checkpoint_and_changes_nothing(run_dir):
+    _files(run_dir, 20)[0].write_bytes(b'other')
+    (run_dir / 'checkpoints' / '30.partial').mkdir()
+    before, lines = _everything(run_dir), []
+    restored = checkpoint.Reader(run_dir, lines.append).restore(_state(0))
+    assert restored.step == 10
+    _assert_equal(restored.state, _state(10))
+    assert checkpoint.Reader(run_dir, lines.append).newest_metadata()[0] == 10
+    assert ['altered; using step 10' in line for line in lines] == [True, True]
+    assert _everything(run_dir) == before
+
+
+def test_a_first_save_under_way_is_no_checkpoint_for_a_reader(tmp_path):
+    (tmp_path / 'checkpoints' / '5.partial').mkdir(parents=True)
+    assert checkpoint.Reader(tmp_path).newest_metadata() is None
+
+
+@pytest.mark.parametrize('moment', ['checked', 'half checked'])
+@pytest.mark.parametrize('read', ['restore', 'newest_metadata'])
+def test_a_checkpoint_that_the_training_run_removes_is_not_missed(
+    run_dir, monkeypatch, moment, read
+):
+    saver, damage = _checkpointer(run_dir, keep=1)[0], integrity.damage
+
+    def remove(folder, step):
+        found = None if moment == 'half checked' else damage(folder, step)
+        if step == 20:
+            saver.save(30, _state(30), {})
+        return damage(folder, step) if moment == 'half checked' else found
+
+    monkeypatch.setattr(integrity, 'damage', remove)
+    lines = []
+    reader = checkpoint.Reader(run_dir, lines.append)
+    found = reader.restore(_state(0)) if read == 'restore' else reader.newest_metadata()
+    assert (found[0], lines) == (30, [])
+    assert os.listdir(run_dir / 'checkpoints') == ['30']
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize('dtype', [np.float32, np.float64, jnp.bfloat16, np.complex64])
 def test_a_state_that_is_not_finite_is_never_saved(run_dir, value, dtype):

@@ -133,10 +133,20 @@ def test_another_seed_gives_other_bytes(whole, main, words, tmp_path):
     assert saved_bytes.digest(tmp_path / 'run', 2) != saved_bytes.digest(whole, 2)
 
 
+def _files(run_dir):
+    """Returns all files of a run but what an evaluation is asked to write, and what they hold."""
+    written = directory.EVALUATION, '.png'
+    paths = [path for path in run_dir.rglob('*') if not path.name.endswith(written)]
+    return {path: path.is_dir() or path.read_bytes() for path in paths}
+
+
 def test_evaluating_again_gives_the_same_numbers(whole, main, words, capsys):
     before = json.loads((whole / directory.EVALUATION).read_text())
     free = [word for word in words if 'evaluation' in word or 'cache' in word]
-    assert main('--mode=evaluate', f'--run_dir={whole}', *free) == 0
+    with directory.owned(whole):  # as by a run that is training
+        files = _files(whole)
+        assert main('--mode=evaluate', f'--run_dir={whole}', *free) == 0
+        assert _files(whole) == files
     again = json.loads((whole / directory.EVALUATION).read_text())
     thorough = 'unroll', 'sample'  # are measured only now
     same = [key for key in before if key not in thorough]
