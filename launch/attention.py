@@ -30,12 +30,13 @@ INSPECTORS = {
 class Config:
     """Shows what happens inside a trained Relational Memory Core, as a page and as a picture."""
 
-    run_dir: str | None = flags.flag(None, 'of a run whose core is the RMC', 'free')
+    run_dir: str | None = flags.flag(None, 'of a run whose core is the RMC', 'free', path=True)
     output: str | None = flags.flag(
         None,
         'the page, NAME.html, next to it NAME.png; default RUN/attention.html, or attention.html '
         'here where nothing can be written into RUN',
         'free',
+        path=True,
     )
     num_examples: int = flags.flag(4, 'sequences on the page', 'free', 1, 100)
     max_steps: int = flags.flag(40, 'the longest sequence', 'free', 1, 1000)

@@ -58,6 +58,7 @@ class Config(cores.Config, experiment.Config):
         'text, gutenberg: where its three splits are; data sets of TFDS: its data_dir, default '
         '$TFDS_DATA_DIR or ~/tensorflow_datasets',
         'free',
+        path=True,
     )
     gigaword_text: Literal['document', 'summary', 'both'] = flags.flag(
         'document', 'of gigaword: sentences, headlines, or both after each other', 'fixed'
@@ -71,7 +72,9 @@ class Config(cores.Config, experiment.Config):
         'fixed',
         0,
     )
-    cache_dir: str | None = flags.flag(None, 'of encoded corpora; default ~/.cache', 'free')
+    cache_dir: str | None = flags.flag(
+        None, 'of encoded corpora; default ~/.cache', 'free', path=True
+    )
     unroll_length: int = flags.flag(100, 'words of a window of BPTT', 'fixed', 1)
     embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1)
     dropout: float = flags.flag(0.5, 'of the embeddings', 'fixed', 0, 0.99)

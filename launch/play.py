@@ -36,8 +36,10 @@ class Config:
     """Plays an environment, or shows how an agent does."""
 
     world: Literal['boxworld', 'mini_pacman'] | None = flags.flag(None, 'the environment', 'free')
-    run_dir: str | None = flags.flag(None, 'directory of the run whose agent plays', 'free')
-    gif: str | None = flags.flag(None, 'a file NAME.gif to write instead', 'free')
+    run_dir: str | None = flags.flag(
+        None, 'directory of the run whose agent plays', 'free', path=True
+    )
+    gif: str | None = flags.flag(None, 'a file NAME.gif to write instead', 'free', path=True)
     preset: str | None = flags.flag(
         None, f'of the program that trains in the environment; {_PRESET} if None', 'free'
     )

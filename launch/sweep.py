@@ -37,7 +37,10 @@ class Config:
         r'the program, then its flags, several values separated by commas; \, is a comma'
     )
     sweep_dir: str | None = flags.flag(
-        None, 'folder of all runs, table and picture; default runs/sweep-PROGRAM', 'free'
+        None,
+        'folder of all runs, table and picture; default runs/sweep-PROGRAM',
+        'free',
+        path=True,
     )
     mode: Literal['run', 'draw'] = flags.flag('run', 'draw: only the table and the picture', 'free')
     processes: int = flags.flag(1, 'runs at a time', 'free', minimum=1)

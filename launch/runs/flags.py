@@ -24,6 +24,7 @@ import difflib
 import functools
 import inspect
 import math
+import os
 import sys
 import traceback
 import types
@@ -43,6 +44,7 @@ def flag(
     on_resume: OnResume,
     minimum: float | None = None,
     maximum: float | None = None,
+    path: bool = False,
 ) -> Any:
     """Declares one flag: the default of a field of a frozen dataclass.
 
@@ -52,14 +54,15 @@ def flag(
       on_resume: what happens when a run is resumed with another value.
       minimum: the least value allowed.
       maximum: the greatest value allowed.
+      path: whether it is one of a file or folder, in which ~ is the home folder.
     """
     facts = {'help': help, 'on_resume': on_resume, 'minimum': minimum, 'maximum': maximum}
-    return dataclasses.field(default=default, metadata=facts)
+    return dataclasses.field(default=default, metadata={**facts, 'path': path})
 
 
-def positional(help: str) -> Any:  # noqa: A002
+def positional(help: str, path: bool = False) -> Any:  # noqa: A002
     """Declares the field, a `tuple[str, ...]`, for the words that are no flags, at least one."""
-    return flag((), help, 'free')
+    return flag((), help, 'free', path=path)
 
 
 def on_resume(config_type: Any) -> dict[str, str]:
@@ -165,15 +168,17 @@ def _parser(default: Any, hints: Mapping[str, Any], program: str) -> _Parser:
     )
     for field in dataclasses.fields(default):
         name, hint, text = field.name, hints[field.name], field.metadata['help'].replace('%', '%%')
+        read = _read_path if field.metadata.get('path') else _read
+        read = functools.partial(read, str if hint == tuple[str, ...] else hint)
         if hint == tuple[str, ...]:
-            parser.add_argument(name, nargs='+', help=text)
+            parser.add_argument(name, nargs='+', help=text, type=read)
             continue
         words, other = _allowed(hint)
         value = str(getattr(default, name)).replace('%', '%%')
         alone: Any = {'nargs': '?', 'const': True} if hint is bool else {}
         parser.add_argument(
             f'--{name}',
-            type=functools.partial(_read, hint),
+            type=read,
             help=f'{text} (default: {value})',
             metavar=name.upper() if other else '|'.join(words),
             **alone,
@@ -201,6 +206,19 @@ def _read(hint: Any, text: str) -> Any:
     kinds = {int: 'an integer', float: 'a number', str: 'a text', None: 'one of'}
     wanted = f'{kinds[other]}{" or" if other and words else ""} {", ".join(words)}'.strip()
     raise argparse.ArgumentTypeError(f'wanted {wanted}, got {text!r}{_did_you_mean(text, words)}')
+
+
+def _read_path(hint: Any, text: str) -> Any:
+    """Returns what a word stands for, with the home folder for a ~, as a shell would give it."""
+    path = _read(hint, text)
+    if path is None or not path.startswith('~'):
+        return path
+    expanded = os.path.expanduser(path)
+    if expanded.startswith('~'):
+        user, _, _ = path.partition('/')
+        message = f'wanted a path, got {text!r}: {user} is no home folder (./{text} would be here)'
+        raise argparse.ArgumentTypeError(message)
+    return expanded
 
 
 def _allowed(hint: Any) -> tuple[dict[str, Any], Any]:

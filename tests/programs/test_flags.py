@@ -1,7 +1,10 @@
 """Command lines: what is accepted, and one line with the flag's name for what is not."""
 
 import dataclasses
+import importlib
 import math
+import pathlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,6 +14,8 @@ import pytest
 
 from launch.runs import errors, flags
 from tasks import base
+
+_LAUNCH = pathlib.Path(flags.__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,3 +314,39 @@ def test_help_needs_no_words(capsys):
         _lists('--help')
     assert not stop.value.code
     assert 'what to read' in capsys.readouterr().out
+
+
+@dataclasses.dataclass(frozen=True)
+class Paths:
+    """Reads folders."""
+
+    folders: tuple[str, ...] = flags.positional('what to read', path=True)
+    output: str | None = flags.flag(None, 'a folder', 'free', path=True)
+    text: str = flags.flag('', 'no path', 'free')
+
+
+def _paths(*words):
+    seen = []
+    return flags.main(Paths, seen.append, 'paths', args=words), seen
+
+
+def test_the_home_folder_stands_for_a_tilde_in_paths_alone(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    line = '~/a', 'b/~c', '~', '--output=~/d', '--text=~/e'
+    assert _paths(*line) == (0, [Paths(('/home/me/a', 'b/~c', '/home/me'), '/home/me/d', '~/e')])
+    assert _paths('./~/a', '--output=None') == (0, [Paths(('./~/a',), None)])
+
+
+def test_a_home_folder_that_is_not_there_is_refused(capsys):
+    assert _paths('a', '--output=~nobody-here/b') == (errors.USAGE, [])
+    wanted = "--output: wanted a path, got '~nobody-here/b': ~nobody-here is no home folder"
+    assert capsys.readouterr().err == f'paths: {wanted} (./~nobody-here/b would be here)\n'
+
+
+@pytest.mark.parametrize('program', sorted(x.stem for x in _LAUNCH.glob('[a-z]*.py')))
+def test_every_path_of_every_program_is_declared_as_one(program):
+    config = importlib.import_module(f'launch.{program}').Config
+    named = re.compile('.*_dir|output|gif|runs').fullmatch
+    fields = [field for field in dataclasses.fields(config) if named(field.name)]
+    assert fields
+    assert [field.name for field in fields if not field.metadata['path']] == []
