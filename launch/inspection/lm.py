@@ -84,9 +84,9 @@ def _passages(lm: _Lm, request: tracing.Request) -> list[_Passage]:
 
 def _validation(lm: _Lm, run_dir: pathlib.Path) -> np.ndarray | None:
     """Returns the ids of the run's validation text [N], None if they are not in the cache."""
-    key = lm.metadata.get('data', '')
+    key = str(lm.metadata.get('data', ''))
     cache = lm.metadata['config'].get('cache_dir') or corpora.default_cache_dir()
-    folder = pathlib.Path(cache) / f'{lm.config.dataset}-{key[:16]}'
+    folder = pathlib.Path(str(cache)) / f'{lm.config.dataset}-{key[:16]}'
     try:
         cached = (folder / program.VOCABULARY).read_bytes()
         if cached != (run_dir / program.VOCABULARY).read_bytes():

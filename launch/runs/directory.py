@@ -173,9 +173,13 @@ def check_config(
     Raises:
       RunError: a field that is 'fixed' differs.
     """
+
+    def shown(values: Mapping[str, Any], name: str) -> str:
+        return errors.shorten(values.get(name, 'absent'))
+
     old, new = json.loads(json.dumps(dict(saved))), json.loads(json.dumps(dict(now)))
     changed = {
-        name: f'{name}: {old.get(name, "absent")} -> {new.get(name, "absent")}'
+        name: ' '.join([f'{errors.shorten(name)}:', shown(old, name), '->', shown(new, name)])
         for name in {**old, **new}
         if name not in old or name not in new or old[name] != new[name]
     }

@@ -36,6 +36,7 @@ from tasks import base
 
 OnResume = Literal['fixed', 'warn', 'free']
 Presets = Mapping[str, Any]  # configs by name
+_LONGEST = 4000  # characters of a message
 
 
 def flag(
@@ -93,6 +94,25 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         wanted = f'wanted one of {", ".join(choices)}'
         raise ValueError(f'--{name}: {wanted}, got {value!r}{_did_you_mean(value, choices)}')
+
+
+def read_values(config_type: type[Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values that a file holds as those of flags; names that are no flags stay.
+
+    Args:
+      config_type: as in `main`.
+      saved: what JSON can hold, by name.
+
+    Raises:
+      ValueError: a value is not of its flag's type.
+    """
+    hints, values = typing.get_type_hints(config_type), dict(saved)
+    for name in saved.keys() & hints.keys():
+        try:
+            values[name] = _read(hints[name], str(saved[name]))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f'--{name}: {error}') from error
+    return values
 
 
 def main(
@@ -244,5 +264,5 @@ def _did_you_mean(word: str, known: Collection[str]) -> str:
 
 
 def _fail(program: str, code: int, reason: object) -> int:
-    print(f'{program}: {" ".join(str(reason).split())}', file=sys.stderr, flush=True)
+    print(f'{program}: {errors.shorten(reason, _LONGEST)}', file=sys.stderr, flush=True)
     return code

@@ -20,7 +20,7 @@ import jax
 
 from launch.runs import checkpoint, directory, errors, flags, processes, signals
 from launch.runs import metrics as metrics_lib
-from launch.training import cost, devices, loop, targets
+from launch.training import cost, devices, loop, resuming, targets
 from launch.training import task as task_lib
 from tasks import base
 
@@ -145,9 +145,9 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     saved = devices.broadcast_json(saved)
     kind = devices.describe_devices()
     if saved:
-        _check_resume(config, saved[1], kind)
+        resuming.check_config(config, saved, kind)
     task = experiment.build(config)
-    _check_data(task, saved)
+    resuming.check_data(task, saved)
     print(experiment.title(config))
     num_parameters = describe_parameters(config, task)
     _describe_run(experiment, config, run_dir, task, num_parameters)
@@ -164,7 +164,7 @@ def evaluate(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     """Evaluates the newest checkpoint thoroughly, plots, and prints the results."""
     restored = restore(experiment, config, run_dir)
     task = experiment.build(restored.config)
-    _check_data(task, (restored.step, restored.metadata))
+    resuming.check_data(task, (restored.step, restored.metadata))
     params, step = load_params(run_dir, task.init)
     evaluation = _measure(experiment, restored.config, run_dir, task, params, step, thorough=True)
     _draw(experiment, restored.config, run_dir, evaluation)
@@ -214,7 +214,7 @@ def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
         raise errors.RunError(errors.BAD_DATA, message)
     step, metadata = saved
     on_resume = flags.on_resume(config)
-    trained = _saved_config(type(config), metadata)
+    trained = resuming.saved_config(type(config), saved)
     start = experiment.presets.get(config.preset)
     defaults = [type(config)(), *([start] if start else [])]  # of flags that are not given
     taken = [name for name in on_resume if on_resume[name] == 'fixed' or name in experiment.kept]
@@ -226,7 +226,10 @@ def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
     asked = {name: value for name, value in given.items() if on_resume[name] == 'fixed'}
     directory.check_config({name: trained[name] for name in asked}, asked, on_resume)
     values = {name: trained[name] for name in taken if name not in given or name in asked}
-    return Restored(dataclasses.replace(config, **values), step, metadata)
+    try:
+        return Restored(dataclasses.replace(config, **values), step, metadata)
+    except (ValueError, OverflowError) as error:
+        raise resuming.bad_config(step, error) from error
 
 
 def load_params(
@@ -323,27 +326,3 @@ def _kept(evaluation: Evaluation, path: pathlib.Path) -> dict[str, Any]:
     if before.get('step') != evaluation['step']:
         return {}
     return {name: before[name] for name, x in evaluation.items() if x is None and name in before}
-
-
-def _saved_config(config_type: type[Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the configuration of a checkpoint; flags newer than it have their defaults."""
-    return {**dataclasses.asdict(config_type()), **metadata['config']}
-
-
-def _check_resume(config: Any, metadata: Mapping[str, Any], kind: str) -> None:
-    """Prints what has changed since a checkpoint; raises a RunError if that may not change."""
-    changed = directory.check_config(
-        _saved_config(type(config), metadata), dataclasses.asdict(config), flags.on_resume(config)
-    )
-    before = metadata.get('devices', kind)
-    if before != kind:
-        changed.append(f'devices: {before} -> {kind}; the last bits may differ')
-    for line in changed:
-        print(f'changed since the checkpoint: {line}')
-
-
-def _check_data(task: task_lib.Task, saved: tuple[int, Mapping[str, Any]] | None) -> None:
-    """Raises a DataError if a checkpoint was trained on other data."""
-    if saved and saved[1].get('data', '') != task.data:
-        message = f'the data has changed since the checkpoint of step {saved[0]}'
-        raise base.DataError(f'{message}: put the old data back or take another --run_dir')

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import pathlib
 import random
@@ -304,6 +305,61 @@ def test_arrays_that_differ_from_a_forged_description_are_refused(run_dir):
     with pytest.raises(errors.RunError, match=r'wanted bool\[4\], got bool\[3\]') as caught:
         _checkpointer(run_dir)[0].restore(template)
     assert caught.value.code == errors.MISMATCH
+
+
+_FORGED = [b'[1]', b'{', b'null', b'[' * 200_000, b'\xff', b'', b'{"metadata": {}}']
+_FORGED += [b'{"metadata": [], "leaves": {}}', b'{"metadata": {}, "leaves": 3}']
+
+
+def _reads(run_dir):
+    """Returns the messages with which reading a run ends, checked to be one bounded line each."""
+    messages = []
+    reader = checkpoint.Reader(run_dir, messages.append)
+    for read in (reader.newest_metadata, lambda: reader.restore(_state(0))):
+        try:
+            read()
+        except errors.RunError as error:
+            messages.append(str(error))
+    assert all('\n' not in message and len(message) < 1000 for message in messages)
+    return messages
+
+
+def _forge(run_dir, data):
+    path = run_dir / 'checkpoints' / '20' / 'metadata.json'
+    path.write_bytes(data)
+    integrity.seal(path.parent, 20)
+
+
+@pytest.mark.parametrize('data', _FORGED, ids=lambda data: data[:30])
+def test_forged_metadata_end_in_one_line(run_dir, data):
+    _forge(run_dir, data)
+    messages = _reads(run_dir)
+    assert len(messages) == 2
+    assert all('metadata.json is sealed, but cannot be read' in line for line in messages)
+
+
+def _mutated(value, rng):
+    """Returns a JSON value in which one thing is deleted or replaced."""
+    others = [[1], {}, None, '', 'x' * 5000, -1, 1e300, [[[]]], {'a': {}}]
+    if not isinstance(value, dict) or not value or rng.random() < 0.1:
+        return rng.choice(others)
+    name = rng.choice(sorted(value))
+    if rng.random() < 0.2:
+        return {key: value[key] for key in value if key != name}
+    if rng.random() < 0.1:
+        return {**value, 'y' * 5000: value[name]}
+    return {**value, name: _mutated(value[name], rng)}
+
+
+@pytest.mark.parametrize('count', [40, pytest.param(900, marks=pytest.mark.slow)])
+def test_mutated_metadata_are_read_or_end_in_one_line(run_dir, count):
+    path, rng = run_dir / 'checkpoints' / '20' / 'metadata.json', random.Random(count)
+    record = json.loads(path.read_text())
+    refused = 0
+    for _ in range(count):
+        _forge(run_dir, json.dumps(_mutated(record, rng)).encode())
+        refused += len(_reads(run_dir)) > 0
+    assert count > refused > count // 4
 
 
 def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
