@@ -18,6 +18,7 @@ import sys
 from launch.inspection import attention_figure, learning_to_execute, lm, nth_farthest, tracing
 from launch.inspection import page as page_lib
 from launch.runs import directory, errors, flags
+from tasks import storage
 
 INSPECTORS = {
     'learning_to_execute': learning_to_execute.inspect,
@@ -76,7 +77,7 @@ def run(config: Config) -> dict[str, str]:
     traces = tracing.trace(subject)
     picture = page.with_suffix('.png')
     try:
-        page.write_text(page_lib.render(subject, traces), 'utf-8')
+        storage.write_text(page, page_lib.render(subject, traces))
         attention_figure.draw(subject.examples[0], traces[0], picture, subject.title)
     except OSError as error:
         message = f'{error.filename or page} cannot be written: {error.strerror}'

@@ -48,6 +48,7 @@ def owned(path: str | os.PathLike[str], flag: str = 'run_dir') -> Iterator[pathl
         try:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(storage.lock(folder / '.lock').acquire(timeout=0))
+            stack.enter_context(storage.lock_folder(folder))  # whose lock may have been deleted
             storage.write_text(owner, f'process {os.getpid()} on {socket.gethostname()}\n')
         except filelock.Timeout as error:
             other = owner.read_text('utf-8').strip() if owner.exists() else 'another run'

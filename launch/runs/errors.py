@@ -7,7 +7,7 @@ USAGE = 2  # bad flags
 BAD_DATA = 65  # data missing, malformed or too short
 INTERNAL = 70  # NaN or Inf, or a defect of the program
 IN_USE = 73  # another run owns the directory
-CANNOT_SAVE = 74  # a file or checkpoint cannot be written
+CANNOT_SAVE = 74  # a file or checkpoint cannot be written, or a disk fails
 INTERRUPTED = 75  # stopped by a signal, saved, resumable
 MISMATCH = 78  # the configuration does not fit the checkpoint
 

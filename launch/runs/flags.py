@@ -31,7 +31,7 @@ import types
 import typing
 from typing import Any, Literal, NoReturn
 
-from launch.runs import errors
+from launch.runs import console, errors
 from tasks import base
 
 OnResume = Literal['fixed', 'warn', 'free']
@@ -133,12 +133,26 @@ def main(
         of the first.
       args: the command line without the program's name; None takes it from `sys.argv`.
     """
+    with console.lossy():
+        return _main(config_type, run, program, presets, args)
+
+
+def _main(
+    config_type: type[Any],
+    run: Callable[[Any], object],
+    program: str,
+    presets: Presets | None,
+    args: Sequence[str] | None,
+) -> int:
     try:
         run(parse(config_type, sys.argv[1:] if args is None else args, program, presets or {}))
     except (errors.RunError, base.DataError) as error:
         return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
     except KeyboardInterrupt:
         return _fail(program, errors.INTERRUPTED, 'interrupted')
+    except OSError as error:  # a disk, and no defect
+        where = f'{error.filename}: ' if error.filename else ''
+        return _fail(program, errors.CANNOT_SAVE, f'{where}{error.strerror or error}')
     except Exception:
         traceback.print_exc()
         return errors.INTERNAL

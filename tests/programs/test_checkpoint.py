@@ -526,6 +526,27 @@ def test_an_error_met_while_writing_prints_one_line_and_saving_prints_none(tmp_p
     assert (done.returncode, done.stdout, done.stderr) == (0, '', f'{line}; training continues\n')
 
 
+_FAILS_EARLY = """
+    import resource, sys
+    import numpy as np
+    from launch.runs import checkpoint
+    size = 20_000
+    state = {f'a{i}': np.random.default_rng(i).normal(size=size * (1 + i % 6)) for i in range(60)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * size, -1))
+    saver = checkpoint.Checkpointer(sys.argv[1])
+    saver.save(1, state, {})
+    saver.save(2, state, {})
+"""
+
+
+def test_writes_that_end_after_one_has_failed_print_nothing(tmp_path):
+    command = [sys.executable, '-c', textwrap.dedent(_FAILS_EARLY), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines)) == (0, 2), done.stderr
+    assert all('File too large; training continues' in line for line in lines)
+
+
 class _Killed(BaseException):
     """Stands for kill -9: nothing in the program handles it."""
 

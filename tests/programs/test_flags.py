@@ -111,7 +111,8 @@ def _bad_lines():
     """Yields command lines and what their message must hold."""
     for value in _INTEGERS:
         for name in ('num_steps', 'num_heads'):
-            yield [f'--{name}={value}'], [f'--{name}: wanted an integer', f'got {value!r}']
+            got = f'got {value!r}'[:1000]  # longer messages are cut
+            yield [f'--{name}={value}'], [f'--{name}: wanted an integer', got]
     for value in _NUMBERS:
         yield [f'--learning_rate={value}'], ['--learning_rate: wanted a number', repr(value)]
     for value in _TEXTS:
@@ -179,6 +180,22 @@ def test_expected_ends_print_one_line_and_return_their_code(error, code, capsys)
     assert flags.main(Config, run, 'toy', _PRESETS, []) == code
     message = 'interrupted' if code == 75 else 'two lines'
     assert capsys.readouterr().err == f'toy: {message}\n'
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (OSError(28, 'No space left on device'), 'No space left on device'),
+        (PermissionError(13, 'Permission denied', 'a/b'), 'a/b: Permission denied'),
+        (OSError('broken'), 'broken'),
+    ],
+)
+def test_a_disk_that_fails_anywhere_gets_one_line_and_74(error, line, capsys):
+    def run(config):
+        raise error
+
+    assert flags.main(Config, run, 'toy', _PRESETS, []) == errors.CANNOT_SAVE
+    assert capsys.readouterr().err == f'toy: {line}\n'
 
 
 def test_a_defect_shows_its_traceback_and_returns_70(capsys):
