@@ -205,8 +205,7 @@ class Checkpointer(Reader):
 
     def _write(self, step: int, arrays: arrays_lib.Arrays, text: str) -> None:
         partial = self._folder / f'{step}{_PARTIAL}'
-        if partial.exists():
-            shutil.rmtree(partial)
+        _remove(partial)
         partial.mkdir(parents=True)
         arrays_lib.save(partial / _ARRAYS, arrays)
         storage.write_text(partial / _METADATA, text)
@@ -217,8 +216,11 @@ class Checkpointer(Reader):
     def _remove_partial(self) -> bool:
         """Removes what interrupted saves left behind; returns whether there was any."""
         partial = list(self._folder.glob(f'*{_PARTIAL}'))
-        for folder in partial:
-            shutil.rmtree(folder)
+        for path in partial:
+            try:
+                _remove(path)
+            except OSError as error:
+                self._warn(f'warning: {path} cannot be removed: {error.strerror}')
         return bool(partial)
 
     def _count_failure(self, step: int, error: OSError) -> None:
@@ -235,7 +237,7 @@ class Checkpointer(Reader):
             old = self._folder / f'{step}{_PARTIAL}'
             with contextlib.suppress(OSError):  # tried again after the next save
                 os.replace(self._folder / str(step), old)
-                shutil.rmtree(old)
+                _remove(old)
 
     def _newest_whole(self) -> int | None:
         interrupted = self._remove_partial()
@@ -248,9 +250,21 @@ class Checkpointer(Reader):
         """Reports a damaged checkpoint and moves it aside."""
         source = self._folder / str(step)
         suffixes = (f'.damaged.{i}' if i else '.damaged' for i in itertools.count())
-        target = next(x for x in map(source.with_suffix, suffixes) if not x.exists())
-        os.replace(source, target)
-        self._warn(f'warning: {source}: {reason}; kept as {target.name}, using step {used}')
+        target = next(x for x in map(source.with_suffix, suffixes) if not os.path.lexists(x))
+        try:
+            os.replace(source, target)
+            kept = f'kept as {target.name}'
+        except OSError as error:
+            kept = f'cannot be renamed ({error.strerror})'
+        self._warn(f'warning: {source}: {reason}; {kept}, using step {used}')
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Removes a folder, a file or a link, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _unreadable(path: pathlib.Path, reason: str) -> errors.RunError:

@@ -297,6 +297,51 @@ def test_an_interrupted_first_save_is_a_clean_start(tmp_path):
     assert os.listdir(tmp_path / 'checkpoints') == []
 
 
+@pytest.mark.parametrize('kind', ['file', 'link', 'dangling link'])
+def test_whatever_has_the_name_of_an_interrupted_save_is_removed(run_dir, tmp_path, kind):
+    folder, target = run_dir / 'checkpoints', tmp_path / 'target'
+    target.mkdir()
+    (target / 'file').write_text('precious')
+    for step in (5, 30):
+        path = folder / f'{step}.partial'
+        if kind == 'file':
+            path.write_text('')
+        else:
+            path.symlink_to(target if kind == 'link' else tmp_path / 'nowhere')
+    saver, lines = _checkpointer(run_dir)
+    assert saver.save(30, _state(30), {})
+    assert saver.restore(_state(0)).step == 30
+    assert (sorted(os.listdir(folder)), lines) == (['10', '20', '30'], [])
+    assert (target / 'file').read_text() == 'precious'
+
+
+def test_damage_in_a_folder_where_nothing_can_be_renamed_is_named(run_dir, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    _files(run_dir, 20)[0].write_bytes(b'other')
+    (run_dir / 'checkpoints' / '30.partial').mkdir()
+    monkeypatch.setattr(os, 'replace', refuse)
+    monkeypatch.setattr(shutil, 'rmtree', refuse)
+    loader, lines = _checkpointer(run_dir)
+    assert loader.restore(_state(0)).step == 10
+    assert '30.partial cannot be removed: Permission denied' in lines[0]
+    words = 'is altered; cannot be renamed (Permission denied), using step 10'
+    assert (words in lines[1], len(lines)) == (True, 2)
+    assert not loader.save(15, _state(15), {})
+    assert 'checkpoint of step 15 not saved' in lines[-1]
+
+
+def test_a_checkpoint_that_is_a_link_is_used_and_pruned(run_dir, tmp_path):
+    folder = run_dir / 'checkpoints'
+    (folder / '10').rename(tmp_path / '10')
+    (folder / '10').symlink_to(tmp_path / '10')
+    saver, lines = _checkpointer(run_dir, keep=1)
+    assert saver.save(30, _state(30), {})
+    assert (os.listdir(folder), lines) == (['30'], [])
+    assert (tmp_path / '10' / 'metadata.json').is_file()
+
+
 def test_arrays_that_differ_from_a_forged_description_are_refused(run_dir):
     path = run_dir / 'checkpoints' / '20' / 'metadata.json'
     path.write_text(path.read_text().replace('bool[3]', 'bool[4]'))

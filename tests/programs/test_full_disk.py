@@ -1,13 +1,14 @@
-"""A disk that is really full: metrics are lost with a warning, a third failed save ends the run."""
+"""Disks that are really full, or can only be read, as root can mount them."""
 
 import subprocess
 
 import chex
 import pytest
 
-from launch.runs import errors, metrics
+from launch import attention, lm
+from launch.runs import errors, flags, metrics
 from launch.training import loop
-from tests.support import toy_task
+from tests.support import inspected, toy_task
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('compile_quickly')]
 CONFIG = loop.Config(
@@ -76,3 +77,21 @@ def test_the_third_failed_save_ends_the_run_and_nothing_else_does(disk, capsys):
     assert 'continues without' in capsys.readouterr().err
     (disk / 'filler').unlink()
     assert _train(disk, range(0)).step == _steps(disk)[-1] == 200
+
+
+def test_a_run_on_a_disk_that_can_only_be_read_is_evaluated_sampled_and_shown(
+    disk, tmp_path, monkeypatch, capsys
+):
+    inspected.lm_run(disk)
+    run_dir = disk / 'run'
+    mounted = subprocess.run(['mount', '-o', 'remount,ro', str(disk)], check=False)
+    assert mounted.returncode == 0
+    with pytest.raises(OSError, match='Read-only file system'):
+        (run_dir / 'file').touch()
+    monkeypatch.chdir(tmp_path)
+    program = lm.Config, lm.run, 'lm', lm.PRESETS
+    assert flags.main(*program, ['--mode=generate', f'--run_dir={run_dir}']) == 0
+    program = attention.Config, attention.run, 'attention', None
+    assert flags.main(*program, [f'--run_dir={run_dir}', '--num_examples=1', '--max_steps=3']) == 0
+    assert capsys.readouterr().err == ''
+    assert (tmp_path / 'attention.html').is_file()
