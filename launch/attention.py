@@ -18,6 +18,7 @@ import sys
 from launch.inspection import attention_figure, learning_to_execute, lm, nth_farthest, tracing
 from launch.inspection import page as page_lib
 from launch.runs import directory, errors, flags
+from tasks import storage
 
 INSPECTORS = {
     'learning_to_execute': learning_to_execute.inspect,
@@ -30,9 +31,13 @@ INSPECTORS = {
 class Config:
     """Shows what happens inside a trained Relational Memory Core, as a page and as a picture."""
 
-    run_dir: str | None = flags.flag(None, 'of a run whose core is the RMC', 'free')
+    run_dir: str | None = flags.flag(None, 'of a run whose core is the RMC', 'free', path=True)
     output: str | None = flags.flag(
-        None, 'the page, NAME.html, next to it NAME.png; default RUN/attention.html', 'free'
+        None,
+        'the page, NAME.html, next to it NAME.png; default RUN/attention.html, or attention.html '
+        'here where nothing can be written into RUN',
+        'free',
+        path=True,
     )
     num_examples: int = flags.flag(4, 'sequences on the page', 'free', 1, 100)
     max_steps: int = flags.flag(40, 'the longest sequence', 'free', 1, 1000)
@@ -61,18 +66,18 @@ def run(config: Config) -> dict[str, str]:
     if config.run_dir is None:
         message = '--run_dir: wanted the directory of a trained run, got none'
         raise errors.RunError(errors.USAGE, message)
-    page = pathlib.Path(config.output or os.path.join(config.run_dir, 'attention.html'))
     inspect = _inspector(config.run_dir)
+    folder = config.run_dir if os.access(config.run_dir, os.W_OK) else '.'
+    page = pathlib.Path(config.output or os.path.join(folder, 'attention.html'))
     if not page.parent.is_dir():
         message = f'--output={page}: wanted an existing folder, got {page.parent}'
         raise errors.RunError(errors.CANNOT_SAVE, message)
     choice = config.num_examples, config.max_steps, config.seed, config.prompt
-    with directory.owned(config.run_dir):
-        subject = inspect(tracing.Request(config.run_dir, *choice))
+    subject = inspect(tracing.Request(config.run_dir, *choice))
     traces = tracing.trace(subject)
     picture = page.with_suffix('.png')
     try:
-        page.write_text(page_lib.render(subject, traces), 'utf-8')
+        storage.write_text(page, page_lib.render(subject, traces))
         attention_figure.draw(subject.examples[0], traces[0], picture, subject.title)
     except OSError as error:
         message = f'{error.filename or page} cannot be written: {error.strerror}'

@@ -41,7 +41,9 @@ class Config:
         'all', f'some of {", ".join(environments_lib.SETTINGS)}, with commas, all or none', 'free'
     )
     repeats: int = flags.flag(7, 'timed calls of each, of which the median counts', 'free', 5)
-    output: str = flags.flag('', 'where to write the numbers as JSON; nowhere if empty', 'free')
+    output: str = flags.flag(
+        '', 'where to write the numbers as JSON; nowhere if empty', 'free', path=True
+    )
     seed: int = flags.flag(0, 'seed of parameters and inputs', 'free', 0)
     target: str = flags.flag(
         '', 'device to compile for that is not here, such as h200 or v5e; empty measures', 'free'

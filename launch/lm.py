@@ -58,6 +58,7 @@ class Config(cores.Config, experiment.Config):
         'text, gutenberg: where its three splits are; data sets of TFDS: its data_dir, default '
         '$TFDS_DATA_DIR or ~/tensorflow_datasets',
         'free',
+        path=True,
     )
     gigaword_text: Literal['document', 'summary', 'both'] = flags.flag(
         'document', 'of gigaword: sentences, headlines, or both after each other', 'fixed'
@@ -71,7 +72,9 @@ class Config(cores.Config, experiment.Config):
         'fixed',
         0,
     )
-    cache_dir: str | None = flags.flag(None, 'of encoded corpora; default ~/.cache', 'free')
+    cache_dir: str | None = flags.flag(
+        None, 'of encoded corpora; default ~/.cache', 'free', path=True
+    )
     unroll_length: int = flags.flag(100, 'words of a window of BPTT', 'fixed', 1)
     embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1)
     dropout: float = flags.flag(0.5, 'of the embeddings', 'fixed', 0, 0.99)
@@ -253,7 +256,7 @@ def generate(config: Config, run_dir: str) -> str:
     restored = dataclasses.replace(trained, seed=config.seed)  # of the sampling
     vocabulary = load_vocabulary(run_dir, metadata)
     model = make_model(restored, len(vocabulary))
-    params = experiment.load_params(run_dir, model.init)
+    params, _ = experiment.load_params(run_dir, model.init)
     read_prompt(restored, config.prompt, vocabulary)
     sample = _sample(restored, model, params, vocabulary)
     print(sample)

@@ -25,6 +25,7 @@ import numpy as np
 from launch.runs import errors, flags, signals
 from launch.viewer import agents, environments, gif, pictures, screen, terminal
 from launch.viewer import episodes as episodes_lib
+from tasks import storage
 
 _PRESET = 'cpu'
 _OPTIONS = ('viewport', 'game', 'rules')  # flags of the programs that train
@@ -36,8 +37,10 @@ class Config:
     """Plays an environment, or shows how an agent does."""
 
     world: Literal['boxworld', 'mini_pacman'] | None = flags.flag(None, 'the environment', 'free')
-    run_dir: str | None = flags.flag(None, 'directory of the run whose agent plays', 'free')
-    gif: str | None = flags.flag(None, 'a file NAME.gif to write instead', 'free')
+    run_dir: str | None = flags.flag(
+        None, 'directory of the run whose agent plays', 'free', path=True
+    )
+    gif: str | None = flags.flag(None, 'a file NAME.gif to write instead', 'free', path=True)
     preset: str | None = flags.flag(
         None, f'of the program that trains in the environment; {_PRESET} if None', 'free'
     )
@@ -164,7 +167,7 @@ def _write_gif(
     path = pathlib.Path(config.gif or '')
     data = gif.encode(all_pictures, config.frames_per_second)
     try:
-        path.write_bytes(data)
+        storage.write(path, data)
     except OSError as error:
         message = f'{path} cannot be written: {error.strerror}'
         raise errors.RunError(errors.CANNOT_SAVE, message) from error

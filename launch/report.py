@@ -23,9 +23,12 @@ from launch.runs import display, errors, flags, metrics, plots
 class Config:
     """Compares runs."""
 
-    runs: tuple[str, ...] = flags.positional("the runs' directories")
+    runs: tuple[str, ...] = flags.positional("the runs' directories", path=True)
     output: str = flags.flag(
-        'runs/report', 'folder of the pictures, or FILE.png for the curves only', 'free'
+        'runs/report',
+        'folder of the pictures, or FILE.png for the curves only',
+        'free',
+        path=True,
     )
     x: str | None = flags.flag(
         None, 'steps, minutes (of training), or what runs count: words; default: words', 'free'

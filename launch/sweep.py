@@ -37,7 +37,10 @@ class Config:
         r'the program, then its flags, several values separated by commas; \, is a comma'
     )
     sweep_dir: str | None = flags.flag(
-        None, 'folder of all runs, table and picture; default runs/sweep-PROGRAM', 'free'
+        None,
+        'folder of all runs, table and picture; default runs/sweep-PROGRAM',
+        'free',
+        path=True,
     )
     mode: Literal['run', 'draw'] = flags.flag('run', 'draw: only the table and the picture', 'free')
     processes: int = flags.flag(1, 'runs at a time', 'free', minimum=1)
@@ -95,15 +98,12 @@ def _show(config: Config, folder: pathlib.Path, grid: grid_lib.Grid) -> list[res
     title = ' '.join([grid.program, *(f'{flag}={value}' for flag, value in grid.fixed.items())])
     print(f'\n{title}\n\n{table}\n')
     page, picture = folder / 'sweep.md', folder / 'sweep.png'
-    try:
+    with directory.optional():  # for who only reads
         storage.write_text(page, f'# {title}\n\n```\n{table}\n```\n')
+        print(f'table        {page}')
         if any(result.values for result in results):
             figure.plot(grid, results, picture, config.x, config.target)
             print(f'picture      {picture}')
-    except OSError as error:
-        message = f'{error.filename or folder} cannot be written: {error.strerror}'
-        raise errors.RunError(errors.CANNOT_SAVE, message) from error
-    print(f'table        {page}')
     return results
 
 

@@ -54,7 +54,7 @@ def draw(
     caption = _caption(example.steps[:num_steps])
     picture.suptitle(f'{title}\n', x=0, ha='left', fontsize=12, fontweight='bold')
     picture.text(0, 0, caption, ha='left', va='top', fontsize=9, parse_math=False)
-    picture.savefig(output, format='png', bbox_inches='tight')
+    plots.write(picture, output)
 
 
 def _draw_matrix(axes: Any, weights: np.ndarray, marked: bool) -> Any:

@@ -36,10 +36,10 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     if request.prompt:
         raise errors.RunError(errors.USAGE, '--prompt: learning_to_execute reads test programs')
     asked = program.Config(run_dir=request.run_dir)
-    config, step, _ = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
+    config = experiment.restore(program.EXPERIMENT, asked, request.run_dir).config
     batch = sample(config, request)
     network = program.make_network(config)
-    params = experiment.load_params(request.run_dir, network.init)
+    params, step = experiment.load_params(request.run_dir, network.init)
     logits = np.asarray(jax.jit(network.logits, static_argnums=2)(params, batch, False))
     return tracing.Subject(
         f'learning_to_execute, {config.task}, after {step:,} updates',

@@ -54,10 +54,10 @@ def inspect(request: tracing.Request) -> tracing.Subject:
       RunError, DataError: the run or its vocabulary cannot be used.
     """
     asked = program.Config(run_dir=request.run_dir)
-    config, step, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
+    config, _, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
     vocabulary = program.load_vocabulary(request.run_dir, metadata)
     model = program.make_model(config, len(vocabulary))
-    params = experiment.load_params(request.run_dir, model.init)
+    params, step = experiment.load_params(request.run_dir, model.init)
     lm = _Lm(config, metadata, vocabulary, model, params)
     return tracing.Subject(
         f'lm on {config.dataset}, after {step:,} updates',
@@ -84,7 +84,8 @@ def _passages(lm: _Lm, request: tracing.Request) -> list[_Passage]:
 def _validation(lm: _Lm) -> np.ndarray | None:
     """Returns the ids of the run's validation text [N], None if they are not in the cache."""
     cache_dir = lm.metadata['config'].get('cache_dir')
-    corpus = streams.cached(lm.config.dataset, lm.metadata.get('data', ''), cache_dir)
+    cache_dir = cache_dir if isinstance(cache_dir, str) else None
+    corpus = streams.cached(lm.config.dataset, str(lm.metadata.get('data', '')), cache_dir)
     if corpus is None or corpus.vocabulary.words != lm.vocabulary.words or len(corpus.valid) < 2:
         return None
     return corpus.valid.astype(np.int32)

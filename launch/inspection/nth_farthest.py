@@ -30,12 +30,12 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     if request.prompt:
         raise errors.RunError(errors.USAGE, '--prompt: nth_farthest reads vectors, no text')
     asked = program.Config(run_dir=request.run_dir)
-    config, step, _ = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
+    config = experiment.restore(program.EXPERIMENT, asked, request.run_dir).config
     if config.num_objects > request.max_steps:
         wanted = f'wanted at least {config.num_objects}, the vectors of a sequence'
         raise errors.RunError(errors.USAGE, f'--max_steps: {wanted}, got {request.max_steps}')
     network = program.make_network(config)
-    params = experiment.load_params(request.run_dir, network.init)
+    params, step = experiment.load_params(request.run_dir, network.init)
     key = jax.random.fold_in(jax.random.key(request.seed), _SALT)
     keys = jax.random.split(key, request.num_examples)
     questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)

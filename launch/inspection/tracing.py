@@ -26,7 +26,7 @@ NUM_ANSWERS = 5  # shown at every step
 class Request(NamedTuple):
     """The flags of `launch.attention` for the choice of sequences."""
 
-    run_dir: str  # of a run with a checkpoint; this process owns it
+    run_dir: str  # of a run with a checkpoint
     num_examples: int  # at least 1
     max_steps: int  # the longest sequence, at least 1
     seed: int

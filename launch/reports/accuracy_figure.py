@@ -56,7 +56,7 @@ def draw(
         panels[0].tick_params(labelleft=True)
     grid[0, 0].set_ylim(top=1.01)
     _annotate(picture, x_label, legend)
-    picture.savefig(output, format='png', bbox_inches='tight')
+    plots.write(picture, output)
 
 
 def _tasks(group: accuracies.Runs) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import sys
 from typing import Any
 
 import jax
@@ -59,11 +60,25 @@ def save(folder: pathlib.Path, arrays: Arrays) -> None:
         reason = os.strerror(errno.ENOSPC)
         raise OSError(f'{reason}, wanted {size:,} bytes, {free:,} are free')
     try:
-        with _orbax() as checkpointer:
+        with _quiet(), _orbax() as checkpointer:
             checkpointer.save(folder, ocp.args.PyTreeSave(arrays))
     except Exception as error:  # Orbax reports I/O errors as ValueError
         code = re.search(r"os_error_code='(\d+)'", str(error))
         raise OSError(os.strerror(int(code[1])) if code else errors.first_line(error)) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps writes that end after one has failed from printing tracebacks, also after its block."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != 'Event loop is closed':  # Orbax has left it
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = before  # all are written
 
 
 @signals.deferred()  # Orbax may turn what is raised inside it into something else

@@ -20,7 +20,7 @@ from typing import Any
 
 import filelock
 
-from launch.runs import errors
+from launch.runs import console, errors
 from tasks import base, storage
 
 DESCRIPTION = 'run.json'
@@ -48,6 +48,7 @@ def owned(path: str | os.PathLike[str], flag: str = 'run_dir') -> Iterator[pathl
         try:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(storage.lock(folder / '.lock').acquire(timeout=0))
+            stack.enter_context(storage.lock_folder(folder))  # whose lock may have been deleted
             storage.write_text(owner, f'process {os.getpid()} on {socket.gethostname()}\n')
         except filelock.Timeout as error:
             other = owner.read_text('utf-8').strip() if owner.exists() else 'another run'
@@ -57,6 +58,17 @@ def owned(path: str | os.PathLike[str], flag: str = 'run_dir') -> Iterator[pathl
             message = f'{name}: cannot be used: {error.strerror}'
             raise errors.RunError(errors.CANNOT_SAVE, message) from error
         yield folder
+
+
+@contextlib.contextmanager
+def optional() -> Iterator[None]:
+    """Ends its `with` block with a warning where a file cannot be written."""
+    try:
+        yield
+    except (OSError, errors.RunError) as error:
+        if getattr(error, 'code', errors.CANNOT_SAVE) != errors.CANNOT_SAVE:
+            raise
+        console.warn(f'warning: {errors.first_line(error)}; the rest is done')
 
 
 def describe(
@@ -162,9 +174,13 @@ def check_config(
     Raises:
       RunError: a field that is 'fixed' differs.
     """
+
+    def shown(values: Mapping[str, Any], name: str) -> str:
+        return errors.shorten(values.get(name, 'absent'))
+
     old, new = json.loads(json.dumps(dict(saved))), json.loads(json.dumps(dict(now)))
     changed = {
-        name: f'{name}: {old.get(name, "absent")} -> {new.get(name, "absent")}'
+        name: ' '.join([f'{errors.shorten(name)}:', shown(old, name), '->', shown(new, name)])
         for name in {**old, **new}
         if name not in old or name not in new or old[name] != new[name]
     }

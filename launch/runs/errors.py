@@ -7,7 +7,7 @@ USAGE = 2  # bad flags
 BAD_DATA = 65  # data missing, malformed or too short
 INTERNAL = 70  # NaN or Inf, or a defect of the program
 IN_USE = 73  # another run owns the directory
-CANNOT_SAVE = 74  # a file or checkpoint cannot be written
+CANNOT_SAVE = 74  # a file or checkpoint cannot be written, or a disk fails
 INTERRUPTED = 75  # stopped by a signal, saved, resumable
 MISMATCH = 78  # the configuration does not fit the checkpoint
 
@@ -20,6 +20,12 @@ class RunError(Exception):
         self.code = code
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns the first line of an error's message, its type where it has none."""
-    return str(error).partition('\n')[0] or type(error).__name__
+    return shorten(str(error).partition('\n')[0]) or type(error).__name__
+
+
+def shorten(value: object, width: int = 200) -> str:
+    """Returns a value as one line of text that ends in … where it would be longer than `width`."""
+    text = ' '.join(str(value).split())
+    return text if len(text) <= width else f'{text[: width - 1]}…'

@@ -24,17 +24,19 @@ import difflib
 import functools
 import inspect
 import math
+import os
 import sys
 import traceback
 import types
 import typing
 from typing import Any, Literal, NoReturn
 
-from launch.runs import errors
+from launch.runs import console, errors
 from tasks import base
 
 OnResume = Literal['fixed', 'warn', 'free']
 Presets = Mapping[str, Any]  # configs by name
+_LONGEST = 4000  # characters of a message
 
 
 def flag(
@@ -43,6 +45,7 @@ def flag(
     on_resume: OnResume,
     minimum: float | None = None,
     maximum: float | None = None,
+    path: bool = False,
 ) -> Any:
     """Declares one flag: the default of a field of a frozen dataclass.
 
@@ -52,14 +55,15 @@ def flag(
       on_resume: what happens when a run is resumed with another value.
       minimum: the least value allowed.
       maximum: the greatest value allowed.
+      path: whether it is one of a file or folder, in which ~ is the home folder.
     """
     facts = {'help': help, 'on_resume': on_resume, 'minimum': minimum, 'maximum': maximum}
-    return dataclasses.field(default=default, metadata=facts)
+    return dataclasses.field(default=default, metadata={**facts, 'path': path})
 
 
-def positional(help: str) -> Any:  # noqa: A002
+def positional(help: str, path: bool = False) -> Any:  # noqa: A002
     """Declares the field, a `tuple[str, ...]`, for the words that are no flags, at least one."""
-    return flag((), help, 'free')
+    return flag((), help, 'free', path=path)
 
 
 def on_resume(config_type: Any) -> dict[str, str]:
@@ -92,6 +96,25 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> None:
         raise ValueError(f'--{name}: {wanted}, got {value!r}{_did_you_mean(value, choices)}')
 
 
+def read_values(config_type: type[Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values that a file holds as those of flags; names that are no flags stay.
+
+    Args:
+      config_type: as in `main`.
+      saved: what JSON can hold, by name.
+
+    Raises:
+      ValueError: a value is not of its flag's type.
+    """
+    hints, values = typing.get_type_hints(config_type), dict(saved)
+    for name in saved.keys() & hints.keys():
+        try:
+            values[name] = _read(hints[name], str(saved[name]))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f'--{name}: {error}') from error
+    return values
+
+
 def main(
     config_type: type[Any],
     run: Callable[[Any], object],
@@ -110,12 +133,26 @@ def main(
         of the first.
       args: the command line without the program's name; None takes it from `sys.argv`.
     """
+    with console.lossy():
+        return _main(config_type, run, program, presets, args)
+
+
+def _main(
+    config_type: type[Any],
+    run: Callable[[Any], object],
+    program: str,
+    presets: Presets | None,
+    args: Sequence[str] | None,
+) -> int:
     try:
         run(parse(config_type, sys.argv[1:] if args is None else args, program, presets or {}))
     except (errors.RunError, base.DataError) as error:
         return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
     except KeyboardInterrupt:
         return _fail(program, errors.INTERRUPTED, 'interrupted')
+    except OSError as error:  # a disk, and no defect
+        where = f'{error.filename}: ' if error.filename else ''
+        return _fail(program, errors.CANNOT_SAVE, f'{where}{error.strerror or error}')
     except Exception:
         traceback.print_exc()
         return errors.INTERNAL
@@ -165,15 +202,17 @@ def _parser(default: Any, hints: Mapping[str, Any], program: str) -> _Parser:
     )
     for field in dataclasses.fields(default):
         name, hint, text = field.name, hints[field.name], field.metadata['help'].replace('%', '%%')
+        read = _read_path if field.metadata.get('path') else _read
+        read = functools.partial(read, str if hint == tuple[str, ...] else hint)
         if hint == tuple[str, ...]:
-            parser.add_argument(name, nargs='+', help=text)
+            parser.add_argument(name, nargs='+', help=text, type=read)
             continue
         words, other = _allowed(hint)
         value = str(getattr(default, name)).replace('%', '%%')
         alone: Any = {'nargs': '?', 'const': True} if hint is bool else {}
         parser.add_argument(
             f'--{name}',
-            type=functools.partial(_read, hint),
+            type=read,
             help=f'{text} (default: {value})',
             metavar=name.upper() if other else '|'.join(words),
             **alone,
@@ -203,6 +242,19 @@ def _read(hint: Any, text: str) -> Any:
     raise argparse.ArgumentTypeError(f'wanted {wanted}, got {text!r}{_did_you_mean(text, words)}')
 
 
+def _read_path(hint: Any, text: str) -> Any:
+    """Returns what a word stands for, with the home folder for a ~, as a shell would give it."""
+    path = _read(hint, text)
+    if path is None or not path.startswith('~'):
+        return path
+    expanded = os.path.expanduser(path)
+    if expanded.startswith('~'):
+        user, _, _ = path.partition('/')
+        message = f'wanted a path, got {text!r}: {user} is no home folder (./{text} would be here)'
+        raise argparse.ArgumentTypeError(message)
+    return expanded
+
+
 def _allowed(hint: Any) -> tuple[dict[str, Any], Any]:
     """Returns the words that a type lists, with their values, and the type of all other values."""
     words: dict[str, Any] = {}
@@ -226,5 +278,5 @@ def _did_you_mean(word: str, known: Collection[str]) -> str:
 
 
 def _fail(program: str, code: int, reason: object) -> int:
-    print(f'{program}: {" ".join(str(reason).split())}', file=sys.stderr, flush=True)
+    print(f'{program}: {errors.shorten(reason, _LONGEST)}', file=sys.stderr, flush=True)
     return code

@@ -27,7 +27,8 @@ def seal(folder: pathlib.Path, step: int) -> None:
 def damage(folder: pathlib.Path, step: int) -> str | None:
     """Returns in one line how a folder of a step differs from its manifest, None if it is whole."""
     try:
-        return _difference(folder, step)
+        reason = _difference(folder, step)
+        return reason and errors.shorten(reason)
     except errors.RunError:  # a signal
         raise
     except Exception as error:  # whatever bytes the files hold, they are damaged and no defect here

@@ -2,19 +2,20 @@
 
 `metrics.jsonl` holds one JSON object a line, `{"step": 20, "loss": 5.1, …}`, in the order of the
 steps and without repeats, however often the run was stopped; a number that is not finite is null.
+A file that cannot be written, for example on a full disk, costs lines and one warning, not the run.
 """
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import json
 import math
 import os
 import pathlib
-import sys
 from typing import Any, Self
 
 import numpy as np
 
-from launch.runs import errors
+from launch.runs import console, errors
 from tasks import storage
 
 Row = Mapping[str, float | None]
@@ -58,17 +59,20 @@ class Metrics:
         Raises:
           RunError: the files cannot be written.
         """
-        folder = pathlib.Path(run_dir)
-        path = folder / 'metrics.jsonl'
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            kept = [json.dumps(row) for row in read_metrics(path) if row['step'] <= step]
-            storage.write_text(path, ''.join(f'{line}\n' for line in kept))
-            self._file = open(path, 'a', encoding='utf-8')  # noqa: SIM115
-            self._events = _open_events(folder / 'tensorboard', step) if tensorboard else None
-        except OSError as error:
-            message = f'{path} cannot be written: {error.strerror}'
-            raise errors.RunError(errors.CANNOT_SAVE, message) from error
+        path = pathlib.Path(run_dir, 'metrics.jsonl')
+        with contextlib.ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                kept = [json.dumps(row) for row in read_metrics(path) if row['step'] <= step]
+                storage.write_text(path, ''.join(f'{line}\n' for line in kept))
+                self._lines = stack.enter_context(_Log(path))
+                self._events = None
+                if tensorboard:
+                    self._events = stack.enter_context(_open_events(path.parent, step))
+            except OSError as error:
+                message = f'{error.filename or path} cannot be written: {error.strerror}'
+                raise errors.RunError(errors.CANNOT_SAVE, message) from error
+            self._files = stack.pop_all()
 
     def write(self, step: int, values: Row) -> None:
         """Writes the scalars of one step.
@@ -78,22 +82,17 @@ class Metrics:
           values: numbers by name; those that are not finite are written as null.
         """
         scalars = {name: _finite(value) for name, value in values.items()}
-        try:
-            self._file.write(json.dumps({'step': step, **scalars}, allow_nan=False) + '\n')
-            self._file.flush()
-        except OSError as error:  # a full disk costs a line of metrics, not the run
-            line = f'metrics of step {step} could not be written: {error.strerror}'
-            print(line, file=sys.stderr, flush=True)
-            return
-        for name, value in scalars.items():
-            if self._events is not None and value is not None:
-                self._events.add_scalar(name, value, step)
+        line = json.dumps({'step': step, **scalars}, allow_nan=False)
+        self._lines.write(f'{line}\n'.encode())
+        if self._events is not None:
+            from launch.runs import events
+
+            finite = {name: x for name, x in scalars.items() if x is not None}
+            self._events.write(events.scalars(step, finite))
 
     def close(self) -> None:
         """Closes the files."""
-        self._file.close()
-        if self._events is not None:
-            self._events.close()
+        self._files.close()
 
     def __enter__(self) -> Self:
         return self
@@ -114,12 +113,44 @@ def training_seconds(rows: Sequence[Mapping[str, Any]], steps: Sequence[float]) 
     return np.interp(steps, known, np.cumsum(seconds)).tolist()
 
 
-def _open_events(folder: pathlib.Path, step: int) -> Any:
-    """Opens TensorBoard's files; what they hold for later steps is hidden from the curves."""
-    import tensorboardX  # only a training run needs it
+class _Log:
+    """A file that grows by whole records; one that cannot be written is lost, with a warning."""
 
-    # The suffix keeps a run that is resumed within a second from overwriting its first file.
-    return tensorboardX.SummaryWriter(str(folder), purge_step=step + 1, filename_suffix=f'.{step}')
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._file = open(path, 'ab', buffering=0)  # noqa: SIM115
+        self._lost = 0  # records in a row
+
+    def write(self, record: bytes) -> None:
+        try:
+            storage.append(self._file, record)
+        except OSError as error:
+            if not self._lost:
+                reason = f'{self._path} cannot be written: {error.strerror}'
+                console.warn(f'warning: {reason}; training continues without')
+            self._lost += 1
+            return
+        if self._lost:
+            console.warn(f'{self._path} is written again; {self._lost} updates are missing in it')
+        self._lost = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(OSError):  # some file systems report a full disk only here
+            self._file.close()
+
+
+def _open_events(run_dir: pathlib.Path, step: int) -> _Log:
+    """Opens a new file of TensorBoard's."""
+    from launch.runs import events  # only a training run needs tensorboardX
+
+    folder = run_dir / 'tensorboard'
+    folder.mkdir(exist_ok=True)
+    log = _Log(events.path(folder, step))
+    log.write(events.header(step))
+    return log
 
 
 def _finite(value: float | None) -> float | None:

@@ -5,10 +5,13 @@ that gives its series in the same order.
 """
 
 from collections.abc import Mapping, Sequence
+import io
 import os
+import pathlib
 from typing import Any
 
 from launch.runs import display
+from tasks import storage
 
 Points = Sequence[tuple[float, float]]
 PALETTE = ('#c8501e', '#2f6db3', '#2a7f62', '#7b4fa3', '#b08a1e', '#444444', '#c2628f', '#4fa3a3')
@@ -162,7 +165,18 @@ def _save(picture: Any, axes: Any, output: str | os.PathLike[str]) -> None:
     if count:
         outside = {'loc': 'upper left', 'bbox_to_anchor': (1.12, 1)} if count > 5 else {}
         axes.legend(frameon=False, **outside)
-    picture.savefig(output, format='png', bbox_inches='tight')
+    write(picture, output)
+
+
+def write(picture: Any, output: str | os.PathLike[str]) -> None:
+    """Writes a picture of matplotlib as a PNG file, whole or not at all.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    data = io.BytesIO()
+    picture.savefig(data, format='png', bbox_inches='tight')
+    storage.write(pathlib.Path(output), data.getvalue())
 
 
 def _colors(names: Mapping[str, Any], background: Sequence[str] = ()) -> dict[str, str]:

@@ -73,7 +73,7 @@ def plot(
     _label(picture, panels[0], grid.program, results, x)
     legend = {'frameon': False, 'fontsize': 9, 'handlelength': 3.2}
     picture.legend(handles=_keys(grid, style), loc='outside right upper', **legend)
-    picture.savefig(output, format='png', bbox_inches='tight')
+    plots.write(picture, output)
 
 
 def _make_style(grid: grid_lib.Grid) -> _Style:

@@ -44,7 +44,7 @@ class Config:
     repeats: int = flags.flag(
         5, 'benchmark: timed updates; 0 only compiles and reports the memory', 'free', 0
     )
-    output: str = flags.flag('', 'benchmark: where to write the numbers as JSON', 'free')
+    output: str = flags.flag('', 'benchmark: where to write the numbers as JSON', 'free', path=True)
 
     def __post_init__(self) -> None:
         """Raises a ValueError for a target or a file that cannot be."""

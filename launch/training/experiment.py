@@ -20,7 +20,7 @@ import jax
 
 from launch.runs import checkpoint, directory, errors, flags, kept_files, processes, signals
 from launch.runs import metrics as metrics_lib
-from launch.training import cost, devices, loop, targets
+from launch.training import cost, devices, loop, resuming, targets
 from launch.training import task as task_lib
 from tasks import base
 
@@ -72,8 +72,8 @@ class Restored(NamedTuple):
     """A trained run: `load_params` reads its parameters."""
 
     config: Any  # with all that the run was trained with
-    step: int
-    metadata: Mapping[str, Any]  # of the checkpoint
+    step: int  # of the checkpoint that was the newest; of the parameters, see `load_params`
+    metadata: Mapping[str, Any]  # of that checkpoint
 
 
 def main(experiment: Experiment) -> None:
@@ -113,15 +113,15 @@ def default_directory(experiment: Experiment, config: Any) -> str:
 
 @contextlib.contextmanager
 def opened(config: Any, path: str) -> Iterator[str]:
-    """Owns the directory of a run while its `with` block lasts; signals raise in it.
+    """Opens the directory of a run while its `with` block lasts; signals raise in it.
 
     Args:
       config: the flags.
-      path: the run's directory; unless it is trained it has to be there.
+      path: the run's directory; unless it is trained it has to be there. Only who trains owns it:
+        others read it, also while it is trained, and where they may not write.
 
     Yields:
-      The directory that this process owns: the run's, or, in a process that is not the first of a
-      training, one of its own.
+      The run's directory, or, in a process that is not the first of a training, one of its own.
 
     Raises:
       RunError: the directory is not there or in use, or other processes cannot be reached.
@@ -130,12 +130,12 @@ def opened(config: Any, path: str) -> Iterator[str]:
     if not trains and not os.path.isdir(os.path.join(path, 'checkpoints')):
         message = f'--run_dir={path}: wanted the directory of a trained run, it has none'
         raise errors.RunError(errors.BAD_DATA, message)
-    with (
-        signals.handled(),
-        processes.join(config, path) if trains else contextlib.nullcontext(path) as run_dir,
-        directory.owned(run_dir),
-    ):
-        yield str(run_dir)
+    with signals.handled():
+        if not trains:
+            yield path
+            return
+        with processes.join(config, path) as run_dir, directory.owned(run_dir):
+            yield str(run_dir)
 
 
 def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
@@ -145,9 +145,9 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     saved = devices.broadcast_json(saved)
     kind = devices.describe_devices()
     if saved:
-        _check_resume(config, saved[1], kind)
+        resuming.check_config(config, saved, kind)
     task = experiment.build(config)
-    _check_data(task, saved)
+    resuming.check_data(task, saved)
     print(experiment.title(config))
     num_parameters = describe_parameters(config, task)
     _describe_run(experiment, config, run_dir, task, num_parameters)
@@ -157,7 +157,6 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     evaluation = _measure(experiment, config, run_dir, task, state.params, int(state.step), False)
     _draw(experiment, config, run_dir, evaluation)
     print(f'metrics      {os.path.join(run_dir, "metrics.jsonl")}, and for TensorBoard')
-    print(f'evaluation   {os.path.join(run_dir, directory.EVALUATION)}')
     print(f'all {config.num_steps} updates are done; a larger --num_steps trains further')
     return evaluation
 
@@ -166,13 +165,10 @@ def evaluate(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     """Evaluates the newest checkpoint thoroughly, plots, and prints the results."""
     restored = restore(experiment, config, run_dir)
     task = experiment.build(restored.config)
-    _check_data(task, (restored.step, restored.metadata))
-    params = load_params(run_dir, task.init)
-    evaluation = _measure(
-        experiment, restored.config, run_dir, task, params, restored.step, thorough=True
-    )
+    resuming.check_data(task, (restored.step, restored.metadata))
+    params, step = load_params(run_dir, task.init)
+    evaluation = _measure(experiment, restored.config, run_dir, task, params, step, thorough=True)
     _draw(experiment, restored.config, run_dir, evaluation)
-    print(f'evaluation   {os.path.join(run_dir, directory.EVALUATION)}')
     return evaluation
 
 
@@ -208,18 +204,18 @@ def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
     Args:
       experiment: the program of the run.
       config: the flags of this call, which must agree with the run where they are fixed.
-      run_dir: the run's directory, which this process owns.
+      run_dir: the run's directory.
 
     Raises:
       RunError: there is no whole checkpoint, or a fixed flag differs.
     """
-    saved = checkpoint.Checkpointer(run_dir).newest_metadata()
+    saved = checkpoint.Reader(run_dir).newest_metadata()
     if saved is None:
         message = f'--run_dir={run_dir}: wanted a run with a checkpoint, it has none yet'
         raise errors.RunError(errors.BAD_DATA, message)
     step, metadata = saved
     on_resume = flags.on_resume(config)
-    trained = _saved_config(type(config), metadata)
+    trained = resuming.saved_config(type(config), saved)
     start = experiment.presets.get(config.preset)
     defaults = [type(config)(), *([start] if start else [])]  # of flags that are not given
     taken = [name for name in on_resume if on_resume[name] == 'fixed' or name in experiment.kept]
@@ -231,24 +227,29 @@ def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
     asked = {name: value for name, value in given.items() if on_resume[name] == 'fixed'}
     directory.check_config({name: trained[name] for name in asked}, asked, on_resume)
     values = {name: trained[name] for name in taken if name not in given or name in asked}
-    return Restored(dataclasses.replace(config, **values), step, metadata)
+    try:
+        return Restored(dataclasses.replace(config, **values), step, metadata)
+    except (ValueError, OverflowError) as error:
+        raise resuming.bad_config(step, error) from error
 
 
-def load_params(run_dir: str, init: Callable[[chex.PRNGKey], chex.ArrayTree]) -> chex.ArrayTree:
-    """Returns the parameters of the newest whole checkpoint of a run, on the device.
+def load_params(
+    run_dir: str, init: Callable[[chex.PRNGKey], chex.ArrayTree]
+) -> tuple[chex.ArrayTree, int]:
+    """Returns the parameters of the newest whole checkpoint of a run, on the device, and its step.
 
     Args:
-      run_dir: the run's directory, which this process owns.
+      run_dir: the run's directory.
       init: makes parameters of the same shapes of a key.
 
     Raises:
       RunError: there is no whole checkpoint, or its parameters do not fit.
     """
     template = jax.eval_shape(init, jax.random.key(0))
-    restored = checkpoint.Checkpointer(run_dir).restore(template, '.params')
+    restored = checkpoint.Reader(run_dir).restore(template, '.params')
     if restored is None:
         raise errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: has no checkpoint')
-    return jax.device_put(restored.state)
+    return jax.device_put(restored.state), restored.step
 
 
 def describe_parameters(config: Any, task: task_lib.Task, where: str | None = None) -> int:
@@ -290,21 +291,24 @@ def _measure(
     step: int,
     thorough: bool,
 ) -> Evaluation:
-    """Evaluates, writes `evaluation.json`, prints a description, and returns it."""
+    """Evaluates, prints a description, writes `evaluation.json`, and returns it."""
     evaluation = {'program': experiment.name, 'core': config.core, 'step': step}
     evaluation |= task.test(jax.device_put(params), thorough)
     path = pathlib.Path(run_dir, directory.EVALUATION)
     evaluation = {**evaluation, **_kept(evaluation, path)}
-    directory.write_json(path, evaluation)
     print(f'\nafter {step:,} updates\n{experiment.describe(config, evaluation)}\n')
+    with directory.optional() if thorough else contextlib.nullcontext():  # for who only reads
+        directory.write_json(path, evaluation)
+        print(f'evaluation   {path}')
     return evaluation
 
 
 def _draw(experiment: Experiment, config: Any, run_dir: str, evaluation: Evaluation) -> None:
-    """Draws the pictures of a run and prints where they are."""
-    rows = metrics_lib.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
-    for picture in experiment.draw(config, run_dir, rows, evaluation):
-        print(f'picture      {picture}')
+    """Draws the pictures of a run and prints where they are; a full disk costs only them."""
+    with directory.optional():
+        rows = metrics_lib.read_metrics(os.path.join(run_dir, 'metrics.jsonl'))
+        for picture in experiment.draw(config, run_dir, rows, evaluation):
+            print(f'picture      {picture}')
 
 
 def _kept(evaluation: Evaluation, path: pathlib.Path) -> dict[str, Any]:
@@ -316,27 +320,3 @@ def _kept(evaluation: Evaluation, path: pathlib.Path) -> dict[str, Any]:
     if before.get('step') != evaluation['step']:
         return {}
     return {name: before[name] for name, x in evaluation.items() if x is None and name in before}
-
-
-def _saved_config(config_type: type[Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the configuration of a checkpoint; flags newer than it have their defaults."""
-    return {**dataclasses.asdict(config_type()), **metadata['config']}
-
-
-def _check_resume(config: Any, metadata: Mapping[str, Any], kind: str) -> None:
-    """Prints what has changed since a checkpoint; raises a RunError if that may not change."""
-    changed = directory.check_config(
-        _saved_config(type(config), metadata), dataclasses.asdict(config), flags.on_resume(config)
-    )
-    before = metadata.get('devices', kind)
-    if before != kind:
-        changed.append(f'devices: {before} -> {kind}; the last bits may differ')
-    for line in changed:
-        print(f'changed since the checkpoint: {line}')
-
-
-def _check_data(task: task_lib.Task, saved: tuple[int, Mapping[str, Any]] | None) -> None:
-    """Raises a DataError if a checkpoint was trained on other data."""
-    if saved and saved[1].get('data', '') != task.data:
-        message = f'the data has changed since the checkpoint of step {saved[0]}'
-        raise base.DataError(f'{message}: put the old data back or take another --run_dir')

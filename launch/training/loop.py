@@ -36,7 +36,10 @@ class Config(optimizer_lib.Config):
     """The flags of the loop."""
 
     run_dir: str | None = flags.flag(
-        None, 'folder of checkpoints, metrics and plots; default runs/PROGRAM-...', 'free'
+        None,
+        'folder of checkpoints, metrics and plots; default runs/PROGRAM-...',
+        'free',
+        path=True,
     )
     seed: int = flags.flag(0, 'of all randomness', 'fixed', 0)
     num_steps: int = flags.flag(10_000, 'updates in all', 'warn', 1)

@@ -37,12 +37,12 @@ def load(
     """Returns the flags of a run, its agent, and a line about it.
 
     Raises:
-      RunError: there is no whole checkpoint, or another process owns the directory.
+      RunError: there is no whole checkpoint.
     """
     config = experiment.config(mode='evaluate', run_dir=run_dir)
     with experiment_lib.opened(config, run_dir):
-        config, step, _ = experiment_lib.restore(experiment, config, run_dir)
+        config = experiment_lib.restore(experiment, config, run_dir).config
         network = network_lib.make(config, config.environment())
-        params = experiment_lib.load_params(run_dir, network.init)
+        params, step = experiment_lib.load_params(run_dir, network.init)
     about = f'{config.core} after {step:,} updates'
     return config, episodes.agent(network, params, greedy), about

@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 import textwrap
@@ -27,8 +28,49 @@ def test_a_reader_finds_the_old_text_until_the_new_one_is_on_the_disk(tmp_path, 
         storage.write_text(tmp_path / 'file', 'new')
     monkeypatch.undo()
     assert (tmp_path / 'file').read_text() == 'old'
-    storage.write_text(tmp_path / 'file', 'new')  # over what the attempt has left
     assert os.listdir(tmp_path) == ['file']
+
+
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
+    target, path = tmp_path / 'target', tmp_path / 'file'
+    target.write_text('precious')
+    path.symlink_to(target)
+    (tmp_path / f'file.{os.getpid()}.tmp').symlink_to(target)
+    storage.write_text(path, 'new')
+    assert (path.read_text(), path.is_symlink(), target.read_text()) == ('new', False, 'precious')
+    assert sorted(os.listdir(tmp_path)) == ['file', 'target']
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    storage.write_text(tmp_path / 'pipe', 'text')
+    assert os.read(reader, 9) == b'text'
+    os.close(reader)
+    assert os.listdir(tmp_path) == ['pipe']
+
+
+def test_a_record_is_added_whole_or_not_at_all(tmp_path):
+    with open(tmp_path / 'file', 'ab', buffering=0) as file:
+        storage.append(file, b'one\n')
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6, before[1]))
+        with pytest.raises(OSError, match='File too large'):
+            storage.append(file, b'two\n')
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert (tmp_path / 'file').read_bytes() == b'one\n'
+        storage.append(file, b'three\n')
+    assert (tmp_path / 'file').read_bytes() == b'one\nthree\n'
+
+
+def test_one_holds_a_folder_at_a_time(tmp_path):
+    for _ in range(2):
+        with (
+            storage.lock_folder(tmp_path),
+            pytest.raises(filelock.Timeout),
+            storage.lock_folder(tmp_path),
+        ):
+            pass
 
 
 def test_file_and_folder_reach_the_disk_in_this_order(tmp_path, monkeypatch):
@@ -45,7 +87,7 @@ def test_file_and_folder_reach_the_disk_in_this_order(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'fsync', record_fsync)
     monkeypatch.setattr(os, 'replace', record_replace)
     storage.write_text(tmp_path / 'file', 'text')
-    assert events == ['file.tmp', 'replaced', tmp_path.name]
+    assert events == [f'file.{os.getpid()}.tmp', 'replaced', tmp_path.name]
 
 
 def test_where_folders_cannot_be_opened_files_are_written_all_the_same(tmp_path, monkeypatch):

@@ -38,6 +38,18 @@ def test_it_writes_a_page_and_a_picture_next_to_the_checkpoints(tmp_path, capsys
     assert image.imread(picture).ndim == 3
 
 
+def test_where_nothing_can_be_written_into_the_run_the_page_is_written_here(
+    tmp_path, monkeypatch, capsys
+):
+    inspected.lm_run(tmp_path)
+    monkeypatch.setattr(attention.os, 'access', lambda path, mode: False)
+    monkeypatch.chdir(tmp_path)
+    before = sorted((tmp_path / 'run').rglob('*'))
+    assert _main('--run_dir=run', '--num_examples=1', '--max_steps=3') == 0
+    assert capsys.readouterr().out == 'page         attention.html\npicture      attention.png\n'
+    assert sorted((tmp_path / 'run').rglob('*')) == before
+
+
 def test_output_names_the_page(tmp_path, capsys, monkeypatch):
     subject, traces = inspected.traced((2,), slots=2, heads=1)
     requests = []

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import pathlib
 import random
@@ -296,6 +297,51 @@ def test_an_interrupted_first_save_is_a_clean_start(tmp_path):
     assert os.listdir(tmp_path / 'checkpoints') == []
 
 
+@pytest.mark.parametrize('kind', ['file', 'link', 'dangling link'])
+def test_whatever_has_the_name_of_an_interrupted_save_is_removed(run_dir, tmp_path, kind):
+    folder, target = run_dir / 'checkpoints', tmp_path / 'target'
+    target.mkdir()
+    (target / 'file').write_text('precious')
+    for step in (5, 30):
+        path = folder / f'{step}.partial'
+        if kind == 'file':
+            path.write_text('')
+        else:
+            path.symlink_to(target if kind == 'link' else tmp_path / 'nowhere')
+    saver, lines = _checkpointer(run_dir)
+    assert saver.save(30, _state(30), {})
+    assert saver.restore(_state(0)).step == 30
+    assert (sorted(os.listdir(folder)), lines) == (['10', '20', '30'], [])
+    assert (target / 'file').read_text() == 'precious'
+
+
+def test_damage_in_a_folder_where_nothing_can_be_renamed_is_named(run_dir, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    _files(run_dir, 20)[0].write_bytes(b'other')
+    (run_dir / 'checkpoints' / '30.partial').mkdir()
+    monkeypatch.setattr(os, 'replace', refuse)
+    monkeypatch.setattr(shutil, 'rmtree', refuse)
+    loader, lines = _checkpointer(run_dir)
+    assert loader.restore(_state(0)).step == 10
+    assert '30.partial cannot be removed: Permission denied' in lines[0]
+    words = 'is altered; cannot be renamed (Permission denied), using step 10'
+    assert (words in lines[1], len(lines)) == (True, 2)
+    assert not loader.save(15, _state(15), {})
+    assert 'checkpoint of step 15 not saved' in lines[-1]
+
+
+def test_a_checkpoint_that_is_a_link_is_used_and_pruned(run_dir, tmp_path):
+    folder = run_dir / 'checkpoints'
+    (folder / '10').rename(tmp_path / '10')
+    (folder / '10').symlink_to(tmp_path / '10')
+    saver, lines = _checkpointer(run_dir, keep=1)
+    assert saver.save(30, _state(30), {})
+    assert (os.listdir(folder), lines) == (['30'], [])
+    assert (tmp_path / '10' / 'metadata.json').is_file()
+
+
 def test_arrays_that_differ_from_a_forged_description_are_refused(run_dir):
     path = run_dir / 'checkpoints' / '20' / 'metadata.json'
     path.write_text(path.read_text().replace('bool[3]', 'bool[4]'))
@@ -306,6 +352,61 @@ def test_arrays_that_differ_from_a_forged_description_are_refused(run_dir):
     assert caught.value.code == errors.MISMATCH
 
 
+_FORGED = [b'[1]', b'{', b'null', b'[' * 200_000, b'\xff', b'', b'{"metadata": {}}']
+_FORGED += [b'{"metadata": [], "leaves": {}}', b'{"metadata": {}, "leaves": 3}']
+
+
+def _reads(run_dir):
+    """Returns the messages with which reading a run ends, checked to be one bounded line each."""
+    messages = []
+    reader = checkpoint.Reader(run_dir, messages.append)
+    for read in (reader.newest_metadata, lambda: reader.restore(_state(0))):
+        try:
+            read()
+        except errors.RunError as error:
+            messages.append(str(error))
+    assert all('\n' not in message and len(message) < 1000 for message in messages)
+    return messages
+
+
+def _forge(run_dir, data):
+    path = run_dir / 'checkpoints' / '20' / 'metadata.json'
+    path.write_bytes(data)
+    integrity.seal(path.parent, 20)
+
+
+@pytest.mark.parametrize('data', _FORGED, ids=lambda data: data[:30])
+def test_forged_metadata_end_in_one_line(run_dir, data):
+    _forge(run_dir, data)
+    messages = _reads(run_dir)
+    assert len(messages) == 2
+    assert all('metadata.json is sealed, but cannot be read' in line for line in messages)
+
+
+def _mutated(value, rng):
+    """Returns a JSON value in which one thing is deleted or replaced."""
+    others = [[1], {}, None, '', 'x' * 5000, -1, 1e300, [[[]]], {'a': {}}]
+    if not isinstance(value, dict) or not value or rng.random() < 0.1:
+        return rng.choice(others)
+    name = rng.choice(sorted(value))
+    if rng.random() < 0.2:
+        return {key: value[key] for key in value if key != name}
+    if rng.random() < 0.1:
+        return {**value, 'y' * 5000: value[name]}
+    return {**value, name: _mutated(value[name], rng)}
+
+
+@pytest.mark.parametrize('count', [40, pytest.param(900, marks=pytest.mark.slow)])
+def test_mutated_metadata_are_read_or_end_in_one_line(run_dir, count):
+    path, rng = run_dir / 'checkpoints' / '20' / 'metadata.json', random.Random(count)
+    record = json.loads(path.read_text())
+    refused = 0
+    for _ in range(count):
+        _forge(run_dir, json.dumps(_mutated(record, rng)).encode())
+        refused += len(_reads(run_dir)) > 0
+    assert count > refused > count // 4
+
+
 def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
     for path in (run_dir / 'checkpoints' / '20' / 'state').rglob('*'):
         if path.is_file():
@@ -314,6 +415,48 @@ def test_a_forged_checkpoint_ends_in_a_run_error(run_dir):
     with pytest.raises(errors.RunError, match='cannot be read') as caught:
         _checkpointer(run_dir)[0].restore(_state(0))
     assert caught.value.code == errors.BAD_DATA
+
+
+def _everything(folder):
+    return {path: path.is_dir() or path.read_bytes() for path in folder.rglob('*')}
+
+
+def test_a_reader_uses_the_newest_whole_checkpoint_and_changes_nothing(run_dir):
+    _files(run_dir, 20)[0].write_bytes(b'other')
+    (run_dir / 'checkpoints' / '30.partial').mkdir()
+    before, lines = _everything(run_dir), []
+    restored = checkpoint.Reader(run_dir, lines.append).restore(_state(0))
+    assert restored.step == 10
+    _assert_equal(restored.state, _state(10))
+    assert checkpoint.Reader(run_dir, lines.append).newest_metadata()[0] == 10
+    assert ['altered; using step 10' in line for line in lines] == [True, True]
+    assert _everything(run_dir) == before
+
+
+def test_a_first_save_under_way_is_no_checkpoint_for_a_reader(tmp_path):
+    (tmp_path / 'checkpoints' / '5.partial').mkdir(parents=True)
+    assert checkpoint.Reader(tmp_path).newest_metadata() is None
+
+
+@pytest.mark.parametrize('moment', ['checked', 'half checked'])
+@pytest.mark.parametrize('read', ['restore', 'newest_metadata'])
+def test_a_checkpoint_that_the_training_run_removes_is_not_missed(
+    run_dir, monkeypatch, moment, read
+):
+    saver, damage = _checkpointer(run_dir, keep=1)[0], integrity.damage
+
+    def remove(folder, step):
+        found = None if moment == 'half checked' else damage(folder, step)
+        if step == 20:
+            saver.save(30, _state(30), {})
+        return damage(folder, step) if moment == 'half checked' else found
+
+    monkeypatch.setattr(integrity, 'damage', remove)
+    lines = []
+    reader = checkpoint.Reader(run_dir, lines.append)
+    found = reader.restore(_state(0)) if read == 'restore' else reader.newest_metadata()
+    assert (found[0], lines) == (30, [])
+    assert os.listdir(run_dir / 'checkpoints') == ['30']
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
@@ -426,6 +569,27 @@ def test_an_error_met_while_writing_prints_one_line_and_saving_prints_none(tmp_p
     folder = tmp_path / 'checkpoints'
     line = f'warning: checkpoint of step 2 not saved in {folder}: File too large'
     assert (done.returncode, done.stdout, done.stderr) == (0, '', f'{line}; training continues\n')
+
+
+_FAILS_EARLY = """
+    import resource, sys
+    import numpy as np
+    from launch.runs import checkpoint
+    size = 20_000
+    state = {f'a{i}': np.random.default_rng(i).normal(size=size * (1 + i % 6)) for i in range(60)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * size, -1))
+    saver = checkpoint.Checkpointer(sys.argv[1])
+    saver.save(1, state, {})
+    saver.save(2, state, {})
+"""
+
+
+def test_writes_that_end_after_one_has_failed_print_nothing(tmp_path):
+    command = [sys.executable, '-c', textwrap.dedent(_FAILS_EARLY), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines)) == (0, 2), done.stderr
+    assert all('File too large; training continues' in line for line in lines)
 
 
 class _Killed(BaseException):

@@ -1,5 +1,6 @@
 """One owner a directory, and configurations that may or may not go on in it."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -50,6 +51,30 @@ def test_a_directory_is_free_after_its_block(tmp_path):
         raise KeyError
     with directory.owned(tmp_path):
         pass
+
+
+def test_a_directory_whose_lock_was_deleted_is_refused(tmp_path):
+    with directory.owned(tmp_path):
+        (tmp_path / '.lock').unlink()
+        with pytest.raises(errors.RunError, match='in use') as caught, directory.owned(tmp_path):
+            pass
+        assert caught.value.code == errors.IN_USE
+    with directory.owned(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize('name', ['.lock', '.owner'])
+def test_what_a_link_points_to_is_never_written(tmp_path, name):
+    target, run_dir = tmp_path / 'target', tmp_path / 'run'
+    target.write_text('precious')
+    run_dir.mkdir()
+    (run_dir / name).symlink_to(target)
+    (run_dir / '.owner.tmp').symlink_to(target)
+    (run_dir / f'.owner.{os.getpid()}.tmp').symlink_to(target)
+    refused = pytest.raises(errors.RunError, match='cannot be used: Too many levels of symbolic')
+    with refused if name == '.lock' else contextlib.nullcontext(), directory.owned(run_dir):
+        assert 'process' in (run_dir / '.owner').read_text()
+    assert target.read_text() == 'precious'
 
 
 def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
@@ -117,7 +142,7 @@ def test_a_description_is_read_as_it_was_written_and_replaced_at_once(tmp_path):
 
 def test_a_file_that_cannot_be_written_stays_and_is_named(tmp_path):
     facts = _describe(tmp_path)
-    (tmp_path / 'run.json.tmp').mkdir()
+    (tmp_path / f'run.json.{os.getpid()}.tmp').mkdir()
     with pytest.raises(errors.RunError, match=r'run\.json cannot be written') as caught:
         _describe(tmp_path, parameters=5)
     assert caught.value.code == errors.CANNOT_SAVE

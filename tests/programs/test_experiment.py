@@ -7,6 +7,8 @@ import gc
 import importlib
 import json
 import os
+import pathlib
+import shutil
 import signal
 
 import jax
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from launch.agents import network
-from launch.runs import directory, errors, flags, metrics
+from launch.runs import directory, errors, flags, integrity, metrics
 from launch.training import experiment
 from tests.support import saved_bytes, text_folders
 
@@ -133,10 +135,20 @@ def test_another_seed_gives_other_bytes(whole, main, words, tmp_path):
     assert saved_bytes.digest(tmp_path / 'run', 2) != saved_bytes.digest(whole, 2)
 
 
+def _files(run_dir):
+    """Returns all files of a run but what an evaluation is asked to write, and what they hold."""
+    written = directory.EVALUATION, '.png'
+    paths = [path for path in run_dir.rglob('*') if not path.name.endswith(written)]
+    return {path: path.is_dir() or path.read_bytes() for path in paths}
+
+
 def test_evaluating_again_gives_the_same_numbers(whole, main, words, capsys):
     before = json.loads((whole / directory.EVALUATION).read_text())
     free = [word for word in words if 'evaluation' in word or 'cache' in word]
-    assert main('--mode=evaluate', f'--run_dir={whole}', *free) == 0
+    with directory.owned(whole):  # as by a run that is training
+        files = _files(whole)
+        assert main('--mode=evaluate', f'--run_dir={whole}', *free) == 0
+        assert _files(whole) == files
     again = json.loads((whole / directory.EVALUATION).read_text())
     thorough = 'unroll', 'sample'  # are measured only now
     same = [key for key in before if key not in thorough]
@@ -158,6 +170,28 @@ def test_a_run_is_restored_with_what_it_was_trained_with(name, program, whole):
     restored = experiment.restore(program, asked, str(whole))
     assert (restored.step, restored.config.total_units, restored.config.seed) == (6, 16, 0)
     assert restored.config.num_steps == asked.num_steps  # of today, for it is no part of the run
+
+
+_FORGED = [None, [1], 'x' * 5000, {'batch_size': 'many'}, {'seed': [1]}, {'total_units': -5}]
+_FORGED += [{'seed': 10**400}, {'run_dir': {'x' * 5000: 1}, 'batch_size': '1' * 5000}]
+
+
+def test_a_forged_configuration_ends_in_one_line(whole, main, words, tmp_path, capsys):
+    run_dir = pathlib.Path(shutil.copytree(whole, tmp_path / 'run'))
+    path = max((run_dir / 'checkpoints').iterdir(), key=lambda x: int(x.name)) / 'metadata.json'
+    record = json.loads(path.read_text())
+    saved = record['metadata']['config']
+    for forged in _FORGED:
+        config = {**saved, **forged} if isinstance(forged, dict) else forged
+        record['metadata']['config'] = config
+        path.write_text(json.dumps(record))
+        integrity.seal(path.parent, int(path.parent.name))
+        for flags_given in (['--mode=evaluate'], words):
+            capsys.readouterr()
+            code = main(*flags_given, f'--run_dir={run_dir}')
+            err = capsys.readouterr().err
+            assert code in (errors.BAD_DATA, errors.MISMATCH), (forged, err)
+            assert (err.count('\n'), len(err) < 1000) == (1, True), err
 
 
 def test_reading_a_run_that_is_not_there_is_refused(main, tmp_path, capsys):

@@ -1,7 +1,10 @@
 """Command lines: what is accepted, and one line with the flag's name for what is not."""
 
 import dataclasses
+import importlib
 import math
+import pathlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,6 +14,8 @@ import pytest
 
 from launch.runs import errors, flags
 from tasks import base
+
+_LAUNCH = pathlib.Path(flags.__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +111,8 @@ def _bad_lines():
     """Yields command lines and what their message must hold."""
     for value in _INTEGERS:
         for name in ('num_steps', 'num_heads'):
-            yield [f'--{name}={value}'], [f'--{name}: wanted an integer', f'got {value!r}']
+            got = f'got {value!r}'[:1000]  # longer messages are cut
+            yield [f'--{name}={value}'], [f'--{name}: wanted an integer', got]
     for value in _NUMBERS:
         yield [f'--learning_rate={value}'], ['--learning_rate: wanted a number', repr(value)]
     for value in _TEXTS:
@@ -174,6 +180,22 @@ def test_expected_ends_print_one_line_and_return_their_code(error, code, capsys)
     assert flags.main(Config, run, 'toy', _PRESETS, []) == code
     message = 'interrupted' if code == 75 else 'two lines'
     assert capsys.readouterr().err == f'toy: {message}\n'
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (OSError(28, 'No space left on device'), 'No space left on device'),
+        (PermissionError(13, 'Permission denied', 'a/b'), 'a/b: Permission denied'),
+        (OSError('broken'), 'broken'),
+    ],
+)
+def test_a_disk_that_fails_anywhere_gets_one_line_and_74(error, line, capsys):
+    def run(config):
+        raise error
+
+    assert flags.main(Config, run, 'toy', _PRESETS, []) == errors.CANNOT_SAVE
+    assert capsys.readouterr().err == f'toy: {line}\n'
 
 
 def test_a_defect_shows_its_traceback_and_returns_70(capsys):
@@ -309,3 +331,39 @@ def test_help_needs_no_words(capsys):
         _lists('--help')
     assert not stop.value.code
     assert 'what to read' in capsys.readouterr().out
+
+
+@dataclasses.dataclass(frozen=True)
+class Paths:
+    """Reads folders."""
+
+    folders: tuple[str, ...] = flags.positional('what to read', path=True)
+    output: str | None = flags.flag(None, 'a folder', 'free', path=True)
+    text: str = flags.flag('', 'no path', 'free')
+
+
+def _paths(*words):
+    seen = []
+    return flags.main(Paths, seen.append, 'paths', args=words), seen
+
+
+def test_the_home_folder_stands_for_a_tilde_in_paths_alone(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    line = '~/a', 'b/~c', '~', '--output=~/d', '--text=~/e'
+    assert _paths(*line) == (0, [Paths(('/home/me/a', 'b/~c', '/home/me'), '/home/me/d', '~/e')])
+    assert _paths('./~/a', '--output=None') == (0, [Paths(('./~/a',), None)])
+
+
+def test_a_home_folder_that_is_not_there_is_refused(capsys):
+    assert _paths('a', '--output=~nobody-here/b') == (errors.USAGE, [])
+    wanted = "--output: wanted a path, got '~nobody-here/b': ~nobody-here is no home folder"
+    assert capsys.readouterr().err == f'paths: {wanted} (./~nobody-here/b would be here)\n'
+
+
+@pytest.mark.parametrize('program', sorted(x.stem for x in _LAUNCH.glob('[a-z]*.py')))
+def test_every_path_of_every_program_is_declared_as_one(program):
+    config = importlib.import_module(f'launch.{program}').Config
+    named = re.compile('.*_dir|output|gif|runs').fullmatch
+    fields = [field for field in dataclasses.fields(config) if named(field.name)]
+    assert fields
+    assert [field.name for field in fields if not field.metadata['path']] == []

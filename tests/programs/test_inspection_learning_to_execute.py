@@ -126,7 +126,7 @@ def _inspect_variant(monkeypatch, **changes):
     )
     restored = experiment.Restored(config, 1200, {})
     monkeypatch.setattr(experiment, 'restore', lambda *_: restored)
-    monkeypatch.setattr(experiment, 'load_params', lambda *_: params)
+    monkeypatch.setattr(experiment, 'load_params', lambda *_: (params, 6))
 
     def logits(params, batch, teacher):
         shape = *batch.targets.shape, setting.NUM_ANSWER_CHARACTERS

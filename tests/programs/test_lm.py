@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from launch import lm
 from launch.runs import directory, errors, metrics
 from launch.runs import flags as flags_lib
 from launch.training import devices, kernels, loop
+from tasks import storage
 from tests.support import compilers, saved_bytes, text_folders
 
 pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')
@@ -414,11 +416,29 @@ def test_a_changed_schedule_is_reported_and_training_resumes(trained, tmp_path):
     assert max(_saved(run_dir)) == NUM_STEPS + 2
 
 
-@pytest.mark.parametrize('mode', ['evaluate', 'generate'])
-def test_a_directory_in_use_is_not_read(mode, trained, capsys):
+def test_a_run_that_is_training_can_be_sampled_from(trained, capsys):
     with directory.owned(trained.run_dir):
-        line = _fails(capsys, errors.IN_USE, *trained.flags, f'--mode={mode}')
-    assert f'in use by process {os.getpid()}' in line
+        assert _main('--mode=generate', f'--run_dir={trained.run_dir}') == 0
+    assert capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize('mode', ['evaluate', 'generate'])
+def test_what_can_only_be_read_is_evaluated_and_sampled_from(mode, trained, monkeypatch, capsys):
+    def fail(path, *_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    before = sorted(trained.run_dir.rglob('*'))
+    for module, name in [(storage, 'write_text'), (storage, 'lock'), (os, 'mkdir')]:
+        monkeypatch.setattr(module, name, fail)
+    monkeypatch.setattr('launch.runs.plots.plot_curves', lambda *_, **__: fail('curves.png'))
+    assert _main(*trained.flags, f'--mode={mode}') == 0
+    out, err = capsys.readouterr()
+    wanted = ['evaluation.json', 'curves.png'] if mode == 'evaluate' else []
+    lines = err.splitlines()
+    assert ['Read-only file system' in line for line in lines] == [True] * len(wanted)
+    assert all(name in line for name, line in zip(wanted, lines, strict=True))
+    assert out
+    assert sorted(trained.run_dir.rglob('*')) == before
 
 
 @pytest.mark.parametrize('mode', ['evaluate', 'generate'])

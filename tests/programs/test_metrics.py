@@ -1,11 +1,15 @@
 """Metrics in files: one line a step, without repeats, however often a run was stopped."""
 
+import contextlib
 import json
+import resource
+import socket
+import time
 
 import numpy as np
 import pytest
 
-from launch.runs import errors
+from launch.runs import errors, events
 from launch.runs import metrics as metrics_lib
 
 
@@ -66,9 +70,19 @@ def test_a_missing_file_holds_no_metrics(tmp_path):
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(errors.RunError, match=r'metrics\.jsonl cannot be written') as caught:
+    with pytest.raises(errors.RunError, match='file cannot be written') as caught:
         metrics_lib.Metrics(tmp_path / 'file')
     assert caught.value.code == errors.CANNOT_SAVE
+
+
+def _records(data):
+    """Returns the records of an event file, with size and checksums."""
+    records = []
+    while data:
+        end = 16 + int.from_bytes(data[:8], 'little')
+        records.append(data[:end])
+        data = data[end:]
+    return records
 
 
 def _events(folder):
@@ -77,11 +91,8 @@ def _events(folder):
 
     scalars, starts = [], []
     for path in sorted(folder.iterdir()):
-        data = path.read_bytes()
-        while data:
-            size = int.from_bytes(data[:8], 'little')
-            event = event_pb2.Event.FromString(data[12 : 12 + size])
-            data = data[12 + size + 4 :]
+        for record in _records(path.read_bytes()):
+            event = event_pb2.Event.FromString(record[12:-4])
             scalars += [(event.step, value.tag) for value in event.summary.value]
             if event.session_log.status == event_pb2.SessionLog.START:
                 starts.append(event.step)
@@ -95,6 +106,58 @@ def test_tensorboard_holds_the_finite_scalars_and_hides_repeats(tmp_path):
     scalars, starts = _events(tmp_path / 'tensorboard')
     assert scalars == [(10, 'loss'), (20, 'loss')]
     assert starts == [1, 11]
+
+
+def test_event_files_have_the_bytes_that_tensorboardx_would_write(tmp_path, monkeypatch):
+    from tensorboardX import writer
+
+    monkeypatch.setattr(time, 'time', lambda: 1234567890.5)
+    other = writer.SummaryWriter(str(tmp_path), purge_step=8, filename_suffix='.7')
+    other.add_scalar('loss', 2.5, 9)
+    other.close()
+    path = events.path(tmp_path, 7)
+    assert path.name == f'events.out.tfevents.1234567890.{socket.gethostname()}.7'
+    version, _again, start, scalar = _records(path.read_bytes())
+    assert events.header(7) == version + start
+    assert events.scalars(9, {'loss': 2.5}) == scalar
+
+
+@contextlib.contextmanager
+def _full_disk(run_dir):
+    """Lets no file of a run grow by more than 30 bytes, which is less than any of their records."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sizes = [path.stat().st_size for path in run_dir.rglob('*') if path.is_file()]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(sizes) + 30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_costs_whole_lines_and_one_warning(tmp_path, capsys):
+    with metrics_lib.Metrics(tmp_path) as metrics:
+        metrics.write(1, {'loss': 1.5})
+        with _full_disk(tmp_path):
+            for step in range(2, 40):
+                metrics.write(step, {'loss': 2.5, 'a': 1.25, 'b': 2.5, 'c': 5})
+        metrics.write(40, {'loss': 4.5})
+    assert [json.loads(line)['step'] for line in _lines(tmp_path)] == [1, 40]
+    assert _events(tmp_path / 'tensorboard')[0] == [(1, 'loss'), (40, 'loss')]
+    lines = capsys.readouterr().err.splitlines()
+    for name in ('metrics.jsonl', 'events.out.tfevents'):
+        told = [line for line in lines if name in line]
+        assert len(told) == 2
+        assert 'cannot be written: File too large; training continues without' in told[0]
+        assert 'is written again; 38 updates are missing in it' in told[1]
+    assert len(lines) == 4
+
+
+def test_a_disk_that_stays_full_does_not_keep_the_files_from_closing(tmp_path, capsys):
+    metrics = metrics_lib.Metrics(tmp_path)
+    metrics.write(1, {'loss': 1.5})
+    with _full_disk(tmp_path):
+        metrics.write(2, {'loss': 2.5, 'a': 1.25, 'b': 2.5, 'c': 5})
+        metrics.close()
+    assert len(_lines(tmp_path)) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_points_are_the_numbers_of_a_column():

@@ -1,7 +1,7 @@
 """The program `launch.play`: what it writes, and how it complains."""
 
 import io
-import pathlib
+import os
 
 import numpy as np
 from PIL import Image
@@ -136,9 +136,9 @@ def test_a_gif_that_is_a_folder_is_refused(tmp_path, capsys):
 
 
 def test_a_disk_that_fails_gets_one_line(tmp_path, capsys, monkeypatch):
-    def fail(path, data):
+    def fail(descriptor):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(pathlib.Path, 'write_bytes', fail)
+    monkeypatch.setattr(os, 'fsync', fail)
     assert main(*TINY, f'--gif={tmp_path}/a.gif') == errors.CANNOT_SAVE
     assert 'a.gif cannot be written: No space left on device' in capsys.readouterr().err

@@ -82,13 +82,10 @@ def test_the_program_writes_an_agents_gif(trained, tmp_path, capsys):
     assert [line[:10] for line in lines[3:]] == ['episode 1 ', 'episode 2 ']
 
 
-def test_a_run_in_use_is_refused(trained):
-    with (
-        directory.owned(trained[0]),
-        pytest.raises(errors.RunError, match='in use by') as error,
-    ):
-        agents.load(boxworld.EXPERIMENT, trained[0], greedy=False)
-    assert error.value.code == errors.IN_USE
+def test_a_run_that_is_training_can_be_watched(trained):
+    with directory.owned(trained[0]):
+        _, _, about = agents.load(boxworld.EXPERIMENT, trained[0], greedy=False)
+    assert about == 'lstm after 1,200 updates'
 
 
 def test_another_environment_than_the_runs_is_refused(trained):
