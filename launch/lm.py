@@ -27,7 +27,7 @@ import numpy as np
 from launch.language import evaluation as evaluation_lib
 from launch.language import model as model_lib
 from launch.language import tables
-from launch.runs import display, flags, metrics, plots, progress
+from launch.runs import directory, display, flags, metrics, plots, progress
 from launch.training import cores, devices, experiment, task
 from tasks import base
 from tasks.text import corpora, streams, windows
@@ -72,13 +72,13 @@ class Config(cores.Config, experiment.Config):
         0,
     )
     cache_dir: str | None = flags.flag(None, 'of encoded corpora; default ~/.cache', 'free')
-    unroll_length: int = flags.flag(100, 'words of a window of BPTT', 'fixed', 1)
-    embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1)
+    unroll_length: int = flags.flag(100, 'words of a window of BPTT', 'fixed', 1, 100_000)
+    embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1, 100_000)
     dropout: float = flags.flag(0.5, 'of the embeddings', 'fixed', 0, 0.99)
     output_dropout: float = flags.flag(0.0, "of the softmax's input", 'fixed', 0, 0.99)
     softmax: Literal['full', 'adaptive'] = flags.flag('full', 'of the output', 'fixed')
     dtype: Literal['float32', 'bfloat16'] = flags.flag('float32', 'of matrix products', 'fixed')
-    evaluation_batch: int = flags.flag(16, 'streams of an evaluation', 'free', 1)
+    evaluation_batch: int = flags.flag(16, 'streams of an evaluation', 'free', 1, 10_000)
     evaluation_words: int = flags.flag(
         250_000, 'evaluate: words of test for the unroll lengths; 0 for all', 'free', 0
     )
@@ -91,6 +91,8 @@ class Config(cores.Config, experiment.Config):
         """Raises a ValueError for the first flag that does not fit."""
         cores.Config.__post_init__(self)
         experiment.Config.__post_init__(self)
+        directory.check_path('data_dir', self.data_dir)
+        directory.check_path('cache_dir', self.cache_dir)
         if self.gigaword_text != 'document' and self.dataset != 'gigaword':
             raise ValueError(f'--gigaword_text: wanted --dataset=gigaword, got {self.dataset}')
         if self.dataset in ('text', 'gutenberg') and self.mode == 'train' and self.data_dir is None:
@@ -231,7 +233,7 @@ def _task(
         ('words', config.batch_size * config.unroll_length),
         cores.num_parameters(config, (config.embedding_size,)),
         batch=batch,
-        initial_carry=model.initial_state(config.batch_size),
+        initial_carry=lambda: model.initial_state(config.batch_size),
         perplexity=True,
     )
 

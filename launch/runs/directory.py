@@ -25,6 +25,8 @@ from tasks import base, storage
 
 DESCRIPTION = 'run.json'
 EVALUATION = 'evaluation.json'
+_LONGEST_NAME = 240  # bytes; file systems take 255, and files are written under longer names
+_LONGEST_PATH = 2000  # of the 4096 bytes that Linux takes, for the run's own files are below it
 _FIELDS = {'program', 'config', 'parameters', 'unit', 'units_per_update', 'measure'}
 
 
@@ -120,9 +122,18 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
 
 def check_output(output: str) -> None:
     """Raises a ValueError unless --output is empty or a file in a folder that is there."""
+    check_path('output', output)
     path = pathlib.Path(output)
     if output and (not path.parent.is_dir() or path.is_dir()):
         raise ValueError(f'--output: wanted a file in an existing folder, got {output!r}')
+
+
+def check_path(flag: str, path: str | None) -> None:
+    """Raises a ValueError for a path with names that are longer than file systems take."""
+    longest = max(map(len, os.fsencode(path or '').split(b'/')))
+    if longest > _LONGEST_NAME or len(path or '') > _LONGEST_PATH:
+        wanted = f'wanted names of at most {_LONGEST_NAME} bytes and {_LONGEST_PATH} in all'
+        raise ValueError(f'--{flag}: {wanted}, got {longest} and {len(path or "")}')
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from typing import Any, Literal, NoReturn
 from launch.runs import errors
 from tasks import base
 
+LARGEST = 2**31 - 1  # of a number without a limit of its own: devices count in int32
 OnResume = Literal['fixed', 'warn', 'free']
 Presets = Mapping[str, Any]  # configs by name
 
@@ -41,8 +42,8 @@ def flag(
     default: Any,
     help: str,  # noqa: A002
     on_resume: OnResume,
-    minimum: float | None = None,
-    maximum: float | None = None,
+    minimum: float = -LARGEST,
+    maximum: float = LARGEST,
 ) -> Any:
     """Declares one flag: the default of a field of a frozen dataclass.
 
@@ -50,8 +51,8 @@ def flag(
       default: the value without the flag; never a mutable one.
       help: one line for `--help`.
       on_resume: what happens when a run is resumed with another value.
-      minimum: the least value allowed.
-      maximum: the greatest value allowed.
+      minimum: of a number, the least value allowed.
+      maximum: the greatest.
     """
     facts = {'help': help, 'on_resume': on_resume, 'minimum': minimum, 'maximum': maximum}
     return dataclasses.field(default=default, metadata=facts)
@@ -77,11 +78,11 @@ def check(config: Any) -> None:
             check_choice(name, value, words)
         if other not in (int, float) or value is None:
             continue
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f'--{name}: wanted a finite number, got {value}')
-        if facts['minimum'] is not None and value < facts['minimum']:
+        if value < facts['minimum']:
             raise ValueError(f'--{name}: wanted at least {facts["minimum"]}, got {value}')
-        if facts['maximum'] is not None and value > facts['maximum']:
+        if value > facts['maximum']:
             raise ValueError(f'--{name}: wanted at most {facts["maximum"]}, got {value}')
 
 
@@ -116,7 +117,10 @@ def main(
         return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
     except KeyboardInterrupt:
         return _fail(program, errors.INTERRUPTED, 'interrupted')
-    except Exception:
+    except Exception as error:
+        if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+            found = f'out of memory: {errors.first_line(error)}'
+            return _fail(program, errors.INTERNAL, f'{found}; lower --batch_size or other sizes')
         traceback.print_exc()
         return errors.INTERNAL
     return 0
