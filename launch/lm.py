@@ -330,7 +330,7 @@ EXPERIMENT = experiment.Experiment(
     subject=lambda config: config.dataset,
     build_synthetic=build_synthetic,
     modes={'generate': generate},
-    kept=('data_dir',),
+    kept=('data_dir', 'evaluation_batch'),
 )
 
 

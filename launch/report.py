@@ -110,7 +110,17 @@ def _columns(runs: Sequence[records.Run], asked: str | None) -> list[str]:
     for label in wanted:
         if label not in plotted:
             print(f'{label}: nothing to plot, no {wanted[label]} yet')
+    _warn_of_streams(runs)
     return list(dict.fromkeys(wanted[label] for label in wanted if label in plotted))
+
+
+def _warn_of_streams(runs: Sequence[records.Run]) -> None:
+    """Prints that curves of perplexity were measured in different ways, where they were."""
+    streams = [run.description['config'].get('evaluation_batch') for run in runs]
+    numbers = dict.fromkeys(str(number) for number in streams if number is not None)
+    if len(numbers) > 1:
+        found = f'valid_perplexity was measured with --evaluation_batch={", ".join(numbers)}'
+        print(f'{found}: these curves cannot be compared')
 
 
 def _curve(run: records.Run, column: str, x: str) -> list[tuple[float, float]]:

@@ -8,12 +8,15 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
   program, core, step, dataset   what was evaluated
   corpus      hex; perplexities are comparable where it is equal
   vocab_size  words of the vocabulary
+  streams     in which a split is read, each from an initial state on: the more, the more words are
+              predicted from little; perplexities are comparable where it is equal, too
   test        the perplexity of the test split, for tables of all kinds of runs
   splits      by name, valid and test: `words`, `oov_rate` (the share that is `<unk>`),
               `perplexity`, and `bands`: `words`, `share` and `perplexity` of each band of `BANDS`
   ngrams      by name, unigram and bigram: perplexities by split; empty for very long texts
-  unroll      null where it was not measured, else `words` of test, `carried` (their perplexity with
-              the state carried along), `lengths`, and `perplexities` with resets so often
+  unroll      null where it was not measured, else `words` of test, `streams`, `carried` (their
+              perplexity with the state carried along), `lengths`, and `perplexities` with resets
+              so often
   sample      a text that the model continued
 A perplexity is null where there is no word or where a number is not finite.
 
@@ -45,7 +48,10 @@ BANDS: dict[str, tuple[int, float]] = {
 }
 UNROLL_LENGTHS = (25, 50, 100, 200, 300, 500)  # of Figure 12
 MAX_NGRAM_TOKENS = 20_000_000  # the n-gram models of longer texts would take too long
-_FIELDS = {'dataset', 'core', 'step', 'corpus', 'vocab_size', 'test', 'splits', 'ngrams', 'unroll'}
+_FIELDS = {
+    *('dataset', 'core', 'step', 'corpus', 'vocab_size', 'streams', 'test', 'splits', 'ngrams'),
+    'unroll',
+}
 
 
 def evaluate(
@@ -81,6 +87,7 @@ def evaluate(
     return {
         'corpus': streams.key,
         'vocab_size': len(vocabulary),
+        'streams': batch_size,
         'test': splits['test']['perplexity'],
         'splits': splits,
         'ngrams': measure_ngrams(streams, texts),
@@ -152,6 +159,7 @@ def measure_unrolls(
     """
     return {
         'words': len(tokens),
+        'streams': batch_size,
         'carried': perplexity(carried),
         'lengths': list(UNROLL_LENGTHS),
         'perplexities': [
