@@ -145,7 +145,9 @@ def make_model(config: Config, vocab_size: int) -> model_lib.Model:
       DataError: the vocabulary is too small for the softmax.
     """
     if config.softmax == 'adaptive' and vocab_size < 16:
-        message = f'{config.dataset}: wanted at least 16 different words for --softmax=adaptive'
+        message = (
+            f'{_corpus_name(config)}: wanted at least 16 different words for --softmax=adaptive'
+        )
         raise base.DataError(f'{message}, got {vocab_size}; take --softmax=full or add text')
     return model_lib.make(
         lambda: cores.make(config, (config.embedding_size,)),
@@ -156,6 +158,11 @@ def make_model(config: Config, vocab_size: int) -> model_lib.Model:
         adaptive=config.softmax == 'adaptive',
         dtype=config.dtype,
     )
+
+
+def _corpus_name(config: Config) -> str:
+    """Returns what messages call the corpus: its name, and where it is."""
+    return f'{config.dataset} in {config.data_dir}' if config.data_dir else config.dataset
 
 
 def open_corpus(config: Config) -> streams.Streams:
@@ -182,8 +189,8 @@ def build(config: Config) -> task.Task:
     needed = config.batch_size * config.unroll_length + 1
     if len(corpus.train) < needed:
         raise base.DataError(
-            f'{config.dataset}: the train split has {len(corpus.train):,} words, --batch_size x '
-            f'--unroll_length need {needed:,}; lower them or add text'
+            f'{_corpus_name(config)}: the train split has {len(corpus.train):,} words, '
+            f'--batch_size x --unroll_length need {needed:,}; lower them or add text'
         )
     share = devices.process_slice(config.batch_size)
 

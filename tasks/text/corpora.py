@@ -77,6 +77,7 @@ class Corpus:
     fingerprint: str  # hex; changes with the content and with the rules of cutting it into words
     blocks: Callable[[str], Iterator[list[str]]]  # split -> lists of words, <eos> included
     num_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> of text
+    places: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)  # split -> path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +197,8 @@ def _files(layouts: Sequence[str], request: _Request) -> Corpus:
         for path in paths[split]
     ]
     sizes = {split: sum(path.stat().st_size for path in paths[split]) for split in SPLITS}
-    return Corpus(name, _hash(name, request.tokenizer, layout, digests), blocks, sizes)
+    places = {split: x[0] if len(x) == 1 else x[0].parent for split, x in paths.items()}
+    return Corpus(name, _hash(name, request.tokenizer, layout, digests), blocks, sizes, places)
 
 
 def _gigaword(request: _Request) -> Corpus:

@@ -7,7 +7,7 @@ import pytest
 from tasks import base
 from tasks.text import corpora
 from tasks.text.tfds import builders
-from tests.support import prepared_corpora
+from tests.support import prepared_corpora, text_folders
 from tests.support.text_folders import read, words_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -56,6 +56,14 @@ class TestFingerprint:
     def test_a_copy_has_the_same(self, tmp_path):
         first, second = self.load(tmp_path / 'a'), self.load(tmp_path / 'b')
         assert first.fingerprint == second.fingerprint
+
+    def test_it_knows_where_its_splits_are(self, tmp_path):
+        texts = {'train/a.txt': 'a', 'train/b.txt': 'b', 'valid/c.txt': 'c', 'test/d.txt': 'd'}
+        text_folders.write(tmp_path, texts)
+        places = {'train': 'train', 'valid': 'valid/c.txt', 'test': 'test/d.txt'}
+        wanted = {split: tmp_path / place for split, place in places.items()}
+        assert corpora.load('gutenberg', tmp_path).places == wanted
+        assert corpora.load('pydoc').places == {}
 
     def test_it_notices_changed_bytes_of_the_same_size_and_time(self, tmp_path):
         old = self.load(tmp_path)
