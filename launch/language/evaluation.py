@@ -34,8 +34,7 @@ import chex
 import numpy as np
 
 from launch.language import model
-from launch.runs import directory, display, progress
-from tasks import base
+from launch.runs import directory, display, fields, progress
 from tasks.text import ngrams
 from tasks.text import streams as streams_lib
 from tasks.text import vocabulary as vocabulary_lib
@@ -48,9 +47,28 @@ BANDS: dict[str, tuple[int, float]] = {
 }
 UNROLL_LENGTHS = (25, 50, 100, 200, 300, 500)  # of Figure 12
 MAX_NGRAM_TOKENS = 20_000_000  # the n-gram models of longer texts would take too long
-_FIELDS = {
-    *('dataset', 'core', 'step', 'corpus', 'vocab_size', 'streams', 'test', 'splits', 'ngrams'),
-    'unroll',
+_BAND = {'words': int, 'share': fields.NUMBER, 'perplexity': fields.OPTIONAL}
+_SPLIT = {
+    'words': int,
+    'oov_rate': fields.NUMBER,
+    'perplexity': fields.OPTIONAL,
+    'bands': dict.fromkeys(BANDS, _BAND),
+}
+_SPLITS = {'valid': _SPLIT, 'test': _SPLIT}
+_UNROLL = {
+    'words': int,
+    'streams': int,
+    'carried': fields.OPTIONAL,
+    'lengths': [int] * len(UNROLL_LENGTHS),
+    'perplexities': [fields.OPTIONAL] * len(UNROLL_LENGTHS),
+}
+_SHAPE = {
+    **dict.fromkeys(('dataset', 'core', 'corpus'), str),
+    **dict.fromkeys(('step', 'vocab_size', 'streams'), int),
+    'test': fields.OPTIONAL,
+    'splits': _SPLITS,
+    'ngrams': fields.Each(dict.fromkeys(_SPLITS, fields.NUMBER)),
+    'unroll': (dict, type(None)),
 }
 
 
@@ -202,8 +220,8 @@ def load(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = pathlib.Path(run_dir, directory.EVALUATION)
     evaluation = directory.read_json(path)
-    missing = sorted(_FIELDS - evaluation.keys())
-    if evaluation.get('program') == 'lm' and missing:
-        message = f'{path} has no {", ".join(missing)}: evaluate again with --mode=evaluate'
-        raise base.DataError(message)
+    shape: dict[str, Any] = {'test': fields.OPTIONAL} if 'test' in evaluation else {}
+    if evaluation.get('program') == 'lm':
+        shape = {**_SHAPE, 'unroll': _UNROLL} if evaluation.get('unroll') else _SHAPE
+    fields.check(path, evaluation, shape, 'evaluate again with --mode=evaluate')
     return evaluation

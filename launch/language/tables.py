@@ -21,9 +21,10 @@ def describe_splits(evaluation: Mapping[str, Any]) -> str:
 def describe_short_streams(evaluation: Mapping[str, Any]) -> list[str]:
     """Returns a line about each split whose perplexity is too high because of its short streams."""
     streams, lines = evaluation['streams'], []
-    for name, split in evaluation['splits'].items():
+    splits = evaluation['splits'] if streams > 1 else {}
+    for name, split in splits.items():
         length = split['words'] // streams
-        if streams > 1 and length < SHORT_STREAM:
+        if length < SHORT_STREAM:
             found = (
                 f'{name}: {streams} streams of {length:,} words, of which the first are predicted'
             )

@@ -20,14 +20,21 @@ from typing import Any
 
 import filelock
 
-from launch.runs import errors
+from launch.runs import errors, fields
 from tasks import base, storage
 
 DESCRIPTION = 'run.json'
 EVALUATION = 'evaluation.json'
 _LONGEST_NAME = 240  # bytes; file systems take 255, and files are written under longer names
 _LONGEST_PATH = 2000  # of the 4096 bytes that Linux takes, for the run's own files are below it
-_FIELDS = {'program', 'config', 'parameters', 'unit', 'units_per_update', 'measure'}
+_SHAPE = {
+    'program': str,
+    'config': dict,
+    'parameters': int,
+    'unit': str,
+    'units_per_update': fields.NUMBER,
+    'measure': str,
+}
 
 
 @contextlib.contextmanager
@@ -96,10 +103,8 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     file = pathlib.Path(path) / DESCRIPTION
     description = read_json(file)
-    missing = sorted(_FIELDS - description.keys())
-    if description and missing:
-        remedy = 'resume the run to have it written again'
-        raise base.DataError(f'{file} has no {", ".join(missing)}: {remedy}')
+    if description:
+        fields.check(file, description, _SHAPE, 'resume the run to have it written again')
     return description
 
 
@@ -149,7 +154,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         value = json.loads(path.read_text('utf-8'))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise base.DataError(f'{path} cannot be read: {error}; delete it or restore it') from error
     if not isinstance(value, dict):
         raise base.DataError(f'{path}: wanted an object of JSON, got {type(value).__name__}')

@@ -30,7 +30,7 @@ import types
 import typing
 from typing import Any, Literal, NoReturn
 
-from launch.runs import errors
+from launch.runs import errors, plain
 from tasks import base
 
 LARGEST = 2**31 - 1  # of a number without a limit of its own: devices count in int32
@@ -111,18 +111,21 @@ def main(
         of the first.
       args: the command line without the program's name; None takes it from `sys.argv`.
     """
-    try:
-        run(parse(config_type, sys.argv[1:] if args is None else args, program, presets or {}))
-    except (errors.RunError, base.DataError) as error:
-        return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
-    except KeyboardInterrupt:
-        return _fail(program, errors.INTERRUPTED, 'interrupted')
-    except Exception as error:
-        if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
-            found = f'out of memory: {errors.first_line(error)}'
-            return _fail(program, errors.INTERNAL, f'{found}; lower --batch_size or other sizes')
-        traceback.print_exc()
-        return errors.INTERNAL
+    with plain.printed():
+        try:
+            run(parse(config_type, sys.argv[1:] if args is None else args, program, presets or {}))
+        except (errors.RunError, base.DataError) as error:
+            return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
+        except KeyboardInterrupt:
+            return _fail(program, errors.INTERRUPTED, 'interrupted')
+        except Exception as error:
+            if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+                found = f'out of memory: {errors.first_line(error)}'
+                return _fail(
+                    program, errors.INTERNAL, f'{found}; lower --batch_size or other sizes'
+                )
+            traceback.print_exc()
+            return errors.INTERNAL
     return 0
 
 
@@ -230,5 +233,5 @@ def _did_you_mean(word: str, known: Collection[str]) -> str:
 
 
 def _fail(program: str, code: int, reason: object) -> int:
-    print(f'{program}: {" ".join(str(reason).split())}', file=sys.stderr, flush=True)
+    print(f'{program}: {plain.message(str(reason))}', file=sys.stderr, flush=True)
     return code
