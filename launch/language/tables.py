@@ -7,7 +7,7 @@ from typing import Any
 from launch.language import evaluation as evaluation_lib
 from launch.runs import display, plots
 
-SHORT_STREAM = 500  # words; see docs/reliability.md for what shorter streams cost
+SHORT_STREAM = 500  # words; see docs/language_modelling.md for what shorter streams cost
 
 
 def describe_splits(evaluation: Mapping[str, Any]) -> str:

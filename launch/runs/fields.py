@@ -49,7 +49,8 @@ def _wrong(value: Any, shape: Any, place: str) -> str:
     if isinstance(shape, type | tuple):
         usable = isinstance(value, shape) and (not isinstance(value, NUMBER) or is_number(value))
         return '' if usable else f'has no usable {place}'
-    if not isinstance(value, list if isinstance(shape, list) else dict):
+    fits = isinstance(value, list) if isinstance(shape, list) else isinstance(value, dict)
+    if not fits:
         return f'has no usable {place or "content"}'
     if isinstance(shape, list):
         shapes = shape * len(value) if len(shape) == 1 else shape
