@@ -47,6 +47,8 @@ class Config:
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
+        directory.check_path('run_dir', self.run_dir)
+        directory.check_path('output', self.output)
         if self.output is not None and not self.output.endswith('.html'):
             raise ValueError(f'--output: wanted a name that ends in .html, got {self.output!r}')
 

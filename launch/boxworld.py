@@ -33,7 +33,7 @@ from tasks.environments import boxworld, grid
 class Config(configuration.Config):
     """BoxWorld; see --preset=paper for Santoro et al. 2018, appendix A.3."""
 
-    size: int = flags.flag(14, 'squares of a side', 'fixed', 3)
+    size: int = flags.flag(14, 'squares of a side', 'fixed', 3, 100)
     num_colors: int = flags.flag(20, 'of keys and locks', 'fixed', 1)
     min_solution: int = flags.flag(1, 'boxes on the way to the gem, at least', 'fixed', 1)
     max_solution: int = flags.flag(5, 'boxes on the way to the gem, at most', 'fixed', 1)
@@ -41,11 +41,15 @@ class Config(configuration.Config):
     max_distractors: int = flags.flag(5, 'distractor branches, at most', 'fixed', 0)
     distractor_length: int = flags.flag(1, 'boxes of a distractor branch', 'fixed', 1)
     viewport: int = flags.flag(
-        5, 'squares of a side of the window around the agent, odd; 0 for all', 'fixed', 0
+        5, 'squares of a side of the window around the agent, odd; 0 for all', 'fixed', 0, 205
     )
-    max_steps: int = flags.flag(240, 'after which an episode is truncated', 'fixed', 1)
+    max_steps: int = flags.flag(240, 'after which an episode is truncated', 'fixed', 1, 100_000)
     levels: int = flags.flag(
-        2, 'new levels an update for each environment; with more episodes some repeat', 'fixed', 1
+        2,
+        'new levels an update for each environment; with more episodes some repeat',
+        'fixed',
+        1,
+        1000,
     )
 
     def __post_init__(self) -> None:

@@ -50,7 +50,7 @@ class Config(cores.Config, experiment.Config):
     task: Literal['addition', 'control', 'program', 'algebra', 'copy', 'reverse', 'double'] = (
         flags.flag('program', 'what programs do', 'fixed')
     )
-    nesting: int = flags.flag(2, 'nested operations; 1 for copy, reverse, double', 'fixed', 1)
+    nesting: int = flags.flag(2, 'nested operations; 1 for copy, reverse, double', 'fixed', 1, 100)
     length: int = flags.flag(5, 'digits of a number', 'fixed', 1, 1000)
     dialect: Literal['sonnet', 'zaremba'] = flags.flag(
         'sonnet', "of programs: the authors' generator, or Zaremba & Sutskever 2014", 'fixed'
@@ -74,9 +74,15 @@ class Config(cores.Config, experiment.Config):
         'fixed',
     )
     shared_core: bool = flags.flag(True, 'whether one core reads and answers', 'fixed')
-    evaluation_size: int = flags.flag(1280, 'validation programs of an evaluation', 'free', 1)
+    evaluation_size: int = flags.flag(
+        1280, 'validation programs of an evaluation', 'free', 1, 10_000_000
+    )
     final_evaluation_size: int = flags.flag(
-        12_800, 'test programs of the evaluation at the end and of --mode=evaluate', 'free', 1
+        12_800,
+        'test programs of the evaluation at the end and of --mode=evaluate',
+        'free',
+        1,
+        10_000_000,
     )
 
     def __post_init__(self) -> None:

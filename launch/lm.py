@@ -27,7 +27,7 @@ import numpy as np
 from launch.language import evaluation as evaluation_lib
 from launch.language import model as model_lib
 from launch.language import tables
-from launch.runs import display, flags, kept_files, metrics, plots, progress
+from launch.runs import directory, display, flags, kept_files, metrics, plots, progress
 from launch.training import cores, devices, experiment, task
 from tasks import base
 from tasks.text import corpora, streams, windows
@@ -75,13 +75,13 @@ class Config(cores.Config, experiment.Config):
     cache_dir: str | None = flags.flag(
         None, 'of encoded corpora; default ~/.cache', 'free', path=True
     )
-    unroll_length: int = flags.flag(100, 'words of a window of BPTT', 'fixed', 1)
-    embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1)
+    unroll_length: int = flags.flag(100, 'words of a window of BPTT', 'fixed', 1, 100_000)
+    embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1, 100_000)
     dropout: float = flags.flag(0.5, 'of the embeddings', 'fixed', 0, 0.99)
     output_dropout: float = flags.flag(0.0, "of the softmax's input", 'fixed', 0, 0.99)
     softmax: Literal['full', 'adaptive'] = flags.flag('full', 'of the output', 'fixed')
     dtype: Literal['float32', 'bfloat16'] = flags.flag('float32', 'of matrix products', 'fixed')
-    evaluation_batch: int = flags.flag(16, 'streams of an evaluation', 'free', 1)
+    evaluation_batch: int = flags.flag(16, 'streams of an evaluation', 'free', 1, 10_000)
     evaluation_words: int = flags.flag(
         250_000, 'evaluate: words of test for the unroll lengths; 0 for all', 'free', 0
     )
@@ -94,6 +94,8 @@ class Config(cores.Config, experiment.Config):
         """Raises a ValueError for the first flag that does not fit."""
         cores.Config.__post_init__(self)
         experiment.Config.__post_init__(self)
+        directory.check_path('data_dir', self.data_dir)
+        directory.check_path('cache_dir', self.cache_dir)
         if self.gigaword_text != 'document' and self.dataset != 'gigaword':
             raise ValueError(f'--gigaword_text: wanted --dataset=gigaword, got {self.dataset}')
         if self.dataset in ('text', 'gutenberg') and self.mode == 'train' and self.data_dir is None:
@@ -146,7 +148,9 @@ def make_model(config: Config, vocab_size: int) -> model_lib.Model:
       DataError: the vocabulary is too small for the softmax.
     """
     if config.softmax == 'adaptive' and vocab_size < 16:
-        message = f'{config.dataset}: wanted at least 16 different words for --softmax=adaptive'
+        message = (
+            f'{_corpus_name(config)}: wanted at least 16 different words for --softmax=adaptive'
+        )
         raise base.DataError(f'{message}, got {vocab_size}; take --softmax=full or add text')
     return model_lib.make(
         lambda: cores.make(config, (config.embedding_size,)),
@@ -157,6 +161,11 @@ def make_model(config: Config, vocab_size: int) -> model_lib.Model:
         adaptive=config.softmax == 'adaptive',
         dtype=config.dtype,
     )
+
+
+def _corpus_name(config: Config) -> str:
+    """Returns what messages call the corpus: its name, and where it is."""
+    return f'{config.dataset} in {config.data_dir}' if config.data_dir else config.dataset
 
 
 def open_corpus(config: Config) -> streams.Streams:
@@ -183,8 +192,8 @@ def build(config: Config) -> task.Task:
     needed = config.batch_size * config.unroll_length + 1
     if len(corpus.train) < needed:
         raise base.DataError(
-            f'{config.dataset}: the train split has {len(corpus.train):,} words, --batch_size x '
-            f'--unroll_length need {needed:,}; lower them or add text'
+            f'{_corpus_name(config)}: the train split has {len(corpus.train):,} words, '
+            f'--batch_size x --unroll_length need {needed:,}; lower them or add text'
         )
     share = devices.process_slice(config.batch_size)
 
@@ -234,7 +243,7 @@ def _task(
         ('words', config.batch_size * config.unroll_length),
         cores.num_parameters(config, (config.embedding_size,)),
         batch=batch,
-        initial_carry=model.initial_state(config.batch_size),
+        initial_carry=lambda: model.initial_state(config.batch_size),
         perplexity=True,
     )
 
@@ -336,7 +345,7 @@ EXPERIMENT = experiment.Experiment(
     subject=lambda config: config.dataset,
     build_synthetic=build_synthetic,
     modes={'generate': generate},
-    kept=('data_dir',),
+    kept=('data_dir', 'evaluation_batch'),
 )
 
 

@@ -35,13 +35,13 @@ class Config(configuration.Config):
         'paper', 'of ghosts and power: paper, or released, as in the released code', 'fixed'
     )
     viewport: int = flags.flag(
-        5, 'squares of a side of the window around Pacman, odd; 0 for all', 'fixed', 0
+        5, 'squares of a side of the window around Pacman, odd; 0 for all', 'fixed', 0, 205
     )
     observation: Literal['rgb', 'planes'] = flags.flag(
         'rgb', 'rgb, colours, or planes, one for each kind of thing', 'fixed'
     )
     max_steps: int = flags.flag(
-        0, "after which an episode is truncated; 0 for the rules' own number", 'fixed', 0
+        0, "after which an episode is truncated; 0 for the rules' own number", 'fixed', 0, 100_000
     )
 
     def __post_init__(self) -> None:

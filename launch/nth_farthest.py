@@ -48,8 +48,8 @@ _MEAN, _VARIANCE = 2 / 3, 28 / 45
 class Config(cores.Config, experiment.Config):
     """Nth Farthest; see --preset=paper for Santoro et al. 2018, appendix A.1."""
 
-    num_objects: int = flags.flag(8, 'vectors of a sequence', 'fixed', 2)
-    num_dims: int = flags.flag(16, 'dimensions of a vector', 'fixed', 1)
+    num_objects: int = flags.flag(8, 'vectors of a sequence', 'fixed', 2, 1000)
+    num_dims: int = flags.flag(16, 'dimensions of a vector', 'fixed', 1, 10_000)
     head: Literal['mlp', 'distances'] = flags.flag(
         'mlp',
         "mlp, the paper's, or distances, with auxiliary losses",
@@ -59,10 +59,10 @@ class Config(cores.Config, experiment.Config):
         1.0, 'what labels, n and m are multiplied by for the network', 'fixed', 0.001, 1000
     )
     evaluation_size: int = flags.flag(
-        3200, 'held-out sequences of an evaluation in training', 'free', 1
+        3200, 'held-out sequences of an evaluation in training', 'free', 1, 10_000_000
     )
     final_evaluation_size: int = flags.flag(
-        100_000, 'those of the evaluation at the end and of --mode=evaluate', 'free', 1
+        100_000, 'those of the evaluation at the end and of --mode=evaluate', 'free', 1, 10_000_000
     )
 
     def __post_init__(self) -> None:

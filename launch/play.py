@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from launch.runs import errors, flags, signals
+from launch.runs import directory, errors, flags, signals
 from launch.viewer import agents, environments, gif, pictures, screen, terminal
 from launch.viewer import episodes as episodes_lib
 from tasks import storage
@@ -45,7 +45,11 @@ class Config:
         None, f'of the program that trains in the environment; {_PRESET} if None', 'free'
     )
     viewport: int | None = flags.flag(
-        None, 'side of the window that an agent sees, odd; 0 for all; None as the preset', 'free', 0
+        None,
+        'side of the window that an agent sees, odd; 0 for all; None as the preset',
+        'free',
+        0,
+        205,
     )
     game: str | None = flags.flag(None, 'of mini_pacman, see its program', 'free')
     rules: str | None = flags.flag(None, 'of mini_pacman, see its program', 'free')
@@ -54,13 +58,15 @@ class Config:
     seed: int = flags.flag(0, 'of episodes and actions', 'free', 0)
     episodes: int = flags.flag(1, 'number of episodes of an agent', 'free', 1, 1000)
     max_steps: int | None = flags.flag(
-        None, f'of an episode; None as the environment, in a GIF {_LONGEST_GIF}', 'free', 1
+        None, f'of an episode; None as the environment, in a GIF {_LONGEST_GIF}', 'free', 1, 100_000
     )
     frames_per_second: float = flags.flag(8.0, 'steps of an agent in a second', 'free', 1, 50)
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
+        directory.check_path('run_dir', self.run_dir)
+        directory.check_path('gif', self.gif)
         if self.gif is not None and not self.gif.endswith('.gif'):
             raise ValueError(f'--gif: wanted a name that ends in .gif, got {self.gif!r}')
         if self.run_dir is not None:

@@ -12,11 +12,12 @@ https://arxiv.org/abs/1806.01822, for runs of `learning_to_execute` Table 1 and 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import os
+import pathlib
 import sys
 from typing import Any
 
 from launch.reports import accuracies, accuracy_figure, perplexities, records
-from launch.runs import display, errors, flags, metrics, plots
+from launch.runs import directory, display, errors, flags, metrics, plots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,16 @@ class Config:
     y: str | None = flags.flag(
         None, 'a column of metrics.jsonl; default: the measure in run.json', 'free'
     )
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError for the first flag that does not fit."""
+        flags.check(self)
+        directory.check_path('output', self.output)
+        for path in self.runs:
+            directory.check_path('runs', path)
+        suffix = pathlib.Path(self.output).suffix[1:]
+        if suffix.isalpha() and suffix != 'png' and not os.path.isdir(self.output):
+            raise ValueError(f'--output: wanted a folder or FILE.png, got {self.output!r}')
 
 
 def run(config: Config) -> list[str]:
@@ -102,7 +113,17 @@ def _columns(runs: Sequence[records.Run], asked: str | None) -> list[str]:
     for label in wanted:
         if label not in plotted:
             print(f'{label}: nothing to plot, no {wanted[label]} yet')
+    _warn_of_streams(runs)
     return list(dict.fromkeys(wanted[label] for label in wanted if label in plotted))
+
+
+def _warn_of_streams(runs: Sequence[records.Run]) -> None:
+    """Prints that curves of perplexity were measured in different ways, where they were."""
+    streams = [run.description['config'].get('evaluation_batch') for run in runs]
+    numbers = dict.fromkeys(str(number) for number in streams if number is not None)
+    if len(numbers) > 1:
+        found = f'valid_perplexity was measured with --evaluation_batch={", ".join(numbers)}'
+        print(f'{found}: these curves cannot be compared')
 
 
 def _curve(run: records.Run, column: str, x: str) -> list[tuple[float, float]]:

@@ -43,7 +43,7 @@ class Config:
         path=True,
     )
     mode: Literal['run', 'draw'] = flags.flag('run', 'draw: only the table and the picture', 'free')
-    processes: int = flags.flag(1, 'runs at a time', 'free', minimum=1)
+    processes: int = flags.flag(1, 'runs at a time', 'free', 1, 1000)
     x: Literal['minutes', 'hours', 'steps'] = flags.flag(
         'minutes', 'the horizontal axis of the picture', 'free'
     )
@@ -54,6 +54,7 @@ class Config:
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
+        directory.check_path('sweep_dir', self.sweep_dir)
 
 
 def run(config: Config) -> list[results_lib.Result]:

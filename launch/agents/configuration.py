@@ -26,17 +26,19 @@ class Config(cores.Config, experiment.Config):
     core: Literal[  # more than other programs have
         'rmc', 'lstm', 'transformer', 'dnc', 'entnet', 'conv_lstm', 'feed_forward'
     ] = flags.flag('rmc', 'the recurrent core', 'fixed')  # type: ignore[assignment]
-    mem_slots: int = flags.flag(4, 'rmc: slots of the memory', 'fixed', 1)
-    total_units: int = flags.flag(1024, 'rmc: units of all slots together', 'fixed', 1)
-    attention_mlp_layers: int = flags.flag(2, 'rmc: layers of the MLP', 'fixed', 1)
+    mem_slots: int = flags.flag(4, 'rmc: slots of the memory', 'fixed', 1, 10_000)
+    total_units: int = flags.flag(1024, 'rmc: units of all slots together', 'fixed', 1, 100_000)
+    attention_mlp_layers: int = flags.flag(2, 'rmc: layers of the MLP', 'fixed', 1, 100)
     gate_style: Literal['unit', 'memory', 'none'] = flags.flag('memory', 'rmc: gates', 'fixed')
-    conv_lstm_channels: int = flags.flag(64, 'conv_lstm: channels', 'fixed', 1)
-    feed_forward_size: int = flags.flag(256, 'feed_forward: units', 'fixed', 1)
+    conv_lstm_channels: int = flags.flag(64, 'conv_lstm: channels', 'fixed', 1, 10_000)
+    feed_forward_size: int = flags.flag(256, 'feed_forward: units', 'fixed', 1, 100_000)
     cells: Literal['rows', 'flat'] = flags.flag(
         'rows', 'rmc: cells of the picture as input vectors (rows), or as one (flat)', 'fixed'
     )
-    batch_size: int = flags.flag(32, 'environments in a batch, over all devices', 'fixed', 1)
-    unroll: int = flags.flag(40, 'steps of each environment in an update', 'fixed', 1)
+    batch_size: int = flags.flag(
+        32, 'environments in a batch, over all devices', 'fixed', 1, 100_000
+    )
+    unroll: int = flags.flag(40, 'steps of each environment in an update', 'fixed', 1, 10_000)
     discount: float = flags.flag(0.99, 'of future rewards, a step', 'warn', 0, 1)
     entropy_cost: float = flags.flag(0.005, 'weight of the entropy in the loss', 'warn', 0)
     value_cost: float = flags.flag(
@@ -46,9 +48,11 @@ class Config(cores.Config, experiment.Config):
     rho_bar: float = flags.flag(1.0, "V-trace's limit of a step's weight", 'warn', 0.001)
     c_bar: float = flags.flag(1.0, "V-trace's limit of a trace's weight", 'warn', 0.001)
     trace_lambda: float = flags.flag(1.0, "V-trace's lambda", 'warn', 0, 1)
-    evaluation_size: int = flags.flag(100, 'episodes of an evaluation in training', 'free', 2)
+    evaluation_size: int = flags.flag(
+        100, 'episodes of an evaluation in training', 'free', 2, 100_000
+    )
     final_evaluation_size: int = flags.flag(
-        1000, 'those of the evaluation at the end and of --mode=evaluate', 'free', 2
+        1000, 'those of the evaluation at the end and of --mode=evaluate', 'free', 2, 100_000
     )
 
     def __post_init__(self) -> None:

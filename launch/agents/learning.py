@@ -63,7 +63,7 @@ def make_task(
         ('frames', config.frames),
         network.core_parameters,
         sample=sample,
-        initial_carry=rollout_lib.initial_state(config, source, network),
+        initial_carry=lambda: rollout_lib.initial_state(config, source, network),
     )
 
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from launch.agents import configuration
 from launch.agents import network as network_lib
@@ -61,7 +60,7 @@ class Rollout(NamedTuple):
 def initial_state(
     config: configuration.Config, source: Source, network: network_lib.Network
 ) -> ActorState:
-    """Returns where all batch elements start, host arrays [B, ...]."""
+    """Returns where all batch elements start, arrays [B, ...]."""
     size = config.batch_size
     seed = jax.random.fold_in(jax.random.key(config.seed), 2)  # 0 and 1 are the loop's
 
@@ -74,7 +73,7 @@ def initial_state(
         counts = jnp.zeros(size), jnp.zeros(size, jnp.int32)
         return ActorState(hide_keys(state), timestep.observation, first, core, *counts)
 
-    return jax.tree.map(np.asarray, start(seed))
+    return start(seed)
 
 
 def collect(

@@ -31,15 +31,12 @@ def draw(
       output: the picture's path.
       title: above the picture.
     """
-    from matplotlib import figure  # takes a second
-
     attention = trace.attention[-1][:MAX_STEPS, :MAX_HEADS]  # [T, H, R, M]
     num_steps, num_heads, queries, keys = attention.shape
     size = max(0.55, min(1.0, 0.11 * keys + 0.3))
-    picture = figure.Figure(
+    picture = plots.blank(
         layout='compressed',
         figsize=(1.6 + num_steps * size * 1.12, 1.7 + num_heads * size * 1.12 * queries / keys),
-        dpi=150,
     )
     grid = picture.subplots(num_heads, num_steps, squeeze=False)
     for head, row in enumerate(grid):

@@ -8,12 +8,15 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
   program, core, step, dataset   what was evaluated
   corpus      hex; perplexities are comparable where it is equal
   vocab_size  words of the vocabulary
+  streams     in which a split is read, each from an initial state on: the more, the more words are
+              predicted from little; perplexities are comparable where it is equal, too
   test        the perplexity of the test split, for tables of all kinds of runs
   splits      by name, valid and test: `words`, `oov_rate` (the share that is `<unk>`),
               `perplexity`, and `bands`: `words`, `share` and `perplexity` of each band of `BANDS`
   ngrams      by name, unigram and bigram: perplexities by split; empty for very long texts
-  unroll      null where it was not measured, else `words` of test, `carried` (their perplexity with
-              the state carried along), `lengths`, and `perplexities` with resets so often
+  unroll      null where it was not measured, else `words` of test, `streams`, `carried` (their
+              perplexity with the state carried along), `lengths`, and `perplexities` with resets
+              so often
   sample      a text that the model continued
 A perplexity is null where there is no word or where a number is not finite.
 
@@ -31,8 +34,7 @@ import chex
 import numpy as np
 
 from launch.language import model
-from launch.runs import directory, display, progress
-from tasks import base
+from launch.runs import directory, display, fields, progress
 from tasks.text import ngrams
 from tasks.text import streams as streams_lib
 from tasks.text import vocabulary as vocabulary_lib
@@ -45,7 +47,29 @@ BANDS: dict[str, tuple[int, float]] = {
 }
 UNROLL_LENGTHS = (25, 50, 100, 200, 300, 500)  # of Figure 12
 MAX_NGRAM_TOKENS = 20_000_000  # the n-gram models of longer texts would take too long
-_FIELDS = {'dataset', 'core', 'step', 'corpus', 'vocab_size', 'test', 'splits', 'ngrams', 'unroll'}
+_BAND = {'words': int, 'share': fields.NUMBER, 'perplexity': fields.OPTIONAL}
+_SPLIT = {
+    'words': int,
+    'oov_rate': fields.NUMBER,
+    'perplexity': fields.OPTIONAL,
+    'bands': dict.fromkeys(BANDS, _BAND),
+}
+_SPLITS = {'valid': _SPLIT, 'test': _SPLIT}
+_UNROLL = {
+    'words': int,
+    'streams': int,
+    'carried': fields.OPTIONAL,
+    'lengths': [int] * len(UNROLL_LENGTHS),
+    'perplexities': [fields.OPTIONAL] * len(UNROLL_LENGTHS),
+}
+_SHAPE = {
+    **dict.fromkeys(('dataset', 'core', 'corpus'), str),
+    **dict.fromkeys(('step', 'vocab_size', 'streams'), int),
+    'test': fields.OPTIONAL,
+    'splits': _SPLITS,
+    'ngrams': fields.Each(dict.fromkeys(_SPLITS, fields.NUMBER)),
+    'unroll': (dict, type(None)),
+}
 
 
 def evaluate(
@@ -81,6 +105,7 @@ def evaluate(
     return {
         'corpus': streams.key,
         'vocab_size': len(vocabulary),
+        'streams': batch_size,
         'test': splits['test']['perplexity'],
         'splits': splits,
         'ngrams': measure_ngrams(streams, texts),
@@ -152,6 +177,7 @@ def measure_unrolls(
     """
     return {
         'words': len(tokens),
+        'streams': batch_size,
         'carried': perplexity(carried),
         'lengths': list(UNROLL_LENGTHS),
         'perplexities': [
@@ -194,8 +220,8 @@ def load(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = pathlib.Path(run_dir, directory.EVALUATION)
     evaluation = directory.read_json(path)
-    missing = sorted(_FIELDS - evaluation.keys())
-    if evaluation.get('program') == 'lm' and missing:
-        message = f'{path} has no {", ".join(missing)}: evaluate again with --mode=evaluate'
-        raise base.DataError(message)
+    shape: dict[str, Any] = {'test': fields.OPTIONAL} if 'test' in evaluation else {}
+    if evaluation.get('program') == 'lm':
+        shape = {**_SHAPE, 'unroll': _UNROLL} if evaluation.get('unroll') else _SHAPE
+    fields.check(path, evaluation, shape, 'evaluate again with --mode=evaluate')
     return evaluation

@@ -7,13 +7,30 @@ from typing import Any
 from launch.language import evaluation as evaluation_lib
 from launch.runs import display, plots
 
+SHORT_STREAM = 500  # words; see docs/language_modelling.md for what shorter streams cost
+
 
 def describe_splits(evaluation: Mapping[str, Any]) -> str:
     """Returns the perplexities of both splits as text, the n-gram models' first."""
     lines = [f'perplexity per word   {"validation":>10} {"test":>10}']
     for name, (valid, test) in perplexities(evaluation).items():
         lines.append(f'{name:<21} {show(valid):>10} {show(test):>10}')
-    return '\n'.join(lines)
+    return '\n'.join([*lines, *describe_short_streams(evaluation)])
+
+
+def describe_short_streams(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns a line about each split whose perplexity is too high because of its short streams."""
+    streams, lines = evaluation['streams'], []
+    splits = evaluation['splits'] if streams > 1 else {}
+    for name, split in splits.items():
+        length = split['words'] // streams
+        if length < SHORT_STREAM:
+            found = (
+                f'{name}: {streams} streams of {length:,} words, of which the first are predicted'
+            )
+            remedy = 'a smaller --evaluation_batch has longer ones, and a lower perplexity'
+            lines.append(f'{found} from little; {remedy}')
+    return lines
 
 
 def perplexities(evaluation: Mapping[str, Any]) -> dict[str, list[float | None]]:

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from launch.reports import published, records
-from launch.runs import display
-from tasks import base
+from launch.runs import display, fields
 
 Runs = Mapping[str, records.Facts]  # by the label of the run
 
@@ -24,8 +23,16 @@ TASKS = {
     'programs': ('addition', 'control', 'program', 'algebra'),
     'memorization': ('copy', 'reverse', 'double'),
 }
-_SETTING = {'core', 'task', 'nesting', 'length', 'dialect', 'decoding'}
-_MEASURED = {'character_accuracy', 'sequence_accuracy', 'sequences'}
+_SETTING = {
+    **dict.fromkeys(('core', 'dialect', 'decoding'), str),
+    'task': frozenset(task for tasks in TASKS.values() for task in tasks),
+    **dict.fromkeys(('nesting', 'length'), int),
+}
+_MEASURED = {
+    'character_accuracy': fields.NUMBER,
+    'sequence_accuracy': fields.NUMBER,
+    'sequences': int,
+}
 _BEST = 'published: Santoro et al. 2018 report the best of several models on a batch of the test'
 _LENGTHS = (
     'published: at lengths that Santoro et al. 2018 do not state; of at most 55 characters in '
@@ -64,10 +71,8 @@ def facts(run: records.Run) -> records.Facts | None:
         return None
     parameters = run.description['parameters']
     known = {**run.description['config'], 'parameters': parameters, **run.evaluation}
-    missing = sorted((_SETTING | (_MEASURED if run.evaluation else set())) - known.keys())
-    if missing:
-        message = f'has no {", ".join(missing)}: evaluate again with --mode=evaluate'
-        raise base.DataError(f'{run.label}: {message}')
+    shape = {**_SETTING, **(_MEASURED if run.evaluation else {})}
+    fields.check(f'{run.label}:', known, shape, 'evaluate again with --mode=evaluate')
     return known
 
 

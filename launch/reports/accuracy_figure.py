@@ -32,15 +32,13 @@ def draw(
       output: the picture's path.
       x_label: of the horizontal axes.
     """
-    from matplotlib import figure  # takes a second
-
     groups = [
         (difficulty, group, _tasks(group))
         for difficulty, group in accuracies.by_difficulty(runs).items()
     ]
     columns = max(len(tasks) for _, _, tasks in groups)
     size = (max(9, 3.6 * columns + 2.5), 3.2 * len(groups) + 0.8)
-    picture = figure.Figure(figsize=size, dpi=150, layout='constrained')
+    picture = plots.blank(figsize=size, layout='constrained')
     grid = picture.subplots(len(groups), columns, sharey=True, squeeze=False)
     models = dict.fromkeys(map(accuracies.name_model, runs.values()))
     legend: dict[str, dict[str, Any]] = {

@@ -8,6 +8,7 @@ the same name, with a remark where its text is another one.
 """
 
 from collections.abc import Iterable, Mapping
+import operator
 import os
 
 from launch.language import evaluation as evaluation_lib
@@ -24,8 +25,9 @@ _NOTHING = published_lib.Corpus({}, {}, {}, '')
 
 
 def describe(evaluations: Evaluations) -> list[str]:
-    """Returns the tables of language models as text, one for each corpus."""
-    groups = records.group(evaluations, lambda evaluation: evaluation['corpus'])
+    """Returns the tables of language models as text, one for each corpus and number of streams."""
+    key = operator.itemgetter('corpus', 'streams')
+    groups = records.group(evaluations, key)
     return [_describe_corpus(group) for group in groups.values()]
 
 
@@ -57,9 +59,10 @@ def _describe_corpus(evaluations: Evaluations) -> str:
     difference = published.difference or smaller
     paper = f'paper ({difference}): ' if difference else 'paper: '
     parts = [
-        f'perplexity per word on {first["dataset"]} (vocabulary of {first["vocab_size"]:,} words), '
-        'as in Table 2',
+        f'perplexity per word on {first["dataset"]} (vocabulary of {first["vocab_size"]:,} words, '
+        f'read as {first["streams"]} stream{"s"[: first["streams"] > 1]}), as in Table 2',
         display.table(_splits(evaluations, published, paper)),
+        *tables.describe_short_streams(first),
         '\ntest perplexity by how often a word occurs in train, as in Table 3',
         display.table(_bands(evaluations, published, paper)),
     ]

@@ -1,11 +1,12 @@
 """Reads the directories of runs that a report compares."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+import os
 import pathlib
 from typing import Any, NamedTuple, TypeVar
 
 from launch.language import evaluation as evaluation_lib
-from launch.runs import directory, metrics
+from launch.runs import directory, metrics, plain
 from tasks import base
 
 Key = TypeVar('Key', bound=Hashable)
@@ -37,7 +38,7 @@ def load_all(paths: Sequence[str]) -> list[Run]:
 
 def _load(folder: pathlib.Path, name: str) -> Run:
     for file in ('metrics.jsonl', directory.DESCRIPTION):
-        if not (folder / file).is_file():
+        if not os.path.isfile(folder / file):
             found = f'it has no {file}' if folder.is_dir() else 'there is no such folder'
             raise base.DataError(f"{folder}: wanted a run's directory, {found}")
     rows = metrics.read_metrics(folder / 'metrics.jsonl')
@@ -45,7 +46,7 @@ def _load(folder: pathlib.Path, name: str) -> Run:
         message = 'has no metrics yet; wait for some or leave out the run'
         raise base.DataError(f'{folder / "metrics.jsonl"}: {message}')
     description = directory.read_description(folder)
-    label = ', '.join([name, *training(description['config'])])
+    label = plain.line(', '.join([name, *training(description['config'])]))
     return Run(label, rows, description, evaluation_lib.load(folder))
 
 

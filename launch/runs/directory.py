@@ -20,12 +20,21 @@ from typing import Any
 
 import filelock
 
-from launch.runs import console, errors
+from launch.runs import console, errors, fields
 from tasks import base, storage
 
 DESCRIPTION = 'run.json'
 EVALUATION = 'evaluation.json'
-_FIELDS = {'program', 'config', 'parameters', 'unit', 'units_per_update', 'measure'}
+_LONGEST_NAME = 240  # bytes; file systems take 255, and files are written under longer names
+_LONGEST_PATH = 2000  # of the 4096 bytes that Linux takes, for the run's own files are below it
+_SHAPE = {
+    'program': str,
+    'config': dict,
+    'parameters': int,
+    'unit': str,
+    'units_per_update': fields.NUMBER,
+    'measure': str,
+}
 
 
 @contextlib.contextmanager
@@ -106,10 +115,8 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     file = pathlib.Path(path) / DESCRIPTION
     description = read_json(file)
-    missing = sorted(_FIELDS - description.keys())
-    if description and missing:
-        remedy = 'resume the run to have it written again'
-        raise base.DataError(f'{file} has no {", ".join(missing)}: {remedy}')
+    if description:
+        fields.check(file, description, _SHAPE, 'resume the run to have it written again')
     return description
 
 
@@ -132,9 +139,18 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
 
 def check_output(output: str) -> None:
     """Raises a ValueError unless --output is empty or a file in a folder that is there."""
+    check_path('output', output)
     path = pathlib.Path(output)
     if output and (not path.parent.is_dir() or path.is_dir()):
         raise ValueError(f'--output: wanted a file in an existing folder, got {output!r}')
+
+
+def check_path(flag: str, path: str | None) -> None:
+    """Raises a ValueError for a path with names that are longer than file systems take."""
+    longest = max(map(len, os.fsencode(path or '').split(b'/')))
+    if longest > _LONGEST_NAME or len(path or '') > _LONGEST_PATH:
+        wanted = f'wanted names of at most {_LONGEST_NAME} bytes and {_LONGEST_PATH} in all'
+        raise ValueError(f'--{flag}: {wanted}, got {longest} and {len(path or "")}')
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -150,7 +166,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         value = json.loads(path.read_text('utf-8'))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise base.DataError(f'{path} cannot be read: {error}; delete it or restore it') from error
     if not isinstance(value, dict):
         raise base.DataError(f'{path}: wanted an object of JSON, got {type(value).__name__}')

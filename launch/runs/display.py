@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 import math
 
+from launch.runs import plain
+
 
 def perplexity(nll: float) -> float:
     """Returns the perplexity of a mean nll in nats, of 700 for one above, which would overflow."""
@@ -37,6 +39,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     Args:
       rows: the header and the rows below it, all of one length.
     """
+    rows = [[plain.line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         '  '.join(

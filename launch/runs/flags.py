@@ -31,20 +31,20 @@ import types
 import typing
 from typing import Any, Literal, NoReturn
 
-from launch.runs import console, errors
+from launch.runs import console, errors, plain
 from tasks import base
 
+LARGEST = 2**31 - 1  # of a number without a limit of its own: devices count in int32
 OnResume = Literal['fixed', 'warn', 'free']
 Presets = Mapping[str, Any]  # configs by name
-_LONGEST = 4000  # characters of a message
 
 
 def flag(
     default: Any,
     help: str,  # noqa: A002
     on_resume: OnResume,
-    minimum: float | None = None,
-    maximum: float | None = None,
+    minimum: float = -LARGEST,
+    maximum: float = LARGEST,
     path: bool = False,
 ) -> Any:
     """Declares one flag: the default of a field of a frozen dataclass.
@@ -53,8 +53,8 @@ def flag(
       default: the value without the flag; never a mutable one.
       help: one line for `--help`.
       on_resume: what happens when a run is resumed with another value.
-      minimum: the least value allowed.
-      maximum: the greatest value allowed.
+      minimum: of a number, the least value allowed.
+      maximum: the greatest.
       path: whether it is one of a file or folder, in which ~ is the home folder.
     """
     facts = {'help': help, 'on_resume': on_resume, 'minimum': minimum, 'maximum': maximum}
@@ -81,11 +81,11 @@ def check(config: Any) -> None:
             check_choice(name, value, words)
         if other not in (int, float) or value is None:
             continue
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f'--{name}: wanted a finite number, got {value}')
-        if facts['minimum'] is not None and value < facts['minimum']:
+        if value < facts['minimum']:
             raise ValueError(f'--{name}: wanted at least {facts["minimum"]}, got {value}')
-        if facts['maximum'] is not None and value > facts['maximum']:
+        if value > facts['maximum']:
             raise ValueError(f'--{name}: wanted at most {facts["maximum"]}, got {value}')
 
 
@@ -133,7 +133,7 @@ def main(
         of the first.
       args: the command line without the program's name; None takes it from `sys.argv`.
     """
-    with console.lossy():
+    with console.lossy(), plain.printed():
         return _main(config_type, run, program, presets, args)
 
 
@@ -153,7 +153,10 @@ def _main(
     except OSError as error:  # a disk, and no defect
         where = f'{error.filename}: ' if error.filename else ''
         return _fail(program, errors.CANNOT_SAVE, f'{where}{error.strerror or error}')
-    except Exception:
+    except Exception as error:
+        if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+            found = f'out of memory: {errors.first_line(error)}'
+            return _fail(program, errors.INTERNAL, f'{found}; lower --batch_size or other sizes')
         traceback.print_exc()
         return errors.INTERNAL
     return 0
@@ -278,5 +281,5 @@ def _did_you_mean(word: str, known: Collection[str]) -> str:
 
 
 def _fail(program: str, code: int, reason: object) -> int:
-    print(f'{program}: {errors.shorten(reason, _LONGEST)}', file=sys.stderr, flush=True)
+    print(f'{program}: {plain.message(str(reason))}', file=sys.stderr, flush=True)
     return code

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from launch.runs import console, errors
+from launch.runs import console, errors, fields
 from tasks import storage
 
 Row = Mapping[str, float | None]
@@ -28,21 +28,21 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
       path: the file; a missing one holds no lines.
 
     Returns:
-      One dict for each line, each with an integer `step`.
+      One dict for each line, with an integer `step` and, by name, numbers that are finite or None.
     """
     try:
         text = pathlib.Path(path).read_text('utf-8', errors='replace')
     except FileNotFoundError:
         return []
-    rows = []
+    rows: list[dict[str, Any]] = []
     for line in text.splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and isinstance(row.get('step'), int):
-            rows.append(row)
-    return rows
+        if isinstance(row, dict) and isinstance(row.get('step'), int) and row['step'] >= 0:
+            rows.append({x: y for x, y in row.items() if y is None or fields.is_number(y)})
+    return [row for row in rows if 'step' in row]
 
 
 class Metrics:

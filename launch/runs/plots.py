@@ -125,6 +125,19 @@ def plot_points(
     _save(picture, axes, output)
 
 
+def blank(**options: Any) -> Any:
+    """Returns an empty figure of matplotlib, in which a $ is a dollar and begins no formula.
+
+    Args:
+      **options: of `matplotlib.figure.Figure`.
+    """
+    import matplotlib  # takes a second, at the end of a run only
+    from matplotlib import figure
+
+    matplotlib.rcParams['text.parse_math'] = False
+    return figure.Figure(dpi=150, **options)
+
+
 def set_style(axes: Any) -> None:
     """Gives axes the style of all pictures: a light grid, and no frame above and to the right."""
     axes.grid(axis='y', color='0.9')
@@ -148,9 +161,7 @@ def set_log_scale(axes: Any) -> None:
 
 def _blank(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     """Returns an empty picture and its axes."""
-    from matplotlib import figure  # takes a second, at the end of a run only
-
-    picture = figure.Figure(figsize=(8, 4.8), dpi=150)
+    picture = blank(figsize=(8, 4.8))
     axes = picture.add_subplot()
     axes.set_title(title, loc='left', fontsize=12, fontweight='bold')
     axes.set_xlabel(x_label)

@@ -8,7 +8,7 @@ from typing import Self, TextIO
 
 import tqdm
 
-from launch.runs import display
+from launch.runs import display, plain
 
 BAR_AFTER = 2.0  # seconds; a shorter pass shows no bar
 LINE_EVERY = 10.0  # seconds
@@ -62,7 +62,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Writes a line of its own, above the bar where there is one."""
         if self._bar is not None:
-            self._bar.write(line, file=self._stream)
+            self._bar.write(plain.line(line), file=plain.raw(self._stream))
         else:
             print(line, file=self._stream, flush=True)
 
@@ -97,7 +97,7 @@ class Progress:
                 desc=title,
                 initial=done,
                 total=total,
-                file=self._stream,
+                file=plain.raw(self._stream),
                 ncols=size.columns,
                 nrows=size.lines,
                 delay=0 if title == 'step' else BAR_AFTER,

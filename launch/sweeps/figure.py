@@ -51,14 +51,12 @@ def plot(
       x: what the horizontal axis shows: steps, minutes or hours.
       target: the height of a horizontal line.
     """
-    from matplotlib import figure  # takes a second
-
     style = _make_style(grid)
     values = [''] if style.panels is None else grid.values(style.panels)
     columns = len(values) if len(values) <= _COLUMNS else math.ceil(math.sqrt(len(values)))
     rows = math.ceil(len(values) / columns)
     size = (8, 4.8) if columns == 1 else (4 * columns + 1.5, 3.4 * rows + 0.6)
-    picture = figure.Figure(figsize=size, dpi=150, layout='constrained')
+    picture = plots.blank(figsize=size, layout='constrained')
     panels = picture.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     shown = results
     for panel, value in zip(panels, values, strict=False):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import contextlib
 import importlib
 import itertools
+import math
 import pathlib
 import pkgutil
 import re
@@ -23,6 +24,7 @@ from tasks import base
 
 FILE = 'sweep.json'
 PACKAGE = 'launch'  # where the programs are
+_MOST = 1000  # configurations
 _LONGEST_NAME = 200  # characters; file systems take 255 bytes
 _SEVERAL = 'several'  # stands for the values of an axis where flags are compared
 
@@ -107,6 +109,9 @@ def _parse(program: str, pairs: Sequence[str], known_axes: list[str]) -> Grid:
     axes += [flag for flag, values in flags.items() if len(values) > 1 and flag not in axes]
     if not axes:
         raise _usage('wanted a flag with several values, for example seed=0,1,2; got none')
+    count = math.prod(len(flags[axis]) for axis in axes)
+    if count > _MOST:
+        raise _usage(f'wanted at most {_MOST:,} configurations, got {count:,}')
     fixed = {flag: values[0] for flag, values in flags.items() if flag not in axes}
     return _make(program, fixed, axes, itertools.product(*(flags[axis] for axis in axes)))
 

@@ -31,39 +31,39 @@ class Config:
     core: Literal['rmc', 'lstm', 'transformer', 'dnc', 'entnet'] = flags.flag(
         'rmc', 'the recurrent core', 'fixed'
     )
-    mem_slots: int = flags.flag(1, 'rmc: slots of the memory', 'fixed', 1)
-    total_units: int = flags.flag(2500, 'rmc: units of all slots together', 'fixed', 1)
-    num_heads: int = flags.flag(4, 'rmc: attention heads', 'fixed', 1)
-    num_blocks: int = flags.flag(1, 'rmc: attention blocks in a step', 'fixed', 1)
-    attention_mlp_layers: int = flags.flag(5, 'rmc: layers of the MLP', 'fixed', 1)
+    mem_slots: int = flags.flag(1, 'rmc: slots of the memory', 'fixed', 1, 10_000)
+    total_units: int = flags.flag(2500, 'rmc: units of all slots together', 'fixed', 1, 100_000)
+    num_heads: int = flags.flag(4, 'rmc: attention heads', 'fixed', 1, 1000)
+    num_blocks: int = flags.flag(1, 'rmc: attention blocks in a step', 'fixed', 1, 100)
+    attention_mlp_layers: int = flags.flag(5, 'rmc: layers of the MLP', 'fixed', 1, 100)
     gate_style: Literal['unit', 'memory', 'none'] = flags.flag('unit', 'rmc: gates', 'fixed')
     output_gate: bool = flags.flag(False, "rmc: the paper's equations with output gate", 'fixed')
     lstm_size: int = flags.flag(
-        0, 'lstm: units of a layer; 0 for as many parameters as rmc', 'fixed', 0
+        0, 'lstm: units of a layer; 0 for as many parameters as rmc', 'fixed', 0, 100_000
     )
     lstm_layers: int = flags.flag(
-        1, 'lstm: layers, with skip connections from the input and to the output', 'fixed', 1
+        1, 'lstm: layers, with skip connections from the input and to the output', 'fixed', 1, 100
     )
-    transformer_layers: int = flags.flag(4, 'transformer: layers', 'fixed', 1)
-    transformer_heads: int = flags.flag(4, 'transformer: attention heads', 'fixed', 1)
+    transformer_layers: int = flags.flag(4, 'transformer: layers', 'fixed', 1, 100)
+    transformer_heads: int = flags.flag(4, 'transformer: attention heads', 'fixed', 1, 1000)
     transformer_size: int = flags.flag(
-        0, 'transformer: width; 0 for as many parameters as rmc', 'fixed', 0
+        0, 'transformer: width; 0 for as many parameters as rmc', 'fixed', 0, 100_000
     )
     transformer_memory: int = flags.flag(
-        64, 'transformer: steps back that a layer attends to', 'fixed', 1
+        64, 'transformer: steps back that a layer attends to', 'fixed', 1, 100_000
     )
-    dnc_memory_size: int = flags.flag(16, 'dnc: locations of the memory', 'fixed', 1)
-    dnc_word_size: int = flags.flag(128, 'dnc: numbers in a location', 'fixed', 1)
-    dnc_reads: int = flags.flag(4, 'dnc: read heads', 'fixed', 1)
-    dnc_writes: int = flags.flag(1, 'dnc: write heads', 'fixed', 1)
+    dnc_memory_size: int = flags.flag(16, 'dnc: locations of the memory', 'fixed', 1, 10_000)
+    dnc_word_size: int = flags.flag(128, 'dnc: numbers in a location', 'fixed', 1, 10_000)
+    dnc_reads: int = flags.flag(4, 'dnc: read heads', 'fixed', 1, 100)
+    dnc_writes: int = flags.flag(1, 'dnc: write heads', 'fixed', 1, 100)
     dnc_controller: Literal['lstm', 'feed_forward'] = flags.flag('lstm', 'dnc: controller', 'fixed')
     dnc_controller_size: int = flags.flag(
-        0, 'dnc: units of a layer; 0 for as many parameters as rmc', 'fixed', 0
+        0, 'dnc: units of a layer; 0 for as many parameters as rmc', 'fixed', 0, 100_000
     )
-    dnc_controller_layers: int = flags.flag(2, 'dnc: layers of the controller', 'fixed', 1)
-    entnet_cells: int = flags.flag(4, 'entnet: memory cells', 'fixed', 1)
+    dnc_controller_layers: int = flags.flag(2, 'dnc: layers of the controller', 'fixed', 1, 100)
+    entnet_cells: int = flags.flag(4, 'entnet: memory cells', 'fixed', 1, 10_000)
     entnet_size: int = flags.flag(
-        0, 'entnet: units of a cell; 0 for as many parameters as rmc', 'fixed', 0
+        0, 'entnet: units of a cell; 0 for as many parameters as rmc', 'fixed', 0, 100_000
     )
 
     def __post_init__(self) -> None:

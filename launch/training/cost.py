@@ -160,15 +160,16 @@ def _lower(
     update = make(task, optimizer, config.batch_size, config.accumulate)
     shapes = jax.eval_shape(lambda: loop.initial_state(config, task, host=False))
     share = devices.process_slice(config.batch_size)
-    carry = jax.tree.map(lambda x: x[share], task.initial_carry)
+    carry = jax.eval_shape(lambda x: jax.tree.map(lambda leaf: leaf[share], x), shapes.carry)
     shapes = shapes._replace(carry=devices.split_shapes(carry, 0, num_devices))
     work: Any = jax.ShapeDtypeStruct((num_devices,), np.int32)  # how many batches to sample
     if task.batch:
-        work = devices.split_shapes(_batch(task, 0), 1, num_devices)
+        work = devices.split_shapes(batch(task, 0), 1, num_devices)
     return devices.compile_update(update, shapes, target=target).lower(shapes, work)
 
 
-def _batch(task: task_lib.Task, step: int) -> Any:
+def batch(task: task_lib.Task, step: int) -> Any:
+    """Returns this process's share of a batch from the host, of a curriculum's first level."""
     assert task.batch
     return task.batch(step, 0) if task.curriculum else task.batch(step)
 
@@ -181,7 +182,7 @@ def _time(
     for step in range(repeats + 1):
         work: Any = np.ones(jax.local_device_count(), np.int32)
         if task.batch:
-            work = devices.split(_batch(task, step), axis=1)
+            work = devices.split(batch(task, step), axis=1)
         start = time.monotonic()
         state, report = update(state, work)
         weight = float(devices.to_host(report.metrics['loss']).weight)

@@ -10,8 +10,12 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable, Sequence
+import contextlib
 import functools
 import json
+import os
+import pathlib
+import sys
 from typing import Any
 
 import chex
@@ -50,6 +54,23 @@ def check_batch_size(batch_size: int, parts: int = 1, count: int = 0) -> None:
             wanted += f' x --accumulate={parts}'
         message = f'--batch_size: {wanted}, got {batch_size}'
         raise errors.RunError(errors.USAGE, message)
+
+
+def memory_bytes() -> int:
+    """Returns the memory of each device of this process; on CPUs its share of the machine's."""
+    own = jax.local_devices()[0].memory_stats() or {}
+    return own.get('bytes_limit') or _host_bytes() // jax.local_device_count()
+
+
+def _host_bytes() -> int:
+    """Returns the memory of this machine, or of the container that the process is in."""
+    found = [sys.maxsize]  # where nothing is known, nothing is refused
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        found.append(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))
+    for name in ('memory.max', 'memory/memory.limit_in_bytes'):  # cgroups, versions 2 and 1
+        with contextlib.suppress(OSError, ValueError):  # the first may say 'max'
+            found.append(int(pathlib.Path('/sys/fs/cgroup', name).read_text('utf-8')))
+    return min(found)
 
 
 def process_slice(batch_size: int) -> slice:

@@ -20,7 +20,7 @@ import jax
 
 from launch.runs import checkpoint, directory, errors, flags, kept_files, processes, signals
 from launch.runs import metrics as metrics_lib
-from launch.training import cost, devices, loop, resuming, targets
+from launch.training import cost, devices, footprint, loop, resuming, targets
 from launch.training import task as task_lib
 from tasks import base
 
@@ -42,8 +42,13 @@ class Config(loop.Config, processes.Config, cost.Config):
         flags.check(self)
         processes.Config.__post_init__(self)
         cost.Config.__post_init__(self)
+        directory.check_path('run_dir', self.run_dir)
         if self.target and self.mode != 'benchmark':
             raise ValueError(f'--target: wanted --mode=benchmark with it, got {self.mode}')
+        shares = self.accumulate * (self.num_processes or 1)
+        if self.batch_size % shares:
+            wanted = 'wanted a multiple of --accumulate x --num_processes = '
+            raise ValueError(f'--batch_size: {wanted}{shares}, got {self.batch_size}')
         if self.mode in ('evaluate', 'generate'):
             processes.check_reader(self.mode, self.run_dir, self.num_processes)
 
@@ -134,8 +139,10 @@ def opened(config: Any, path: str) -> Iterator[str]:
         if not trains:
             yield path
             return
-        with processes.join(config, path) as run_dir, directory.owned(run_dir):
-            yield str(run_dir)
+        with processes.join(config, path) as run_dir:
+            devices.check_batch_size(config.batch_size, config.accumulate)
+            with directory.owned(run_dir):
+                yield str(run_dir)
 
 
 def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
@@ -148,6 +155,7 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
         resuming.check_config(config, saved, kind)
     task = experiment.build(config)
     resuming.check_data(task, saved)
+    footprint.check(config, task)
     print(experiment.title(config))
     num_parameters = describe_parameters(config, task)
     _describe_run(experiment, config, run_dir, task, num_parameters)
@@ -187,6 +195,8 @@ def benchmark(experiment: Experiment, config: Any) -> cost.Costs:
         if target:
             costs |= cost.plan(config, task, target, chips)
         else:
+            if config.repeats:
+                footprint.check(config, task)
             costs |= cost.measure(config, task, config.repeats)
         print('\n'.join(cost.describe(costs, task.unit)))
         if config.output and devices.is_primary():

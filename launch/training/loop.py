@@ -43,9 +43,9 @@ class Config(optimizer_lib.Config):
     )
     seed: int = flags.flag(0, 'of all randomness', 'fixed', 0)
     num_steps: int = flags.flag(10_000, 'updates in all', 'warn', 1)
-    batch_size: int = flags.flag(32, 'sequences in a batch, over all devices', 'fixed', 1)
+    batch_size: int = flags.flag(32, 'sequences in a batch, over all devices', 'fixed', 1, 100_000)
     accumulate: int = flags.flag(
-        1, "parts of a device's batch, one after the other, to save memory", 'warn', 1
+        1, "parts of a device's batch, one after the other, to save memory", 'warn', 1, 100_000
     )
     on_nonfinite: Literal['stop', 'skip'] = flags.flag(
         'stop', 'what to do after an update with NaN or Inf', 'free'
@@ -97,7 +97,7 @@ def initial_state(config: Config, task: task_lib.Task, host: bool = True) -> upd
     key_data = jax.random.key_data(jax.random.fold_in(key, 1))
     step = np.zeros((), np.int32)
     level = np.zeros(2, np.int32) if task.curriculum else ()
-    state = update_lib.TrainState(params, opt_state, key_data, step, task.initial_carry, level)
+    state = update_lib.TrainState(params, opt_state, key_data, step, task.initial_carry(), level)
     return jax.tree.map(np.asarray, state) if host else state
 
 

@@ -46,7 +46,7 @@ class Task(NamedTuple):
     batch: Callable[..., chex.ArrayTree] | None = None
     # params, carry, keys [B / n] -> a batch [T, B / n, ...] and the carry after it
     sample: Callable[..., tuple[chex.ArrayTree, chex.ArrayTree]] | None = None
-    initial_carry: chex.ArrayTree = ()  # of all processes
+    initial_carry: Callable[[], chex.ArrayTree] = lambda: ()  # of all processes
     perplexity: bool = False  # whether the loss is a mean nll, to be shown as a perplexity too
     curriculum: Curriculum | None = None  # of batches from the host
     data: str = ''  # identifies the data; a checkpoint is resumed only on the same

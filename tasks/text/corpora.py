@@ -80,6 +80,7 @@ class Corpus:
     fingerprint: str  # hex; changes with the content and with the rules of cutting it into words
     blocks: Callable[[str], Iterator[list[str]]]  # split -> lists of words, <eos> included
     num_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> of text
+    places: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)  # split -> path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +207,9 @@ def _files(patterns: Sequence[str], request: _Request) -> Corpus:
         for split in SPLITS
         if not any(map(layouts.is_packed, paths[split].values()))
     }
-    return Corpus(name, _hash(name, request.tokenizer, layout, sums), blocks, sizes)
+    found = {split: list(paths[split].values()) for split in SPLITS}
+    places = {split: x[0] if len(x) == 1 else x[0].parent for split, x in found.items()}
+    return Corpus(name, _hash(name, request.tokenizer, layout, sums), blocks, sizes, places)
 
 
 def _gigaword(request: _Request) -> Corpus:

@@ -122,7 +122,8 @@ def _build(
     for split in corpora.SPLITS:
         total = num_words if split == 'train' else None
         if not _encode(blocks(split, 'encoded', total), words, folder / f'{split}.bin'):
-            raise base.DataError(f'the {split} split of {corpus.name} holds no words')
+            where = corpus.places.get(split, f'the {split} split of {corpus.name}')
+            raise base.DataError(f'{where} holds no words: the {split} split needs some')
     storage.write_text(folder / _MANIFEST, _manifest(folder, key, storage.sha256))
 
 

@@ -72,6 +72,14 @@ class TestFingerprint:
         first, second = self.load(tmp_path / 'a'), self.load(tmp_path / 'b')
         assert first.fingerprint == second.fingerprint
 
+    def test_it_knows_where_its_splits_are(self, tmp_path):
+        texts = {'train/a.txt': 'a', 'train/b.txt': 'b', 'valid/c.txt': 'c', 'test/d.txt': 'd'}
+        text_folders.write(tmp_path, texts)
+        places = {'train': 'train', 'valid': 'valid/c.txt', 'test': 'test/d.txt'}
+        wanted = {split: tmp_path / place for split, place in places.items()}
+        assert corpora.load('gutenberg', tmp_path).places == wanted
+        assert corpora.load('pydoc').places == {}
+
     def test_it_notices_changed_bytes_of_the_same_size_and_time(self, tmp_path):
         old = self.load(tmp_path)
         path = tmp_path / 'train.txt'

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import os
 import subprocess
@@ -196,6 +197,10 @@ class TestPrepare:
         splits = dict.fromkeys(corpora.SPLITS, 'a <eos>') | {split: '<eos> <eos> <eos>'}
         with pytest.raises(base.DataError, match=f'the {split} split of toy holds no words'):
             streams_lib.prepare(text_corpus(splits), tmp_path)
+        places = {split: tmp_path / 'a.txt'}
+        corpus = dataclasses.replace(text_corpus(splits), places=places)
+        with pytest.raises(base.DataError, match=f'{tmp_path}/a.txt holds no words: the {split}'):
+            streams_lib.prepare(corpus, tmp_path)
         assert self.names(tmp_path) == []
 
     def updates(self, folder, num_bytes):

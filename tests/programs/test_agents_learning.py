@@ -89,7 +89,7 @@ def loss(made):
     """Returns the metrics of a rollout, with another memory than its own in the carry."""
     *_, task, compiled = made
     later = jax.tree.map(lambda x: x[0], _cores(np.random.default_rng(1)))
-    carry = task.initial_carry._replace(core=later)
+    carry = task.initial_carry()._replace(core=later)
     keys = jax.random.split(jax.random.key(2), B)
 
     def of(batch):

@@ -72,7 +72,7 @@ def test_four_devices_make_the_updates_of_one(four, name, tmp_path):
     there = _restore(four / name, here)
     chex.assert_trees_all_equal_shapes_and_dtypes(here, there)
     chex.assert_trees_all_close(here, there, rtol=1e-4, atol=2e-5)
-    assert not np.allclose(here.carry, task.initial_carry)
+    assert not np.allclose(here.carry, task.initial_carry())
 
 
 def test_one_device_resumes_a_run_of_four(four, tmp_path, capsys):
@@ -94,7 +94,7 @@ def test_an_update_is_compiled_once_and_its_first_state_is_left_as_it_was(tmp_pa
 
     loop.train(CONFIG, task._replace(loss=loss), str(tmp_path), {'config': {}})
     assert len(traced) == 1
-    chex.assert_trees_all_equal(task.initial_carry, np.zeros_like(task.initial_carry))
+    chex.assert_trees_all_equal(task.initial_carry(), np.zeros_like(task.initial_carry()))
     chex.assert_trees_all_equal(loop.initial_state(CONFIG, task), first)
 
 

@@ -213,6 +213,11 @@ def test_presets_name_themselves_and_the_first_is_the_default(program):
     assert all(type(config) is program.config for config in program.presets.values())
 
 
+def test_a_config_that_starts_from_no_preset_names_none(name, program):
+    assert program.config().preset == ''
+    assert flags.parse(program.config, [], name, program.presets) == program.presets['cpu']
+
+
 def test_a_presets_networks_have_parameters(name, program, data):
     """Of the paper's sizes too, without allocating them."""
     module = importlib.import_module(f'launch.{name}')

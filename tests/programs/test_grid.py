@@ -62,6 +62,14 @@ def test_a_name_may_have_200_characters():
     assert [len(run.name) for run in grid.runs(pathlib.Path())] == [6, 200]
 
 
+def test_a_grid_has_at_most_so_many_configurations():
+    values = ','.join(map(str, range(30)))
+    words = [f'{name}={values}' for name in ('seed', 'size', 'heads')]
+    assert len(grid_lib.parse(['toy', *words[:2]]).configurations) == 900
+    with pytest.raises(errors.RunError, match=r'at most 1,000 configurations, got 27,000'):
+        grid_lib.parse(['toy', *words])
+
+
 def test_a_value_may_hold_an_equals_sign_and_be_empty():
     grid = _parse('lm prompt=a=b, seed=3')
     assert _points(grid) == [('a=b',), ('',)]

@@ -94,6 +94,7 @@ def test_each_split_is_scored_once_and_unroll_lengths_only_where_asked_for():
         carried, streams.test, WORDS
     )
     assert (evaluation['corpus'], evaluation['vocab_size']) == ('c0ffee', len(WORDS))
+    assert evaluation['streams'] == 3
 
 
 def test_unroll_lengths_are_those_of_the_figure_on_the_beginning_of_test():
@@ -102,7 +103,7 @@ def test_unroll_lengths_are_those_of_the_figure_on_the_beginning_of_test():
     lengths = [25, 50, 100, 200, 300, 500]
     assert score.calls[2:] == [(600, 3, 20, length) for length in lengths]
     carried = score(0.5, streams.test, 3, 20)[:600]
-    assert (unroll['words'], unroll['lengths']) == (600, lengths)
+    assert (unroll['words'], unroll['streams'], unroll['lengths']) == (600, 3, lengths)
     assert unroll['carried'] == evaluation_lib.perplexity(carried)
     cut = score(0.5, streams.test[:600], 3, 20, None, 25)
     assert unroll['perplexities'][0] == evaluation_lib.perplexity(cut)

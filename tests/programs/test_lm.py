@@ -299,9 +299,12 @@ def _gone(folder):
     [
         (_without_valid, ['has no valid split', 'valid.txt']),
         (_with_empty_test, ['the test split (test.txt) is empty']),
-        (_with_blank_train, ['the train split', 'no words']),
+        (_with_blank_train, ['train.txt holds no words: the train split']),
         (_with_latin_1, ['train.txt is not UTF-8', '0xe9', 'convert']),
-        (_short, ['the train split has 7 words', '--batch_size x --unroll_length need 21']),
+        (
+            _short,
+            ['text in ', 'the train split has 7 words', '--batch_size x --unroll_length need 21'],
+        ),
         (_gone, ['is not a folder', 'data_dir']),
     ],
 )

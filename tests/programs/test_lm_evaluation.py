@@ -55,7 +55,7 @@ def trained(tmp_path_factory, compile_once, compile_quickly):
 
 def _evaluate(trained, run_dir, *flags):
     """Evaluates a copy of the run, with no more flags than it needs."""
-    free = trained[1][2], '--evaluation_batch=3', '--num_words=2'
+    free = trained[1][2], '--num_words=2'
     return _run('--mode=evaluate', f'--run_dir={run_dir}', *free, *flags)
 
 

@@ -516,7 +516,7 @@ def test_a_batch_in_parts_makes_the_same_updates(whole, parts, tmp_path):
 
 def test_a_batch_in_parts_holds_less_at_a_time():
     """The scratch memory of an update falls with its parts."""
-    task = toy_task.make()._replace(initial_carry=np.zeros((4096, H), np.float32))
+    task = toy_task.make()._replace(initial_carry=lambda: np.zeros((4096, H), np.float32))
     config = dataclasses.replace(CONFIG, batch_size=4096)
     state = devices.place(loop.initial_state(config, task))
     batch = base.Batch(

@@ -7,17 +7,21 @@ from launch.reports import perplexities
 from launch.reports import published as published_lib
 
 
-def _evaluation_of(dataset='text', vocab_size=36, corpus='c0ffee', test=5.5, unrolled=True):
+def _evaluation_of(
+    dataset='text', vocab_size=36, corpus='c0ffee', test=5.5, unrolled=True, streams=1
+):
     bands = {'> 10 K': None, '1 K - 10 K': 3.0, '< 1 K': 700.0}
     shares = dict(zip(bands, (0.0, 0.25, 0.75), strict=True))
     split = {
         'bands': {
             name: {'words': round(8 * shares[name]), 'share': shares[name], 'perplexity': value}
             for name, value in bands.items()
-        }
+        },
+        'words': 8,
     }
     unroll = {
         'words': 8,
+        'streams': streams,
         'carried': test,
         'lengths': list(evaluation.UNROLL_LENGTHS),
         'perplexities': [test + extra for extra in (6, 5, 4, 3, 2, -1)],
@@ -28,6 +32,7 @@ def _evaluation_of(dataset='text', vocab_size=36, corpus='c0ffee', test=5.5, unr
         'step': 40,
         'corpus': corpus,
         'vocab_size': vocab_size,
+        'streams': streams,
         'test': test,
         'splits': {'valid': {**split, 'perplexity': 4.25}, 'test': {**split, 'perplexity': test}},
         'ngrams': {'bigram': {'valid': 12.0, 'test': 13.5}},
@@ -39,7 +44,7 @@ def test_the_runs_of_a_corpus_are_listed_in_three_tables():
     runs = {'first': _evaluation_of(), 'second': _evaluation_of(test=7.25, unrolled=False)}
     (text,) = perplexities.describe(runs)
     assert text.splitlines() == [
-        'perplexity per word on text (vocabulary of 36 words), as in Table 2',
+        'perplexity per word on text (vocabulary of 36 words, read as 1 stream), as in Table 2',
         '        updates  validation   test',
         'bigram                12.00  13.50',
         'first        40        4.25   5.50',
@@ -111,15 +116,17 @@ def test_table_3_of_the_paper_has_a_number_for_each_band():
         assert {len(row) for row in published.increases.values()} <= {lengths}
 
 
-def test_runs_on_different_corpora_are_not_compared():
+def test_runs_on_different_corpora_or_in_other_streams_are_not_compared():
     runs = {
         'a': _evaluation_of(),
         'b': _evaluation_of(corpus='beef'),
         'c': _evaluation_of(test=3.0),
+        'd': _evaluation_of(streams=16),
     }
     texts = perplexities.describe(runs)
     labels = [{line.split()[0] for line in text.splitlines() if line} for text in texts]
-    assert [label & runs.keys() for label in labels] == [{'a', 'c'}, {'b'}]
+    assert [label & runs.keys() for label in labels] == [{'a', 'c'}, {'b'}, {'d'}]
+    assert '16 streams of 0 words' in texts[2]
     assert perplexities.describe({}) == []
 
 

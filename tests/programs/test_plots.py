@@ -64,6 +64,16 @@ def test_a_curve_is_named_with_its_last_height_and_one_without_points_is_not(tmp
     assert drawn[0].get_title(loc='left') == 'A title'
 
 
+def test_a_dollar_in_a_name_begins_no_formula(tmp_path, drawn):
+    name = r'$\no$ formula'
+    output = tmp_path / 'a.png'
+    plots.plot_curves({name: [(1, 2.0)]}, output, name, name, name, {name: 3.0})
+    plots.plot_bars({name: [1.0]}, [name], output, name, name, name)
+    plots.plot_points({name: [(1, 2.0)]}, output, name, name, name)
+    assert [axes.get_title('left') for axes in drawn] == [name] * 3
+    assert output.stat().st_size > 1000
+
+
 def test_points_are_marked_where_they_are_few(tmp_path, drawn):
     curves = {'few': [(i, 1.0) for i in range(40)], 'many': [(i, 2.0) for i in range(41)]}
     plots.plot_curves(curves, tmp_path / 'a.png', 'A', background=['few'])

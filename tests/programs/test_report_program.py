@@ -143,6 +143,15 @@ def test_runs_that_count_different_things_are_compared_by_their_steps(tmp_path, 
     assert wanted in capsys.readouterr().err
 
 
+def test_perplexities_of_other_streams_are_not_compared_in_silence(tmp_path, capsys, curves):
+    for streams in (16, 64):
+        _make(tmp_path / str(streams), config={'core': 'rmc', 'evaluation_batch': streams})
+    runs = tmp_path / '16', tmp_path / '64'
+    for some, warned in ((runs[:1], False), (runs, True)):
+        assert _main(*some, f'--output={tmp_path}') == 0
+        assert ('--evaluation_batch=16, 64: these' in capsys.readouterr().out) == warned
+
+
 def test_runs_that_measure_different_things_have_a_picture_each(tmp_path, curves, capsys):
     frames = _make(
         tmp_path / 'frames',

@@ -12,6 +12,7 @@ EVALUATION = {
     'step': 40,
     'corpus': 'c0ffee',
     'vocab_size': 36,
+    'streams': 1,
     'test': 5.5,
     'splits': {
         'valid': {
@@ -38,6 +39,7 @@ EVALUATION = {
     'ngrams': {'unigram': {'valid': 12.0, 'test': 13.5}},
     'unroll': {
         'words': 6,
+        'streams': 1,
         'carried': 6.0,
         'lengths': [25, 50, 100, 200, 300, 500],
         'perplexities': [10.0, 9.5, 8.0, 7.0, None, 5.75],
@@ -51,6 +53,17 @@ def test_splits_are_listed_below_n_gram_models():
         'unigram                    12.00      13.50',
         'rmc                         4.25       5.50',
     ]
+
+
+def test_short_streams_are_mentioned():
+    evaluation = {**EVALUATION, 'splits': {'valid': {'words': 2600}, 'test': {'words': 1999}}}
+    for streams, found in ((1, []), (3, []), (4, ['test']), (6, ['valid', 'test'])):
+        lines = tables.describe_short_streams({**evaluation, 'streams': streams})
+        assert [line.partition(':')[0] for line in lines] == found
+    assert lines[1].startswith('test: 6 streams of 333 words')
+    shown = tables.describe_splits({**EVALUATION, 'streams': 2}).splitlines()
+    assert shown[-1].startswith('test: 2 streams of 4 words')
+    assert '--evaluation_batch' in shown[-1]
 
 
 def test_bands_have_their_words_and_an_empty_one_is_shown_as_such():

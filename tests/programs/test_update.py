@@ -54,7 +54,7 @@ TASK = task_lib.Task(
     consumes=('sequences', B),
     core_parameters=0,
     sample=_sample,
-    initial_carry=np.zeros((B, 2), np.float32),
+    initial_carry=lambda: np.zeros((B, 2), np.float32),
 )
 
 

@@ -79,7 +79,7 @@ def make(evaluate=None, **options):
     """Returns the task; `options` are those of `batch`."""
     return task.Task(
         init=init,
-        initial_carry=np.zeros((B, H), np.float32),
+        initial_carry=lambda: np.zeros((B, H), np.float32),
         loss=loss,
         batch=lambda step: batch(step, **options),
         evaluate=evaluate or (lambda params: {'norm': float(np.abs(params['b']['w']).sum())}),
