@@ -17,14 +17,13 @@ import dataclasses
 import os
 import pathlib
 import platform
-import sys
 from typing import Any
 
 import jax
 
 from launch.benchmarks import environments as environments_lib
 from launch.benchmarks import plans, unrolls
-from launch.runs import directory, flags
+from launch.runs import directory, errors, flags
 from launch.training import cost, targets
 
 
@@ -163,4 +162,4 @@ def _cpu_model() -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(flags.main(Config, run, 'benchmark'))
+    errors.leave(flags.main(Config, run, 'benchmark'))

@@ -12,7 +12,6 @@ https://arxiv.org/abs/1806.01822, for runs of `learning_to_execute` Table 1 and 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import os
-import sys
 from typing import Any
 
 from launch.reports import accuracies, accuracy_figure, perplexities, records
@@ -201,4 +200,4 @@ def _x_label(x: str) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(flags.main(Config, run, 'report'))
+    errors.leave(flags.main(Config, run, 'report'))

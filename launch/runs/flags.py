@@ -11,9 +11,10 @@ A program declares its flags once:
       def __post_init__(self) -> None:
           flags.check(self)
 
-and ends with `sys.exit(flags.main(Config, run, 'lm', PRESETS))`. A flag is an int, float, bool, str
-or `Literal` of strings, or one of them or None (`int | None`). Its `on_resume` states what happens
-when a run is resumed with another value: 'fixed' is refused, 'warn' reported, 'free' accepted.
+and ends with `errors.leave(flags.main(Config, run, 'lm', PRESETS))`. A flag is an int, float, bool,
+str or `Literal` of strings, or one of them or None (`int | None`). Its `on_resume` states what
+happens when a run is resumed with another value: 'fixed' is refused, 'warn' reported, 'free'
+accepted.
 """
 
 import argparse
@@ -30,7 +31,7 @@ import types
 import typing
 from typing import Any, Literal, NoReturn
 
-from launch.runs import errors
+from launch.runs import errors, signals
 from tasks import base
 
 OnResume = Literal['fixed', 'warn', 'free']
@@ -101,6 +102,8 @@ def main(
 ) -> int:
     """Parses the command line, runs the program and returns its exit code, 0 after success.
 
+    Signals raise in it, see `signals.handled`.
+
     Args:
       config_type: a frozen dataclass whose fields are declared with `flag`; its docstring opens the
         help page. With presets it has a field `preset`.
@@ -110,15 +113,17 @@ def main(
         of the first.
       args: the command line without the program's name; None takes it from `sys.argv`.
     """
-    try:
-        run(parse(config_type, sys.argv[1:] if args is None else args, program, presets or {}))
-    except (errors.RunError, base.DataError) as error:
-        return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
-    except KeyboardInterrupt:
-        return _fail(program, errors.INTERRUPTED, 'interrupted')
-    except Exception:
-        traceback.print_exc()
-        return errors.INTERNAL
+    words = sys.argv[1:] if args is None else args
+    with signals.handled():
+        try:
+            run(parse(config_type, words, program, presets or {}))
+        except (errors.RunError, base.DataError) as error:
+            return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
+        except Exception:
+            if signal := signals.received():  # the libraries make other errors of `Interrupted`
+                return _fail(program, errors.INTERRUPTED, signals.Interrupted(signal))
+            traceback.print_exc()
+            return errors.INTERNAL
     return 0
 
 

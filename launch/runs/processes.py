@@ -13,9 +13,7 @@ import dataclasses
 import glob
 import importlib.util
 import os
-import sys
 import tempfile
-from typing import NoReturn
 
 import jax
 
@@ -96,19 +94,6 @@ def join(config: Config, run_dir: str) -> Iterator[str]:
             message = f'another process of this run ended ({errors.first_line(error)})'
             remedy = 'start all of them again to resume from the newest checkpoint'
             raise errors.RunError(errors.INTERRUPTED, f'{message}; {remedy}') from error
-
-
-def leave(code: int) -> NoReturn:
-    """Ends the program; after an error without waiting for processes that may be gone.
-
-    Args:
-      code: the exit code.
-    """
-    if code and jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
 
 
 def in_cluster() -> bool:

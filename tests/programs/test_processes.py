@@ -110,7 +110,7 @@ def train_and_write():
     def run(config):
         tiny_training.run(config, lambda own_dir: _write_received(config, own_dir))
 
-    processes.leave(flags.main(tiny_training.Config, run, 'tiny_training'))
+    errors_lib.leave(flags.main(tiny_training.Config, run, 'tiny_training'))
 
 
 def _write_received(config, own_dir):
@@ -309,9 +309,3 @@ def test_processes_that_cannot_be_reached_are_named(monkeypatch):
     with pytest.raises(errors_lib.RunError, match=wanted) as stop, processes.join(config, 'run'):
         pass
     assert stop.value.code == errors_lib.INTERRUPTED
-
-
-def test_a_program_that_runs_alone_leaves_with_its_code():
-    with pytest.raises(SystemExit) as stop:
-        processes.leave(65)
-    assert stop.value.code == 65

@@ -10,7 +10,7 @@ from typing import Literal
 
 import jax
 
-from launch.runs import directory, flags, processes, signals
+from launch.runs import directory, errors, flags, processes, signals
 from launch.training import devices, loop
 from tests.support import toy_task
 
@@ -52,4 +52,4 @@ def run(config, finish=lambda run_dir: None):
 
 
 if __name__ == '__main__':
-    processes.leave(flags.main(Config, run, 'tiny_training'))
+    errors.leave(flags.main(Config, run, 'tiny_training'))
