@@ -2,7 +2,7 @@
 
 import io
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from launch.runs import signals
 
@@ -31,7 +31,7 @@ def _unfailing(stream: TextIO) -> TextIO:
     """Returns the same stream, of which a write never fails."""
     if not isinstance(stream, io.TextIOWrapper):  # none is open
         return stream
-    raw = _Unfailing(stream.fileno(), 'wb', closefd=False)
+    raw: Any = _Unfailing(stream.fileno(), 'wb', closefd=False)
     return io.TextIOWrapper(
         raw if stream.write_through else io.BufferedWriter(raw),
         stream.encoding,

@@ -43,7 +43,7 @@ def run(config, finish=lambda run_dir: None):
     """Trains, and calls `finish` while the processes are still connected."""
     with (
         signals.handled(),
-        processes.join(config, config.run_dir) as run_dir,
+        processes.join(dataclasses.replace(config, act='none', at=0), config.run_dir) as run_dir,
         directory.owned(run_dir),
     ):
         state = loop.train(config, make_task(config), run_dir, {'config': {}})
