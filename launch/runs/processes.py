@@ -126,7 +126,8 @@ def _connect(config: Config) -> None:
     own = config.coordinator_address, config.num_processes, config.process_id
     where = config.coordinator_address or 'the other processes of the cluster'
     if config.coordinator_address:
-        rendezvous.meet(*own, CONNECT_SECONDS)
+        count, number = config.num_processes or 1, config.process_id or 0
+        rendezvous.meet(config.coordinator_address, count, number, CONNECT_SECONDS)
     failures: list[Exception] = []
 
     def initialize() -> None:

@@ -1,20 +1,37 @@
 """What a program does before it imports anything else, which takes seconds."""
 
 import io
+import os
+import signal
 import sys
+import threading
 from typing import Any, TextIO
 
 from launch.runs import signals
 
+LIFELINE = 'RELATIONAL_RNN_LIFELINE'  # set: at the end of its input, the process ends in order
+
 
 def prepare(program: str) -> None:
     """Lets a signal end the process in order, and nothing that is printed end it.
+
+    A program that starts this one with `LIFELINE` in its environment, and a pipe as its input, need
+    not live to end it: the system closes the pipe for one that was killed.
 
     Args:
       program: the module's name in `launch`.
     """
     signals.end_at_once(program)
     sys.stdout, sys.stderr = _unfailing(sys.stdout), _unfailing(sys.stderr)
+    if os.environ.pop(LIFELINE, None):
+        threading.Thread(target=_end_with_input, daemon=True).start()
+
+
+def _end_with_input() -> None:
+    while os.read(0, 100):
+        pass
+    if not signals.received():  # or this would be the second
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Unfailing(io.FileIO):
