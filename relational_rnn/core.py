@@ -16,7 +16,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import checks, memory, scanning, unrolling
+from relational_rnn import checks, memory, operations, scanning, unrolling
 
 
 class RelationalMemory(hk.RNNCore):
@@ -147,11 +147,12 @@ class RelationalMemory(hk.RNNCore):
     def _prepare(
         self, inputs: chex.Array, state: memory.State, flags: unrolling.Flags
     ) -> tuple[memory.MemoryParams, chex.Array, memory.State, unrolling.Flags]:
-        """Returns what a scan needs: inputs as rows, the state in float32 at least."""
+        """Returns what a scan needs: inputs as rows, and the state in its future dtype."""
         rows = self._as_rows(inputs, state, leading=('T',))
         unrolling.check_batch(flags, self._batch(state))
         params = self._parameters(rows)()
-        state = jax.tree.map(lambda x: x.astype(memory.at_least_float32(x)), state)
+        dtype = jnp.result_type(jnp.float32, rows.dtype, *jax.tree.leaves(state))
+        state = jax.tree.map(lambda x: x.astype(dtype), state)
         return params, rows, state, flags
 
     @hk.transparent
@@ -213,16 +214,18 @@ class RelationalMemory(hk.RNNCore):
         return lambda: params
 
 
-def _linear(name: str, input_size: int, output_size: int, dtype: jnp.dtype) -> memory.Linear:
+def _linear(name: str, input_size: int, output_size: int, dtype: jnp.dtype) -> operations.Linear:
     """Makes or gets an affine map with Sonnet's initial values: truncated normal, zero bias."""
     w_init = hk.initializers.TruncatedNormal(stddev=input_size**-0.5)
     w = hk.get_parameter(f'{name}_w', (input_size, output_size), dtype, init=w_init)
-    return memory.Linear(w, hk.get_parameter(f'{name}_b', (output_size,), dtype, init=jnp.zeros))
+    return operations.Linear(
+        w, hk.get_parameter(f'{name}_b', (output_size,), dtype, init=jnp.zeros)
+    )
 
 
-def _norm(name: str, size: int, dtype: jnp.dtype) -> memory.Norm:
+def _norm(name: str, size: int, dtype: jnp.dtype) -> operations.Norm:
     """Makes or gets a layer norm's scale of ones and offset of zeros."""
-    return memory.Norm(
+    return operations.Norm(
         hk.get_parameter(f'{name}_scale', (size,), dtype, init=jnp.ones),
         hk.get_parameter(f'{name}_offset', (size,), dtype, init=jnp.zeros),
     )

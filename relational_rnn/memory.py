@@ -21,15 +21,11 @@ from typing import NamedTuple, TypeAlias
 
 import chex
 import jax
-from jax import ad_checkpoint
 import jax.numpy as jnp
 
-from relational_rnn import checks
+from relational_rnn import checks, operations
 
 GATE_STYLES = ('unit', 'memory', None)
-NORM_EPSILON = 1e-5
-LINEAR = 'linear'  # the checkpoint name of the affine maps' results
-ALIGNMENT = 128  # numbers: 16 bytes in each of 8 parts in bfloat16, and a TPU's lanes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,42 +75,28 @@ class MemoryConfig:
         return gate_size * (3 if self.output_gate else 2)
 
 
-class Linear(NamedTuple):
-    """An affine map of the last dimension."""
-
-    w: chex.Array  # [in, out]
-    b: chex.Array  # [out]
-
-
-class Norm(NamedTuple):
-    """A layer norm over the last dimension."""
-
-    scale: chex.Array  # [F] or [P]
-    offset: chex.Array  # [F] or [P]
-
-
 class Block(NamedTuple):
     """The parameters that an attention block does not share with the others."""
 
-    projection: Linear  # F -> P, per head [query | key | value]
-    projection_norm: Norm  # [P]
-    attention_norm: Norm  # [F]
-    mlp_norm: Norm  # [F]
+    projection: operations.Linear  # F -> P, per head [query | key | value]
+    projection_norm: operations.Norm  # [P]
+    attention_norm: operations.Norm  # [F]
+    mlp_norm: operations.Norm  # [F]
 
 
 class StepParams(NamedTuple):
     """The parameters that a step needs after `project`."""
 
     blocks: tuple[Block, ...]  # num_blocks of them
-    mlp: tuple[Linear, ...]  # attention_mlp_layers of F -> F, shared by the blocks
-    memory_gates: Linear | None  # F -> gates_size
+    mlp: tuple[operations.Linear, ...]  # attention_mlp_layers of F -> F, shared by the blocks
+    memory_gates: operations.Linear | None  # F -> gates_size
 
 
 class MemoryParams(NamedTuple):
     """All parameters of a core."""
 
-    input: Linear  # D -> F
-    input_gates: Linear | None  # K F -> gates_size
+    input: operations.Linear  # D -> F
+    input_gates: operations.Linear | None  # K F -> gates_size
     step: StepParams
 
 
@@ -145,16 +127,22 @@ def initial_memory(config: MemoryConfig, batch_size: int | None) -> State:
       batch_size: B, or None for a state without a batch dimension.
 
     Returns:
-      The memory, float32 [B, N, F] or [N, F]; with an output gate a `GatedState` of it and of a
+      The memory, [B, N, F] or [N, F], in JAX's default float (float32, or float64 where that is
+      enabled, as `hk.LSTM` does); with an output gate a `GatedState` of it and of a
       hidden state of zeros (the paper leaves both open; LSTMs start from zeros).
     """
-    memory = jnp.eye(config.mem_slots, config.slot_size, dtype=jnp.float32)
+    memory = jnp.eye(config.mem_slots, config.slot_size)
     if batch_size is not None:
         memory = jnp.tile(memory[None], (batch_size, 1, 1))
     return GatedState(jnp.zeros_like(memory), memory) if config.output_gate else memory
 
 
-def project(params: MemoryParams, config: MemoryConfig, inputs: chex.Array) -> Projected:
+def project(
+    params: MemoryParams,
+    config: MemoryConfig,
+    inputs: chex.Array,
+    ops: operations.Operations = operations.PLAIN,
+) -> Projected:
     """Does the part of a step that does not depend on the memory.
 
     Args:
@@ -162,19 +150,25 @@ def project(params: MemoryParams, config: MemoryConfig, inputs: chex.Array) -> P
       config: the core's choices.
       inputs: [..., K, D], rows of an input, each with a key and a value of its own; any leading
         dimensions, so that all time steps can go in one matrix product.
+      ops: how it is differentiated.
 
     Returns:
       The input's queries, keys, values and share of the gates, with the same leading dimensions.
     """
     chex.assert_axis_dimension(inputs, -1, params.input.w.shape[0])
-    rows = apply_linear(params.input, inputs)
-    joint = _heads(config, params.step.blocks[0], rows)
-    gates = _split_gates(config, params.input_gates, rows.reshape(*rows.shape[:-2], -1))
+    rows = ops.linear(params.input, inputs)
+    joint = _heads(config, ops, params.step.blocks[0], rows)
+    flat = rows.reshape(*rows.shape[:-2], -1)
+    gates = _split_gates(config, ops, params.input_gates, flat)
     return Projected(joint, gates, None if config.num_blocks == 1 else rows)
 
 
 def step(
-    params: StepParams, config: MemoryConfig, projected: Projected, state: State
+    params: StepParams,
+    config: MemoryConfig,
+    projected: Projected,
+    state: State,
+    ops: operations.Operations = operations.PLAIN,
 ) -> tuple[State, tuple[chex.Array, ...]]:
     """Updates the memory with one projected input.
 
@@ -183,17 +177,18 @@ def step(
       config: the core's choices.
       projected: the input's share, from `project`.
       state: the memory, [..., N, F], or a `GatedState`.
+      ops: how it is differentiated.
 
     Returns:
       The new state, and the attention weights of every block, [..., H, R, N + K], where R is
       N + K, and N in the last block; the keys are the slots, then the rows of the input.
     """
     memory = memory_of(state)
-    memory = memory.astype(at_least_float32(memory))
-    candidate, attention = _attend_over_memory(params, config, projected, memory)
+    memory = memory.astype(operations.at_least_float32(memory))
+    candidate, attention = _attend_over_memory(params, config, ops, projected, memory)
     if params.memory_gates is None:
         return candidate, attention
-    input_gate, forget_gate, *output_gate = gates(params, config, projected, state)
+    input_gate, forget_gate, *output_gate = gates(params, config, projected, state, ops)
     kept = forget_gate * memory
     if not output_gate:
         return input_gate * jnp.tanh(candidate) + kept, attention
@@ -201,12 +196,18 @@ def step(
     return GatedState(output_gate[0] * jnp.tanh(memory), memory), attention
 
 
-def gates(params: StepParams, config: MemoryConfig, projected: Projected, state: State) -> Gates:
+def gates(
+    params: StepParams,
+    config: MemoryConfig,
+    projected: Projected,
+    state: State,
+    ops: operations.Operations = operations.PLAIN,
+) -> Gates:
     """Returns the gates of a step, [..., N, G] each, () if there are none; arguments as `step`."""
     memory = memory_of(state)
-    memory = memory.astype(at_least_float32(memory))
+    memory = memory.astype(operations.at_least_float32(memory))
     hidden = state.hidden if isinstance(state, GatedState) else jnp.tanh(memory)
-    of_memory = _split_gates(config, params.memory_gates, hidden)
+    of_memory = _split_gates(config, ops, params.memory_gates, hidden)
     biases = (config.input_bias, config.forget_bias, 0.0)
     return tuple(
         _sigmoid((a + b[..., None, :]).astype(memory.dtype) + bias)
@@ -225,202 +226,66 @@ def output(state: State) -> chex.Array:
     return rows.reshape(*rows.shape[:-2], -1)
 
 
-def apply_linear(layer: Linear, x: chex.Array) -> chex.Array:
-    """Returns x w + b, [..., in] -> [..., out], named for `jax.checkpoint` policies."""
-    return ad_checkpoint.checkpoint_name(_affine(layer, x), LINEAR)
-
-
-@jax.custom_vjp
-def _affine(layer: Linear, x: chex.Array) -> chex.Array:
-    """Returns x w + b in the parameters' dtype; w may be padded, see `pad_matrices`."""
-    y = _fit(x.astype(layer.w.dtype), len(layer.w)) @ layer.w
-    y = _fit(y, len(layer.b))
-    return y + jnp.broadcast_to(layer.b, y.shape)
-
-
-def _affine_backward(
-    residuals: tuple[Linear, chex.Array], d_y: chex.Array
-) -> tuple[Linear, chex.Array]:
-    """Written out, for XLA copies transposed arrays where JAX differentiates the product."""
-    (w, _), x = residuals
-    rows, d_rows = (value.reshape(-1, value.shape[-1]) for value in (x, d_y))
-    d_w = jnp.einsum('ri,ro->io', rows.astype(d_y.dtype), d_rows)
-    d_w = jnp.pad(
-        d_w, [(0, padded - size) for padded, size in zip(w.shape, d_w.shape, strict=True)]
-    )
-    d_b = jnp.ones(len(d_rows), d_rows.dtype) @ d_rows
-    d_x = _fit(_fit(d_y, w.shape[1]) @ w.T, x.shape[-1])
-    return Linear(d_w, d_b), d_x.astype(x.dtype)
-
-
-_affine.defvjp(lambda layer, x: (_affine(layer, x), (layer, x)), _affine_backward)
-
-
-def _fit(x: chex.Array, size: int) -> chex.Array:
-    """Cuts the last dimension to a size, or pads it with zeros."""
-    if x.shape[-1] < size:
-        return jnp.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, size - x.shape[-1])])
-    return x[..., :size]
-
-
-def pad_matrices(params: StepParams) -> StepParams:
-    """Pads the sides of large matrices with zeros to multiples of `ALIGNMENT`.
-
-    `step` takes such parameters. A compiler that splits a product into partial sums would pad the
-    matrices in every step where the sides are no multiple of the number of parts.
-
-    Args:
-      params: of the step. A matrix of which a side would grow by a twentieth stays as it is.
-    """
-
-    def pad(layer: Linear | Norm) -> Linear | Norm:
-        if not isinstance(layer, Linear):
-            return layer
-        more = [-size % ALIGNMENT for size in layer.w.shape]
-        if any(20 * extra > size for extra, size in zip(more, layer.w.shape, strict=True)):
-            return layer
-        return Linear(jnp.pad(layer.w, [(0, extra) for extra in more]), layer.b)
-
-    return jax.tree.map(pad, params, is_leaf=lambda node: isinstance(node, Linear | Norm))
-
-
-def normalize(norm: Norm, x: chex.Array) -> chex.Array:
-    """Layer norm of each row, [..., F] -> [..., F], in float32 or wider."""
-    x = x.astype(at_least_float32(x))
-    return _normalize(Norm(*(p.astype(x.dtype) for p in norm)), x)
-
-
-@jax.custom_vjp
-def _normalize(norm: Norm, x: chex.Array) -> chex.Array:
-    return _normalize_forward(norm, x)[0]
-
-
-def _normalize_forward(norm: Norm, x: chex.Array) -> tuple[chex.Array, tuple[chex.Array, ...]]:
-    centered = x - jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
-    inverse = jax.lax.rsqrt(variance + NORM_EPSILON)
-    scaled = centered * inverse
-    scale, offset = (jnp.broadcast_to(p, x.shape) for p in norm)
-    return scaled * scale + offset, (norm.scale, scaled, inverse)
-
-
-def _normalize_backward(
-    residuals: tuple[chex.Array, ...], d_y: chex.Array
-) -> tuple[Norm, chex.Array]:
-    """Written out, to keep the scale and not its broadcast, and to take two sums over a row."""
-    scale, scaled, inverse = residuals
-    d_scaled = d_y * jnp.broadcast_to(scale, d_y.shape)
-    mean = jnp.mean(d_scaled, axis=-1, keepdims=True)
-    slope = jnp.mean(d_scaled * scaled, axis=-1, keepdims=True)
-    rows = tuple(range(d_y.ndim - 1))
-    d_norm = Norm(jnp.sum(d_y * scaled, axis=rows), jnp.sum(d_y, axis=rows))
-    return d_norm, inverse * (d_scaled - mean - scaled * slope)
-
-
-_normalize.defvjp(_normalize_forward, _normalize_backward)
-
-
 def _attend_over_memory(
-    params: StepParams, config: MemoryConfig, projected: Projected, memory: chex.Array
+    params: StepParams,
+    config: MemoryConfig,
+    ops: operations.Operations,
+    projected: Projected,
+    memory: chex.Array,
 ) -> tuple[chex.Array, tuple[chex.Array, ...]]:
     """Returns the memory's candidate, [..., N, F], and every block's attention weights."""
     rows = memory
     attention = []
     for index, block in enumerate(params.blocks):
-        joint = _heads(config, block, rows)
+        joint = _heads(config, ops, block, rows)
         if index == 0:
             joint = jnp.concatenate([joint, projected.joint], axis=-2)
             if projected.rows is not None:
                 rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
-        size = config.query_size
-        queries, keys, values = jnp.split(joint, (size, 2 * size), axis=-1)
         if index == config.num_blocks - 1:
             rows = rows[..., : config.mem_slots, :]
+        size = config.query_size
+        queries, keys, values = jnp.split(joint, (size, 2 * size), axis=-1)
         queries = queries[..., : rows.shape[-2], :] * size**-0.5
-        attended, weights = _attend(queries, keys, values)
+        attended, weights = ops.attend(queries, keys, values)
         attended = jnp.swapaxes(attended, -3, -2).reshape(rows.shape)
-        rows = normalize(block.attention_norm, rows + attended)
-        rows = normalize(block.mlp_norm, rows + _mlp(params.mlp, rows).astype(rows.dtype))
+        rows = ops.normalize(block.attention_norm, rows + attended)
+        rows = ops.normalize(block.mlp_norm, rows + _mlp(ops, params.mlp, rows).astype(rows.dtype))
         attention.append(weights)
     return rows, tuple(attention)
 
 
-def _heads(config: MemoryConfig, block: Block, rows: chex.Array) -> chex.Array:
+def _heads(
+    config: MemoryConfig, ops: operations.Operations, block: Block, rows: chex.Array
+) -> chex.Array:
     """Projects rows, [..., M, F], to queries, keys and values of heads, [..., H, M, 2 C + V]."""
-    joint = apply_linear(block.projection, rows)
-    joint = normalize(block.projection_norm, joint).astype(block.projection.w.dtype)
+    joint = ops.linear(block.projection, rows)
+    joint = ops.normalize(block.projection_norm, joint).astype(block.projection.w.dtype)
     joint = joint.reshape(*joint.shape[:-1], config.num_heads, -1)
     return jnp.swapaxes(joint, -3, -2)
 
 
-@jax.custom_vjp
-def _attend(
-    queries: chex.Array, keys: chex.Array, values: chex.Array
-) -> tuple[chex.Array, chex.Array]:
-    """Returns attended values, [..., H, R, V], and weights, [..., H, R, M].
-
-    Args:
-      queries: [..., H, R, C], scaled.
-      keys: [..., H, M, C].
-      values: [..., H, M, V].
-    """
-    return _attend_forward(queries, keys, values)[0]
-
-
-def _attend_forward(
-    queries: chex.Array, keys: chex.Array, values: chex.Array
-) -> tuple[tuple[chex.Array, chex.Array], tuple[chex.Array, ...]]:
-    weights = jax.nn.softmax(_multiply(queries, keys, -1, -1))
-    attended = _multiply(weights.astype(values.dtype), values, -1, -2)
-    return (attended, weights), (queries, keys, values, weights)
-
-
-def _attend_backward(
-    residuals: tuple[chex.Array, ...], cotangents: tuple[chex.Array, chex.Array]
-) -> tuple[chex.Array, ...]:
-    """Written out, for JAX would transpose results of the products."""
-    queries, keys, values, weights = residuals
-    d_attended, d_weights = cotangents
-    d_attended = d_attended.astype(values.dtype)
-    d_values = _multiply(weights.astype(values.dtype), d_attended, -2, -2)
-    d_weights += _multiply(d_attended, values, -1, -1)
-    d_logits = weights * (d_weights - jnp.sum(d_weights * weights, axis=-1, keepdims=True))
-    d_logits = d_logits.astype(queries.dtype)
-    d_queries = _multiply(d_logits, keys, -1, -2)
-    d_keys = _multiply(d_logits, queries, -2, -2)
-    results = d_queries, d_keys, d_values
-    return tuple(d.astype(x.dtype) for d, x in zip(results, residuals, strict=False))
-
-
-_attend.defvjp(_attend_forward, _attend_backward)
-
-
-def _multiply(a: chex.Array, b: chex.Array, axis_a: int, axis_b: int) -> chex.Array:
-    """Multiplies matrices [..., I, J], summing over an axis of each, in float32 or wider."""
-    batch = tuple(range(a.ndim - 2))
-    dimensions = ((a.ndim + axis_a,), (b.ndim + axis_b,)), (batch, batch)
-    return jax.lax.dot_general(a, b, dimensions, preferred_element_type=at_least_float32(a))
-
-
-def _mlp(layers: tuple[Linear, ...], rows: chex.Array) -> chex.Array:
+def _mlp(
+    ops: operations.Operations, layers: tuple[operations.Linear, ...], rows: chex.Array
+) -> chex.Array:
     """The row-wise MLP, [..., F] -> [..., F]: ReLU between the layers, none after the last."""
     for index, layer in enumerate(layers):
-        rows = apply_linear(layer, jax.nn.relu(rows) if index else rows)
+        rows = ops.linear(layer, jax.nn.relu(rows) if index else rows)
     return rows
 
 
-def _split_gates(config: MemoryConfig, layer: Linear | None, x: chex.Array) -> Gates:
+def _split_gates(
+    config: MemoryConfig,
+    ops: operations.Operations,
+    layer: operations.Linear | None,
+    x: chex.Array,
+) -> Gates:
     """Applies a map to all gates, [..., in] -> [..., G] each; () if there are no gates."""
     if layer is None:
         return ()
-    return tuple(jnp.split(apply_linear(layer, x), 3 if config.output_gate else 2, axis=-1))
+    return tuple(jnp.split(ops.linear(layer, x), 3 if config.output_gate else 2, axis=-1))
 
 
 def _sigmoid(x: chex.Array) -> chex.Array:
     """The logistic function by tanh, which is quicker on CPU than an exponential and a division."""
     return 0.5 * jnp.tanh(0.5 * x) + 0.5
-
-
-def at_least_float32(x: chex.Array) -> jnp.dtype:
-    """Returns the dtype of an array, or float32 where that is narrower."""
-    return jnp.promote_types(x.dtype, jnp.float32)

@@ -24,7 +24,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import memory, unrolling
+from relational_rnn import memory, operations, unrolling
+
+_OPS = operations.FAST
 
 
 def scan_memory(
@@ -46,7 +48,7 @@ def scan_memory(
       options: how; by default the scan is differentiated `stepwise` where it is lowered for a CPU
         and `deferred` elsewhere.
     """
-    arguments = params, inputs, state, flags
+    arguments = operations.vary_alike(params, inputs, state, flags)
     stepwise = functools.partial(_scan_stepwise, config, options)
     deferred = functools.partial(_scan_deferred, config, options)
     if options.backward is None:
@@ -99,7 +101,7 @@ def _advance(
     flags: unrolling.Flags,
 ) -> memory.State:
     """Returns the state after one step with its flags, [B, N, F]."""
-    step = lambda state: memory.step(params, config, projected, state)  # noqa: E731
+    step = lambda state: memory.step(params, config, projected, state, _OPS)  # noqa: E731
     initial = functools.partial(memory.initial_memory, config)
     return unrolling.guard(step, initial, state, flags)[0]
 
@@ -113,12 +115,12 @@ def _scan_stepwise(
     flags: unrolling.Flags,
 ) -> memory.State:
     """As `scan_memory`; no step is made after the last active one."""
-    saved = () if options.remat else (memory.LINEAR,)
+    saved = () if options.remat else (operations.LINEAR,)
     policy = jax.checkpoint_policies.save_only_these_names(*saved)
     remember = functools.partial(jax.checkpoint, policy=policy, prevent_cse=False)
-    projected = memory.project(params, config, inputs)
+    projected = memory.project(params, config, inputs, _OPS)
     # The gradient is a sum over T: in float32 at least, for in bfloat16 it would stop growing.
-    wide = jax.tree.map(lambda x: x.astype(memory.at_least_float32(x)), params.step)
+    wide = jax.tree.map(lambda x: x.astype(operations.at_least_float32(x)), params.step)
 
     @remember  # here too, so that `cond` recomputes and differentiates in one branch
     def advance(state: memory.State, now: tuple) -> memory.State:
@@ -166,7 +168,7 @@ def _scan_deferred(
                 state = _advance(config, params.step, now[0], state, now[1])
                 return state, state
 
-            over = memory.project(params, config, inputs), flags
+            over = memory.project(params, config, inputs, _OPS), flags
             return jax.lax.scan(body, state, over, unroll=options.scan_unroll)
 
         return _scan_pieces(scan, state, (inputs, flags), size)[1]
@@ -185,7 +187,7 @@ def _scan_deferred(
         return d_params, d_inputs, d_state, None
 
     run.defvjp(forward, backward)
-    padded = params._replace(step=memory.pad_matrices(params.step))
+    padded = params._replace(step=operations.pad_matrices(params.step))
     return run(padded, inputs, state, flags)
 
 
@@ -253,8 +255,13 @@ def _pull_back(
       The cotangents of the state before the steps and of the parameters, and of the inputs.
     """
     inputs, before, flags, d_states = steps
-    step = lambda params, projected, state: memory.step(params, config, projected, state)[0]  # noqa: E731
-    projected = memory.project(params, config, inputs)
+    projected = memory.project(params, config, inputs, _OPS)
+
+    def step(
+        params: memory.StepParams, projected: memory.Projected, state: memory.State
+    ) -> memory.State:
+        return memory.step(params, config, projected, state, _OPS)[0]
+
     linear, apply = _linearise(step, params.step, projected, before)
 
     def body(d_state: memory.State, now: tuple) -> tuple:
@@ -274,7 +281,7 @@ def _pull_back(
     d_after = unrolling.silence(d_after, flags.active)
 
     def all_steps(params: memory.MemoryParams, inputs: chex.Array) -> memory.State:
-        return step(params.step, memory.project(params, config, inputs), before)
+        return step(params.step, memory.project(params, config, inputs, _OPS), before)
 
     d_params, d_inputs = jax.vjp(all_steps, params, inputs)[1](d_after)
     return (d_state, jax.tree.map(jnp.add, carry[1], d_params)), d_inputs

@@ -17,7 +17,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import checks, memory
+from relational_rnn import checks, memory, operations
 
 BACKWARD = ('stepwise', 'deferred', None)
 
@@ -62,7 +62,7 @@ def unroll(
     """Runs a core over whole sequences, time-major.
 
     The numbers are those of `hk.dynamic_unroll`, and so are the derivatives, in reverse mode only
-    (`jax.jvp` needs `hk.dynamic_unroll`).
+    (`jax.jvp` needs `hk.dynamic_unroll`). It may be called inside `jax.shard_map`.
 
     Args:
       core: the core.
@@ -192,6 +192,7 @@ def _step_by_step(
     options: Options,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Unrolls any core with resets and lengths."""
+    state, _ = operations.vary_alike(state, (inputs, flags))
 
     def advance(now: tuple, state: chex.ArrayTree) -> tuple:
         inputs, flags = now
@@ -204,7 +205,8 @@ def _step_by_step(
 
     def hold(now: tuple, state: chex.ArrayTree) -> tuple:
         output = hk.eval_shape(advance, now, state)[0]
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output), state
+        output = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output)
+        return operations.vary_alike(output, state)
 
     def advance_if_active(now: tuple, state: chex.ArrayTree) -> tuple:
         if flags.active is None or hk.running_init():  # which has to make all parameters

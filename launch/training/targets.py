@@ -135,6 +135,8 @@ def _gpu_topology(target: Target) -> Any:
 
 def _tpu_topology(target: Target) -> Any:
     os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # or it looks for a TPU's machine on the net
+    # It locks a TPU, of which one process at a time may be the user; a compiler has many.
+    os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
     options = dict(target.options)
     sizes = target.topology
     if target.num_devices == 1:

@@ -3,10 +3,13 @@
 import ast
 import itertools
 import pathlib
+import subprocess
+import sys
 
 import chex
 import haiku as hk
 import jax
+from jax import test_util
 import jax.numpy as jnp
 import jmp
 import numpy as np
@@ -410,3 +413,31 @@ def test_only_the_output_gate_is_new_to_those_who_know_sonnets_constructor():
     make = hk.transform(lambda: core_lib.RelationalMemory(3, 4, 2, 5, 0.5, 0.25, None, 6, 7).config)
     config = make.apply({}, None)
     assert config == memory.MemoryConfig(3, 4, 2, 5, 0.5, 0.25, None, 6, 7, output_gate=False)
+
+
+def test_the_library_changes_no_setting_of_jax():
+    script = """
+import importlib, pkgutil
+import jax
+before = dict(jax.config.values)
+import relational_rnn
+for module in pkgutil.walk_packages(relational_rnn.__path__, 'relational_rnn.'):
+    importlib.import_module(module.name)
+after = dict(jax.config.values)
+assert before == after, {k: v for k, v in after.items() if before[k] != v}
+print(len(before))
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
+    assert 'jax_default_matmul_precision' in jax.config.values
+
+
+def test_haikus_unroll_is_differentiated_in_forward_mode_too():
+    case = reference.CASES['two_blocks']
+    apply = plain(case.config).apply
+    with jax.enable_x64(True):
+        params = {'relational_memory': reference.parameters(case)}
+        inputs = reference.inputs(case)
+        outputs = jax.jit(lambda inputs: apply(params, inputs)[0])
+        test_util.check_grads(outputs, (inputs,), order=1, modes=['fwd', 'rev'], eps=1e-7)

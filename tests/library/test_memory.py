@@ -5,7 +5,6 @@ import functools
 
 import chex
 import jax
-from jax import test_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,18 +64,6 @@ def test_outputs_state_and_attention_equal_a_float64_loop(case):
         np.testing.assert_allclose(weights, wanted_weights, rtol=0, atol=1e-13)
 
 
-def test_the_gradient_of_attention_is_that_of_finite_differences():
-    case = reference.CASES['two_blocks']
-
-    def attention(params, inputs, state):
-        projected = memory.project(params, case.config, inputs)
-        return memory.step(params.step, case.config, projected, state)[1]
-
-    params = reference.memory_params(case.config, reference.parameters(case))
-    args = params, rows_of(case)[0], initial_memory(case.config)
-    test_util.check_grads(jax.jit(attention), args, order=1, modes=['rev'])
-
-
 @all_cases
 def test_permuting_slots_permutes_the_output(case):
     params = reference.memory_params(case.config, reference.parameters(case))
@@ -121,7 +108,9 @@ def test_initial_memory_is_the_identity_cut_or_padded():
     np.testing.assert_array_equal(wide, [[1, 0, 0], [0, 1, 0]])
     tall = memory.initial_memory(memory.MemoryConfig(3, 1, num_heads=2), 2)
     np.testing.assert_array_equal(tall, [[[1, 0], [0, 1], [0, 0]]] * 2)
-    assert wide.dtype == tall.dtype == jnp.float32
+    assert wide.dtype == tall.dtype == jnp.float64
+    with jax.enable_x64(False):
+        assert memory.initial_memory(memory.MemoryConfig(2, 3), None).dtype == jnp.float32
     gated = memory.initial_memory(memory.MemoryConfig(2, 3, output_gate=True), None)
     assert isinstance(gated, memory.GatedState)
     np.testing.assert_array_equal(gated.hidden, np.zeros((2, 3)))
@@ -133,35 +122,6 @@ def test_output_flattens_slot_after_slot():
     np.testing.assert_array_equal(memory.output(state), [range(6), range(6, 12)])
     gated = memory.GatedState(hidden=state, memory=-state)
     np.testing.assert_array_equal(memory.output(gated), [range(6), range(6, 12)])
-
-
-def test_layer_norm_of_numbers_that_can_be_checked_by_hand():
-    # mean 3, variance 4: (1, 3, 3, 5) becomes (-1, 0, 0, 1) sqrt(2) with variance 2.
-    norm = memory.Norm(
-        scale=jnp.array([1.0, 2.0, 3.0, 10.0]), offset=jnp.array([0.0, 7.0, 8.0, 9.0])
-    )
-    x = jnp.array([[1.0, 3.0, 3.0, 5.0], [5.0, 5.0, 5.0, 5.0]])
-    root = 2**0.5
-    wanted = [[-root, 7, 8, 9 + 10 * root], [0, 7, 8, 9]]
-    np.testing.assert_allclose(memory.normalize(norm, x), wanted, rtol=1e-5)
-
-
-def test_layer_norm_adds_its_epsilon_to_the_variance():
-    norm = memory.Norm(scale=jnp.ones(2), offset=jnp.zeros(2))
-    tiny = 3e-3
-    wanted = tiny / (tiny**2 + 1e-5) ** 0.5
-    np.testing.assert_allclose(memory.normalize(norm, jnp.array([-tiny, tiny])), [-wanted, wanted])
-
-
-def test_layer_norm_of_bfloat16_is_computed_in_float32():
-    x = (100 + jax.random.normal(jax.random.key(0), (3, 64))).astype(jnp.bfloat16)
-    norm = memory.Norm(jnp.ones(64, jnp.bfloat16), jnp.zeros(64, jnp.bfloat16))
-    normalized = memory.normalize(norm, x)
-    assert normalized.dtype == jnp.float32
-    exact = np.asarray(x, np.float64)
-    exact -= exact.mean(-1, keepdims=True)
-    exact /= np.sqrt((exact**2).mean(-1, keepdims=True) + 1e-5)
-    np.testing.assert_allclose(normalized, exact, atol=1e-4)
 
 
 def test_one_slot_step_that_can_be_checked_by_hand():

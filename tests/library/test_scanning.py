@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from relational_rnn import memory, scanning, unrolling
+from relational_rnn import memory, operations, scanning, unrolling
 from tests.support import memory_reference as reference
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -131,11 +131,11 @@ def test_one_step_and_remat_of_a_square_number_of_steps():
 
 def test_large_matrices_are_padded_and_give_the_same_numbers(monkeypatch):
     """F = 39 and gates of 78 are padded to 40 and 80; D = 6 and P = 117 to 120."""
-    monkeypatch.setattr(memory, 'ALIGNMENT', 8)
+    monkeypatch.setattr(operations, 'ALIGNMENT', 8)
     case = reference.Case(memory.MemoryConfig(2, 13, 3), 2)
     with jax.enable_x64(True):
         args = arguments(case)
-        padded = memory.pad_matrices(args[0].step)
+        padded = operations.pad_matrices(args[0].step)
         assert padded.blocks[0].projection.w.shape == (40, 120)
         assert padded.memory_gates.w.shape == (40, 80)
         wanted = scanned(case, flags_of('both'), STEPWISE)(*args)
@@ -146,7 +146,7 @@ def test_small_matrices_are_not_padded():
     params = reference.memory_params(
         reference.CASES['unit_gates'].config, reference.parameters(reference.CASES['unit_gates'])
     )
-    chex.assert_trees_all_equal(memory.pad_matrices(params.step), params.step)
+    chex.assert_trees_all_equal(operations.pad_matrices(params.step), params.step)
 
 
 def loops(case, options, platform):

@@ -178,6 +178,73 @@ def test_second_derivatives_are_those_of_the_gradient(backward):
     assert curvature == pytest.approx((float(ahead) - float(behind)) / 2e-6, rel=1e-6)
 
 
+@pytest.mark.parametrize('backward', ['stepwise', 'deferred'])
+def test_gradients_in_shard_map_are_those_outside_of_it(backward):
+    """Arrays have the type of varying along a mesh axis, even where that has one device."""
+    case = reference.CASES['two_blocks']
+    apply = of(case, backward=backward)
+    params, inputs, state = arguments(case)
+    mesh = jax.sharding.Mesh(jax.devices()[:1], ('devices',))
+    over_batch = jax.P(None, 'devices')
+
+    def loss(params, inputs, resets, lengths):
+        return jnp.sum(jnp.sin(apply(params, inputs, state, resets, lengths)[0]))
+
+    def sharded(*args):
+        return jax.grad(lambda *x: jax.lax.psum(loss(*x), 'devices'), argnums=(0, 1))(*args)
+
+    args = params, inputs, RESETS, LENGTHS
+    specs = jax.P(), over_batch, over_batch, jax.P('devices')
+    mapped = jax.shard_map(sharded, mesh=mesh, in_specs=specs, out_specs=(jax.P(), over_batch))
+    wanted = jax.jit(jax.grad(loss, argnums=(0, 1)))(*args)
+    assert_close(jax.jit(mapped)(*args), wanted)
+
+
+def test_any_core_runs_in_shard_map():
+    inputs = np.float32(reference.inputs(reference.CASES['unit_gates']))
+    params = {'lstm/linear': {'w': np.full((D + 6, 24), 0.1, np.float32), 'b': np.zeros(24)}}
+    mesh = jax.sharding.Mesh(jax.devices()[:1], ('devices',))
+
+    def run(inputs, lengths):
+        core = hk.LSTM(6)
+        return relational_rnn.unroll(core, inputs, core.initial_state(B), None, lengths)[0]
+
+    apply = hk.without_apply_rng(hk.transform(run)).apply
+    specs = jax.P(), jax.P(None, 'devices'), jax.P('devices')
+    mapped = jax.shard_map(apply, mesh=mesh, in_specs=specs, out_specs=jax.P(None, 'devices'))
+    args = params, inputs, LENGTHS
+    np.testing.assert_allclose(jax.jit(mapped)(*args), apply(*args), rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['unit_gates', 'output_gate'])
+def test_float64_stays_float64(name):
+    case = reference.CASES[name]
+
+    def run(inputs, lengths=None):
+        core = make_core(case.config)
+        state = core.initial_state(B)
+        plain, _ = hk.dynamic_unroll(core, inputs, state)
+        return plain, *relational_rnn.unroll_inside(core, inputs, state, None, lengths)[:2]
+
+    apply = hk.without_apply_rng(hk.transform(run)).apply
+    with jax.enable_x64(True):
+        args = haiku_params(case, np.float64), reference.inputs(case)
+        plain, outputs, state = apply(*args)
+        _, cut, _ = apply(*args, LENGTHS)
+    chex.assert_trees_all_close(plain, outputs, atol=1e-12)
+    np.testing.assert_allclose(cut[:, 0], outputs[:, 0], atol=1e-12)
+    assert {x.dtype.name for x in jax.tree.leaves((plain, outputs, state, cut))} == {'float64'}
+
+
+def test_a_state_in_float32_takes_inputs_in_float64():
+    case = reference.CASES['unit_gates']
+    with jax.enable_x64(True):
+        _, inputs, state = arguments(case, np.float64)
+        narrow = state.astype(np.float32)
+        outputs, state = of(case)(haiku_params(case, np.float64), inputs, narrow)
+    assert outputs.dtype == state.dtype == np.float64
+
+
 def test_other_flags_and_values_do_not_trace_again():
     case = reference.CASES['unit_gates']
     apply = jax.jit(chex.assert_max_traces(of(case), n=1))

@@ -53,4 +53,4 @@ def test_the_paper_s_update_is_compiled_for_a_slice_of_tpus(program, words, tmp_
     costs = run(program, words, 'v5e:2x2', tmp_path / 'costs.json')
     assert costs['devices'] == 4
     assert costs['fits'] is True
-    assert costs['planned_bytes'] > 3 * 4 * costs['parameters']
+    assert costs['planned_bytes'] > 2 * 4 * costs['parameters']  # RMSProp's mean squares too

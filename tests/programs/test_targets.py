@@ -1,7 +1,10 @@
 """Devices to compile for: their names, what is known of them, and that XLA takes it."""
 
 import json
+import pathlib
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ from launch.runs import errors
 from launch.training import targets
 from tests.support import compilers
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 KNOWN = json.loads(targets._FILE.read_text('utf-8'))
 
 
@@ -94,6 +98,21 @@ def test_a_topology_that_does_not_exist_gets_one_line(capfd):
         targets.devices(targets.read('v5e:3x2'))
     assert '\n' not in str(caught.value)
     assert capfd.readouterr().err == ''
+
+
+@compilers.needed('tpu')
+def test_several_processes_plan_for_tpus_at_once():
+    code = (
+        'from launch.training import targets; '
+        'print(len(targets.devices(targets.read("v5e:2x2"))), flush=True); input()'
+    )
+    words = [sys.executable, '-c', code]
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True, 'cwd': ROOT}
+    with subprocess.Popen(words, **pipes) as first:
+        assert first.stdout.readline() == '4\n'  # and it waits
+        second = subprocess.run(words, input='\n', capture_output=True, text=True, cwd=ROOT)
+        first.communicate('\n')
+    assert second.stdout == '4\n', second.stderr
 
 
 def test_what_libraries_write_to_stderr_is_dropped(capfd):

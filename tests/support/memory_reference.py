@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from relational_rnn import memory
+from relational_rnn import memory, operations
 
 T, B, D = 5, 3, 7
 
@@ -88,11 +88,11 @@ def memory_params(
 ) -> memory.MemoryParams:
     """Turns the reference's parameters into those of the pure functions, with the same dtype."""
 
-    def linear(name: str) -> memory.Linear:
-        return memory.Linear(jnp.asarray(params[f'{name}_w']), jnp.asarray(params[f'{name}_b']))
+    def linear(name: str) -> operations.Linear:
+        return operations.Linear(jnp.asarray(params[f'{name}_w']), jnp.asarray(params[f'{name}_b']))
 
-    def norm(name: str) -> memory.Norm:
-        return memory.Norm(
+    def norm(name: str) -> operations.Norm:
+        return operations.Norm(
             jnp.asarray(params[f'{name}_scale']), jnp.asarray(params[f'{name}_offset'])
         )
 
