@@ -13,7 +13,6 @@ from collections.abc import Callable
 import dataclasses
 import os
 import pathlib
-import sys
 
 from launch.inspection import attention_figure, learning_to_execute, lm, nth_farthest, tracing
 from launch.inspection import page as page_lib
@@ -108,4 +107,4 @@ def _inspector(run_dir: str) -> Callable[[tracing.Request], tracing.Subject]:
 
 
 if __name__ == '__main__':
-    sys.exit(flags.main(Config, run, 'attention'))
+    errors.leave(flags.main(Config, run, 'attention'))

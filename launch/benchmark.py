@@ -16,14 +16,13 @@ from collections.abc import Collection
 import dataclasses
 import pathlib
 import platform
-import sys
 from typing import Any
 
 import jax
 
 from launch.benchmarks import environments as environments_lib
 from launch.benchmarks import plans, unrolls
-from launch.runs import directory, flags
+from launch.runs import directory, errors, flags
 from launch.training import cost, targets
 
 
@@ -164,4 +163,4 @@ def _cpu_model() -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(flags.main(Config, run, 'benchmark'))
+    errors.leave(flags.main(Config, run, 'benchmark'))

@@ -17,12 +17,11 @@ from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
-import sys
 from typing import Any, Literal
 
 import numpy as np
 
-from launch.runs import directory, errors, flags, signals
+from launch.runs import directory, errors, flags
 from launch.viewer import agents, environments, gif, pictures, screen, terminal
 from launch.viewer import episodes as episodes_lib
 from tasks import storage
@@ -96,15 +95,14 @@ def run(config: Config) -> dict[str, float]:
       RunError, DataError: there is no terminal, the run cannot be used, or no file be written.
     """
     _check(config)
-    with signals.handled():
-        environment, title, policy = _load(config)
-        print(title, flush=True)
-        show = screen.Show(title, environment, config.seed, config.hide)
-        random = episodes_lib.uniform(environment.num_actions)
-        if config.gif is None:
-            steps = _on_screen(config, show, policy)
-        else:
-            steps = _write_gif(config, show, policy or random)
+    environment, title, policy = _load(config)
+    print(title, flush=True)
+    show = screen.Show(title, environment, config.seed, config.hide)
+    random = episodes_lib.uniform(environment.num_actions)
+    if config.gif is None:
+        steps = _on_screen(config, show, policy)
+    else:
+        steps = _write_gif(config, show, policy or random)
     return _report(environment, steps)
 
 
@@ -195,4 +193,4 @@ def _report(
 
 
 if __name__ == '__main__':
-    sys.exit(flags.main(Config, run, 'play'))
+    errors.leave(flags.main(Config, run, 'play'))

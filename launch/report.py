@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import pathlib
-import sys
 from typing import Any
 
 from launch.reports import accuracies, accuracy_figure, perplexities, records
@@ -225,4 +224,4 @@ def _x_label(x: str) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(flags.main(Config, run, 'report'))
+    errors.leave(flags.main(Config, run, 'report'))

@@ -22,7 +22,7 @@ import re
 import sys
 from typing import Any, Literal
 
-from launch.runs import directory, errors, flags, signals
+from launch.runs import directory, errors, flags
 from launch.sweeps import execution, figure
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results as results_lib
@@ -72,7 +72,7 @@ def run(config: Config) -> list[results_lib.Result]:
         return _show(config, folder, grid)
     module = grid_lib.load_program(config.arguments[0])
     _plan(config.arguments, folder, module)  # before the directory is touched
-    with signals.handled(), directory.owned(folder, 'sweep_dir'):
+    with directory.owned(folder, 'sweep_dir'):
         grid = _plan(config.arguments, folder, module)  # another sweep may have added to it
         grid_lib.write(folder, grid)
         failures = execution.execute(grid.program, grid.runs(folder), config.processes)
@@ -122,4 +122,4 @@ def arguments_of(words: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    sys.exit(flags.main(Config, run, 'sweep', args=arguments_of(sys.argv[1:])))
+    errors.leave(flags.main(Config, run, 'sweep', args=arguments_of(sys.argv[1:])))

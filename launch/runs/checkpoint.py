@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from launch.runs import arrays as arrays_lib
-from launch.runs import console, errors, integrity, signals
+from launch.runs import errors, integrity, plain, signals
 from tasks import storage
 
 MAX_FAILURES = 3  # saves in a row that end the run
@@ -49,7 +49,7 @@ class Reader:
     """Reads the newest whole checkpoint of a run, also of one that is training; writes nothing."""
 
     def __init__(
-        self, run_dir: str | os.PathLike[str], warn: Callable[[str], None] = console.warn
+        self, run_dir: str | os.PathLike[str], warn: Callable[[str], None] = plain.warn
     ) -> None:
         """Opens a run; nothing is read yet.
 
@@ -156,7 +156,7 @@ class Checkpointer(Reader):
         self,
         run_dir: str | os.PathLike[str],
         keep: int = 3,
-        warn: Callable[[str], None] = console.warn,
+        warn: Callable[[str], None] = plain.warn,
     ):
         """Opens a run; nothing is read or written yet.
 

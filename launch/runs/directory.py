@@ -20,7 +20,7 @@ from typing import Any
 
 import filelock
 
-from launch.runs import console, errors, fields
+from launch.runs import errors, fields, plain
 from tasks import base, storage
 
 DESCRIPTION = 'run.json'
@@ -77,7 +77,7 @@ def optional() -> Iterator[None]:
     except (OSError, errors.RunError) as error:
         if getattr(error, 'code', errors.CANNOT_SAVE) != errors.CANNOT_SAVE:
             raise
-        console.warn(f'warning: {errors.first_line(error)}; the rest is done')
+        plain.warn(f'warning: {errors.first_line(error)}; the rest is done')
 
 
 def describe(

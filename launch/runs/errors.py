@@ -3,6 +3,11 @@
 The numbers are those of `sysexits.h` where it has one.
 """
 
+import contextlib
+import os
+import sys
+from typing import NoReturn
+
 USAGE = 2  # bad flags
 BAD_DATA = 65  # data missing, malformed or too short
 INTERNAL = 70  # NaN or Inf, or a defect of the program
@@ -18,6 +23,23 @@ class RunError(Exception):
     def __init__(self, code: int, message: str):
         super().__init__(message)
         self.code = code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the program; after an error at once, without what Python and JAX tear down at the end.
+
+    That teardown crashes (SIGSEGV) if a signal was raised in the middle of a compilation, and it
+    waits for processes that may be gone.
+
+    Args:
+      code: the exit code.
+    """
+    if code:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def first_line(error: BaseException) -> str:

@@ -11,9 +11,10 @@ A program declares its flags once:
       def __post_init__(self) -> None:
           flags.check(self)
 
-and ends with `sys.exit(flags.main(Config, run, 'lm', PRESETS))`. A flag is an int, float, bool, str
-or `Literal` of strings, or one of them or None (`int | None`). Its `on_resume` states what happens
-when a run is resumed with another value: 'fixed' is refused, 'warn' reported, 'free' accepted.
+and ends with `errors.leave(flags.main(Config, run, 'lm', PRESETS))`. A flag is an int, float, bool,
+str or `Literal` of strings, or one of them or None (`int | None`). Its `on_resume` states what
+happens when a run is resumed with another value: 'fixed' is refused, 'warn' reported, 'free'
+accepted.
 """
 
 import argparse
@@ -31,7 +32,7 @@ import types
 import typing
 from typing import Any, Literal, NoReturn
 
-from launch.runs import console, errors, plain
+from launch.runs import errors, plain, signals
 from tasks import base
 
 LARGEST = 2**31 - 1  # of a number without a limit of its own: devices count in int32
@@ -124,6 +125,8 @@ def main(
 ) -> int:
     """Parses the command line, runs the program and returns its exit code, 0 after success.
 
+    Signals raise in it, see `signals.handled`.
+
     Args:
       config_type: a frozen dataclass whose fields are declared with `flag`; its docstring opens the
         help page. With presets it has a field `preset`.
@@ -133,7 +136,7 @@ def main(
         of the first.
       args: the command line without the program's name; None takes it from `sys.argv`.
     """
-    with console.lossy(), plain.printed():
+    with plain.printed(), signals.handled():
         return _main(config_type, run, program, presets, args)
 
 
@@ -148,12 +151,12 @@ def _main(
         run(parse(config_type, sys.argv[1:] if args is None else args, program, presets or {}))
     except (errors.RunError, base.DataError) as error:
         return _fail(program, getattr(error, 'code', errors.BAD_DATA), error)
-    except KeyboardInterrupt:
-        return _fail(program, errors.INTERRUPTED, 'interrupted')
     except OSError as error:  # a disk, and no defect
         where = f'{error.filename}: ' if error.filename else ''
         return _fail(program, errors.CANNOT_SAVE, f'{where}{error.strerror or error}')
     except Exception as error:
+        if signal := signals.received():  # the libraries make other errors of `Interrupted`
+            return _fail(program, errors.INTERRUPTED, signals.Interrupted(signal))
         if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
             found = f'out of memory: {errors.first_line(error)}'
             return _fail(program, errors.INTERNAL, f'{found}; lower --batch_size or other sizes')

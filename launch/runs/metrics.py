@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from launch.runs import console, errors, fields
+from launch.runs import errors, fields, plain
 from tasks import storage
 
 Row = Mapping[str, float | None]
@@ -127,11 +127,11 @@ class _Log:
         except OSError as error:
             if not self._lost:
                 reason = f'{self._path} cannot be written: {error.strerror}'
-                console.warn(f'warning: {reason}; training continues without')
+                plain.warn(f'warning: {reason}; training continues without')
             self._lost += 1
             return
         if self._lost:
-            console.warn(f'{self._path} is written again; {self._lost} updates are missing in it')
+            plain.warn(f'{self._path} is written again; {self._lost} updates are missing in it')
         self._lost = 0
 
     def __enter__(self) -> Self:

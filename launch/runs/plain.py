@@ -31,9 +31,14 @@ def message(text: str) -> str:
     return text if len(text) <= _LONGEST else f'{text[:half]} ... {text[-half:]}'
 
 
+def warn(text: str) -> None:
+    """Prints one line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def printed() -> Iterator[None]:
-    """Escapes what is printed, errors too, while its `with` block lasts."""
+    """Escapes what is printed, errors too, while its block lasts; what cannot be printed is lost."""
     with (
         contextlib.redirect_stdout(_Stream(sys.stdout)),
         contextlib.redirect_stderr(_Stream(sys.stderr)),
@@ -47,14 +52,19 @@ def raw(stream: TextIO) -> TextIO:
 
 
 class _Stream:
-    """A text stream that escapes what is written."""
+    """A text stream that escapes what is written, and loses what the system does not take."""
 
     def __init__(self, stream: Any):
         self.raw = raw(stream)
 
     def write(self, text: str) -> int:
-        self.raw.write(_escape(text))
+        with contextlib.suppress(OSError):  # a full disk, a closed pipe or terminal
+            self.raw.write(_escape(text))
         return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self.raw.flush()
 
     def writelines(self, lines: Any) -> None:
         for text in lines:

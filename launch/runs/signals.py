@@ -1,5 +1,6 @@
-"""SIGTERM and SIGINT as an exception, raised where the program stands or where it is safe to stop.
+"""Signals as an exception, raised where the program stands or where it is safe to stop.
 
+  signals.end_at_once('lm')         until there is something to save, a signal ends the process
   with signals.handled():           the first signal raises `Interrupted`, a second ends the process
       with signals.deferred():      here it is only recorded, and raised when the block ends
           with signals.allowed():   here, within, it is raised again
@@ -8,6 +9,10 @@ A signal that came is raised at the end of every further outermost `deferred` bl
 start of every `allowed` one, so it is not lost where something swallows it; never while another
 exception is being raised. Threads other than the main one receive no signals, and there all of this
 does nothing.
+
+The signals are SIGTERM, SIGINT and, for a terminal that was closed, SIGHUP. That one can come
+twice, from the system and from the shell, so it never counts as the second; where it is ignored
+(`nohup`) it stays so.
 """
 
 from collections.abc import Iterator
@@ -17,10 +22,12 @@ import signal
 import sys
 import threading
 import types
+from typing import Any
 
 from launch.runs import errors
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_HANGUP = 'SIGHUP'  # Windows has none
+SIGNALS = tuple(x for x in signal.Signals if x.name in ('SIGTERM', 'SIGINT', _HANGUP))
 
 
 class Interrupted(errors.RunError):
@@ -44,16 +51,33 @@ def received() -> str | None:
     return _State.received
 
 
+def end_at_once(program: str) -> None:
+    """Lets signals outside of `handled` end the process, with a line and its exit code.
+
+    Args:
+      program: the module's name in `launch`.
+    """
+
+    def end(number: int, frame: types.FrameType | None) -> None:
+        del frame
+        with contextlib.suppress(OSError):
+            os.write(2, f'{program}: {Interrupted(signal.Signals(number).name)}\n'.encode())
+        os._exit(errors.INTERRUPTED)
+
+    for number in _handlers():
+        signal.signal(number, end)
+
+
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
     """Raises `Interrupted` at the first signal while its block lasts; a second ends the process."""
-    former = {number: signal.getsignal(number) for number in SIGNALS}
+    former = _handlers()
     if not _in_main_thread() or _handle in former.values():
         yield
         return
     _State.received = None
     try:
-        for number in SIGNALS:
+        for number in former:
             signal.signal(number, _handle)
         yield
     finally:
@@ -97,11 +121,19 @@ def _raise_if_received() -> None:
 
 def _handle(number: int, frame: types.FrameType | None) -> None:
     del frame
-    if _State.received:
+    name, before = signal.Signals(number).name, _State.received
+    if before in (None, _HANGUP):
+        _State.received = name
+    elif name != _HANGUP:
         os._exit(errors.INTERRUPTED)
-    _State.received = signal.Signals(number).name
-    if not _State.deferred:
-        raise Interrupted(_State.received)
+    if before is None and not _State.deferred:
+        raise Interrupted(name)
+
+
+def _handlers() -> dict[signal.Signals, Any]:
+    """Returns the handlers of the signals, without that of a SIGHUP which is ignored."""
+    found = [(number, signal.getsignal(number)) for number in SIGNALS]
+    return {x: handler for x, handler in found if x.name != _HANGUP or handler != signal.SIG_IGN}
 
 
 def _in_main_thread() -> bool:

@@ -1,7 +1,8 @@
 """The runs of a sweep, each a process of its own, some of them at a time.
 
 What a run prints goes to `output.log` in its directory. A run that was stopped is resumed, for that
-is what the programs do when their command is repeated.
+is what the programs do when their command is repeated. Runs end in order when the sweep is killed;
+one that still does so, or that another program owns, is waited for.
 """
 
 import os
@@ -12,7 +13,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from launch.runs import errors, signals
+from launch.runs import directory, errors, signals, starting
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results
 
@@ -67,7 +68,7 @@ def execute(program: str, runs: list[grid_lib.Run], num_processes: int) -> list[
         finally:
             state.stop()  # those that an error leaves behind
             for child in state.children:
-                child.process.wait()
+                child.process.communicate()
         if signals.received() and state.waiting:
             message = f'stopped by {signals.received()}, {state.describe()}'
             message += '; run the same command again to resume'
@@ -81,6 +82,7 @@ class _State:
     def __init__(self, program: str, runs: list[grid_lib.Run], num_processes: int):
         self._program, self._num_runs, self._num_processes = program, len(runs), num_processes
         self._stopped = False
+        self._reported: list[grid_lib.Run] = []  # as owned by another process
         self.waiting = [run for run in runs if not results.is_done(run)]
         self.children: list[_Child] = []
         self.failures: list[Failure] = []
@@ -97,9 +99,13 @@ class _State:
         return f'{self._num_runs} configurations: {states}'
 
     def start(self) -> None:
-        """Starts as many runs as there is room for."""
-        while self.waiting and len(self.children) < self._num_processes:
-            run = self.waiting.pop(0)
+        """Starts as many runs as there is room for, of those whose directories are free."""
+        for run in list(self.waiting):
+            if len(self.children) == self._num_processes:
+                return
+            if not self._is_free(run):
+                continue
+            self.waiting.remove(run)
             try:
                 self.children.append(self._launch(run))
             except OSError as error:
@@ -107,12 +113,25 @@ class _State:
                 raise errors.RunError(errors.CANNOT_SAVE, message) from error
             print(f'started   {run.name}', flush=True)
 
+    def _is_free(self, run: grid_lib.Run) -> bool:
+        """Returns whether no other process owns a run, and prints once if one does."""
+        try:
+            with directory.owned(run.folder):
+                return True
+        except errors.RunError as error:
+            if error.code != errors.IN_USE:
+                raise
+            if run not in self._reported:
+                self._reported.append(run)
+                print(f'waits     {run.name}: {error}', flush=True)
+            return False
+
     def _launch(self, run: grid_lib.Run) -> _Child:
         run.folder.mkdir(parents=True, exist_ok=True)
         with open(run.folder / LOG, 'ab') as log:
             process = subprocess.Popen(
                 [sys.executable, '-m', f'{grid_lib.PACKAGE}.{self._program}', *run.words],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # is closed when this process ends, however it does
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=_environment(self._num_processes),
@@ -130,6 +149,7 @@ class _State:
         """Takes note of the processes that have ended."""
         for child in [child for child in self.children if child.process.poll() is not None]:
             self.children.remove(child)
+            child.process.communicate()  # closes its input
             line = self._note(child.run, child.process.returncode, child.log_start)
             print(f'{line}  [{self.describe()}]', flush=True)
 
@@ -152,7 +172,7 @@ def _environment(num_processes: int) -> dict[str, str]:
     JAX takes most of a GPU's memory unless it is told not to; without buffers the last line of a
     log is what a run printed last.
     """
-    environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
+    environment = {**os.environ, 'PYTHONUNBUFFERED': '1', starting.LIFELINE: '1'}
     if num_processes > 1 and not environment.keys() & _MEMORY_LIMITS:
         environment['XLA_CLIENT_MEM_FRACTION'] = f'{_GPU_SHARE / num_processes:.3f}'
     return environment

@@ -84,7 +84,7 @@ class Restored(NamedTuple):
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line and ends the process with its exit code."""
     go = functools.partial(run, experiment)
-    processes.leave(flags.main(experiment.config, go, experiment.name, experiment.presets))
+    errors.leave(flags.main(experiment.config, go, experiment.name, experiment.presets))
 
 
 def run(experiment: Experiment, config: Any) -> Evaluation:

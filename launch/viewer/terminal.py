@@ -102,6 +102,7 @@ class Terminal:
         self._window = window
         self._colors: dict[tuple[int, ...], int] = {}
         self._pairs: dict[tuple[int, int], int] = {}
+        self._true_size = size()
         curses.use_default_colors()
         with contextlib.suppress(curses.error):  # some cannot hide it
             curses.curs_set(0)
@@ -152,8 +153,17 @@ class Terminal:
                 return _KEYS[key]
             if key == -1 and _is_gone():
                 return QUIT
-            if key == curses.KEY_RESIZE or time.monotonic() >= end:
+            if self._is_resized() or key == curses.KEY_RESIZE or time.monotonic() >= end:
                 return ''
+
+    def _is_resized(self) -> bool:
+        """Returns whether the terminal has another size than before, also if curses missed it."""
+        before, self._true_size = self._true_size, size()
+        if self._true_size == before:
+            return False
+        if self._true_size != self.size:
+            curses.resizeterm(self._true_size.lines, self._true_size.columns)
+        return True
 
     def _write(
         self, line: int, column: int, text: str, pair: tuple[int, int] | None = None

@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 import sys
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -80,6 +81,15 @@ def test_a_file_of_the_user_is_prepared_without_a_network(tmp_path, manual, capf
     assert capfd.readouterr() == ('', '')
     manual.unlink()
     assert words_of('gigaword', tmp_path)
+
+
+def test_no_temporary_folder_is_left(tmp_path, manual, monkeypatch):
+    folder = tmp_path / 'temporary'
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(folder))
+    for _ in range(2):  # as it is prepared, and when it is there
+        assert words_of('gigaword', tmp_path)
+        assert list(folder.iterdir()) == []
 
 
 def test_a_source_is_downloaded(tmp_path, archive, monkeypatch):

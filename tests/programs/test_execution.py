@@ -1,12 +1,16 @@
 """Runs as processes: how many at a time, what is repeated, what a signal or a failure does."""
 
+import contextlib
 import pathlib
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 
 import pytest
 
-from launch.runs import errors, signals
+from launch.runs import directory, errors, signals
 from launch.sweeps import execution, results
 from launch.sweeps import grid as grid_lib
 
@@ -127,6 +131,62 @@ def test_a_signal_is_passed_on_once_and_waited_for_and_all_is_resumable(tmp_path
     assert 'stopped   act=wait  [' in capsys.readouterr().out
     assert _run(tmp_path, grid) == []
     assert [len(_starts(tmp_path, f'act={act}')) for act in grid.values('act')] == [2, 2, 1]
+
+
+SWEEP = """
+    import pathlib, sys
+    from launch.runs import signals
+    from launch.sweeps import execution, grid
+    grid.PACKAGE = 'tests.support'
+    runs = grid.parse(['toy_program', 'act=wait,train']).runs(pathlib.Path(sys.argv[1]))
+    with signals.handled():
+        execution.execute('toy_program', runs, 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ('names', 'code'),
+    [(['SIGKILL'], -signal.SIGKILL), (['SIGTERM', 'SIGTERM'], errors.INTERRUPTED)],
+)
+def test_the_runs_of_a_sweep_that_is_killed_save_and_end(names, code, tmp_path):
+    command = [sys.executable, '-c', textwrap.dedent(SWEEP), str(tmp_path)]
+    sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _wait_for(tmp_path / 'act=wait' / 'waits')
+    for name in names:
+        sweep.send_signal(signal.Signals[name])
+        time.sleep(0.02)
+    assert sweep.wait(10) == code
+    _wait_for(tmp_path / 'act=wait' / 'signals.txt')
+    assert _run(tmp_path, _grid('act=wait,train')) == []
+
+
+def _wait_for(path):
+    end = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < end, f'no {path}'
+        time.sleep(0.01)
+
+
+def test_a_run_that_another_process_owns_is_waited_for(tmp_path, capsys, monkeypatch):
+    grid = _grid('size=1,2')
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(directory.owned(tmp_path / 'size=1'))
+        note = execution._State._note
+
+        def note_and_free(*arguments):
+            stack.close()
+            return note(*arguments)
+
+        monkeypatch.setattr(execution._State, '_note', note_and_free)
+        assert _run(tmp_path, grid) == []
+    lines = [line.split('  [')[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines[1].startswith(f'waits     size=1: --run_dir={tmp_path}/size=1: in use by process ')
+    assert [line[:16] for line in lines[2:]] == [
+        'started   size=2',
+        'finished  size=2',
+        'started   size=1',
+        'finished  size=1',
+    ]
 
 
 def test_a_run_that_someone_else_stopped_has_failed(tmp_path, monkeypatch):

@@ -3,8 +3,10 @@
 import dataclasses
 import importlib
 import math
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,7 +14,7 @@ from typing import Literal
 
 import pytest
 
-from launch.runs import errors, flags
+from launch.runs import errors, flags, signals
 from tasks import base
 
 _LAUNCH = pathlib.Path(flags.__file__).parents[1]
@@ -170,7 +172,6 @@ def test_there_are_enough_bad_lines():
     [
         (errors.RunError(errors.IN_USE, 'two\nlines'), 73),
         (base.DataError('two\nlines'), 65),
-        (KeyboardInterrupt(), 75),
     ],
 )
 def test_expected_ends_print_one_line_and_return_their_code(error, code, capsys):
@@ -178,7 +179,19 @@ def test_expected_ends_print_one_line_and_return_their_code(error, code, capsys)
         raise error
 
     assert flags.main(Config, run, 'toy', _PRESETS, []) == code
-    message = 'interrupted' if code == 75 else 'two lines'
+    assert capsys.readouterr().err == 'toy: two lines\n'
+
+
+@pytest.mark.parametrize('becomes', [signals.Interrupted, TypeError])
+def test_a_signal_ends_any_program_in_order_whatever_is_made_of_it(becomes, capsys):
+    def run(config):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except signals.Interrupted as stop:
+            raise becomes('SIGINT') from stop
+
+    assert flags.main(Config, run, 'toy', _PRESETS, []) == errors.INTERRUPTED
+    message = 'stopped by SIGINT; run the same command again to resume'
     assert capsys.readouterr().err == f'toy: {message}\n'
 
 

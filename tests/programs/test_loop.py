@@ -1,5 +1,6 @@
 """The training loop: equal bytes whatever happens on the way, and no number that is not finite."""
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import math
@@ -73,6 +74,12 @@ def whole(tmp_path_factory, compile_once, compile_quickly):
     """Returns the state of a run that nothing disturbed, and its directory."""
     run_dir = tmp_path_factory.mktemp('whole')
     return _train(run_dir), run_dir
+
+
+def test_a_thread_without_signals_trains_as_well(whole, tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        state = pool.submit(_train, tmp_path).result()
+    assert _digest(state) == _digest(whole[0])
 
 
 def test_a_run_ends_at_its_last_update_and_is_saved(whole):

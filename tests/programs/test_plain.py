@@ -1,7 +1,9 @@
 """What a terminal is sent: no control characters, whatever they came from."""
 
 import io
+import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -94,3 +96,43 @@ def test_what_any_program_prints_is_escaped(capsys):
     assert err.count(r'\x1b[2J') >= 3
     assert '\x1b' not in out + err
     assert '\x07' not in out + err
+
+
+_PRINTS = """
+    import dataclasses, sys
+    from launch.runs import errors, flags, plain, progress
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        text: str = flags.flag('', 'a text', 'free')
+
+    def run(config):
+        with progress.Progress() as bar:
+            for step in range(3000):
+                bar.step(step, 3000, {'loss': 1.5})
+                print('more', flush=True)
+        plain.warn('a warning')
+        open(sys.argv[1], 'w').close()
+        raise errors.RunError(errors.BAD_DATA, 'the end')
+
+    errors.leave(flags.main(Config, run, 'toy', args=[]))
+"""
+
+
+@pytest.mark.parametrize('where', ['full', 'closed pipe'])
+def test_a_program_that_cannot_print_goes_on_and_keeps_its_exit_code(tmp_path, where):
+    command = [sys.executable, '-c', textwrap.dedent(_PRINTS), str(tmp_path / 'end')]
+    if where == 'full':
+        with open('/dev/full', 'w') as full:
+            done = subprocess.run(command, stdout=full, stderr=full, check=False)
+    else:
+        command = [
+            'bash',
+            '-c',
+            '"$@" 2>&1 | head -n 1 >/dev/null; exit $PIPESTATUS',
+            '-',
+            *command,
+        ]
+        done = subprocess.run(command, check=False)
+    assert done.returncode == 65
+    assert (tmp_path / 'end').exists()

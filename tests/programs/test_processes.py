@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
+import time
 
 import jax
 import numpy as np
@@ -110,7 +112,7 @@ def train_and_write():
     def run(config):
         tiny_training.run(config, lambda own_dir: _write_received(config, own_dir))
 
-    processes.leave(flags.main(tiny_training.Config, run, 'tiny_training'))
+    errors_lib.leave(flags.main(tiny_training.Config, run, 'tiny_training'))
 
 
 def _write_received(config, own_dir):
@@ -158,6 +160,21 @@ def test_a_signal_to_one_process_stops_and_saves_all(whole, tmp_path):
     assert _rows(tmp_path)[-1]['step'] == step
     _alone(tmp_path)  # one process: other hardware, the same state
     _assert_close(tmp_path, whole[1])
+
+
+@pytest.mark.parametrize(
+    ('own', 'message'),
+    [
+        (
+            ({'num_steps': 4}, {}),
+            '--num_steps: wanted the same on all processes, got 4 on process 0, 20 on 1',
+        ),
+        (2 * ({'batch_size': 7},), '--batch_size: wanted a multiple of the 2 devices, got 7'),
+    ],
+)
+def test_flags_that_do_not_fit_end_all_processes_in_the_same_way(own, message, tmp_path):
+    for code, _, errors in _tiny(tmp_path, own=own):
+        assert (code, errors) == (errors_lib.USAGE, f'tiny_training: {message}\n')
 
 
 @pytest.mark.slow
@@ -293,6 +310,35 @@ def test_processes_of_a_cluster_are_connected_as_jax_finds_them(alone, monkeypat
     assert asked == [(None, None, None)]
 
 
+def test_a_wait_for_the_cluster_is_reported(alone, monkeypatch, capsys):
+    monkeypatch.setattr(jax.distributed, 'initialize', lambda *a, **options: time.sleep(0.1))
+    monkeypatch.setattr(processes.rendezvous, 'QUIET_SECONDS', 0.01)
+    monkeypatch.setenv('OMPI_COMM_WORLD_SIZE', '2')
+    with processes.join(processes.Config(), 'run'):
+        assert (
+            capsys.readouterr().err == 'waits for the other processes of the cluster, up to 300 s\n'
+        )
+
+
+def test_a_signal_ends_the_wait_for_other_processes():
+    """Of which the one at the coordinator's address has not been started."""
+    script = """
+        from launch.runs import flags, processes
+        print('started', flush=True)
+        join = lambda config: processes.join(config, '').__enter__()
+        raise SystemExit(flags.main(processes.Config, join, 'toy'))
+    """
+    job = Job(['-c', textwrap.dedent(script)], 2)
+    first, waiting = job.processes
+    first.kill()
+    first.communicate()
+    assert waiting.stdout.readline() == 'started\n'
+    time.sleep(0.3)
+    waiting.send_signal(signal.SIGTERM)
+    assert 'toy: stopped by SIGTERM' in waiting.communicate(timeout=20)[1]
+    assert waiting.returncode == errors_lib.INTERRUPTED
+
+
 def test_num_processes_1_overrides_the_cluster(monkeypatch):
     monkeypatch.setenv('SLURM_STEP_NUM_TASKS', '4')
     with processes.join(processes.Config(num_processes=1), 'runs/alone') as own_dir:
@@ -304,14 +350,9 @@ def test_processes_that_cannot_be_reached_are_named(monkeypatch):
         raise RuntimeError('DEADLINE_EXCEEDED: Barrier timed out.\nmore lines')
 
     monkeypatch.setattr(jax.distributed, 'initialize', fail)
+    monkeypatch.setattr(processes.rendezvous, 'meet', lambda *a: None)
     config = processes.Config('far:1234', 2, 1)
     wanted = 'cannot connect with far:1234: DEADLINE_EXCEEDED: Barrier timed out.; --num_pro'
     with pytest.raises(errors_lib.RunError, match=wanted) as stop, processes.join(config, 'run'):
         pass
     assert stop.value.code == errors_lib.INTERRUPTED
-
-
-def test_a_program_that_runs_alone_leaves_with_its_code():
-    with pytest.raises(SystemExit) as stop:
-        processes.leave(65)
-    assert stop.value.code == 65

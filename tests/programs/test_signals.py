@@ -31,7 +31,7 @@ def former():
     assert _handlers() == before
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_raised_where_the_program_stands(number, former):
     after = []
     with pytest.raises(signals.Interrupted) as stop, signals.handled():
@@ -184,12 +184,34 @@ def test_a_second_signal_ends_the_process_at_once():
         import os, signal
         from launch.runs import signals
         with signals.handled(), signals.deferred():
-            os.kill(os.getpid(), signal.SIGINT)
-            print('continues', flush=True)
+            for name in ('SIGHUP', 'SIGHUP', 'SIGINT', 'SIGHUP'):
+                os.kill(os.getpid(), getattr(signal, name))
+                print(signals.received(), flush=True)
             os.kill(os.getpid(), signal.SIGTERM)
             print('too far', flush=True)
     """
     command = [sys.executable, '-c', textwrap.dedent(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (errors.INTERRUPTED, 'continues\n')
+    assert done.returncode == errors.INTERRUPTED
+    assert done.stdout.split() == ['SIGHUP', 'SIGHUP', 'SIGINT', 'SIGINT']
     assert done.stderr == ''
+
+
+def test_after_a_hangup_that_was_raised_another_signal_is_not_raised_again():
+    with pytest.raises(signals.Interrupted, match='SIGHUP'), signals.handled():
+        try:
+            _kill(signal.SIGHUP)
+        finally:
+            _kill()
+            assert signals.received() == 'SIGTERM'
+
+
+def test_a_hangup_that_is_ignored_stays_so(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.handled():
+            _kill(signal.SIGHUP)
+            assert signals.received() is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

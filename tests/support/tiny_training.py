@@ -10,7 +10,7 @@ from typing import Literal
 
 import jax
 
-from launch.runs import directory, flags, processes, signals
+from launch.runs import directory, errors, flags, processes, signals
 from launch.training import devices, loop
 from tests.support import toy_task
 
@@ -43,7 +43,7 @@ def run(config, finish=lambda run_dir: None):
     """Trains, and calls `finish` while the processes are still connected."""
     with (
         signals.handled(),
-        processes.join(config, config.run_dir) as run_dir,
+        processes.join(dataclasses.replace(config, act='none', at=0), config.run_dir) as run_dir,
         directory.owned(run_dir),
     ):
         state = loop.train(config, make_task(config), run_dir, {'config': {}})
@@ -52,4 +52,4 @@ def run(config, finish=lambda run_dir: None):
 
 
 if __name__ == '__main__':
-    processes.leave(flags.main(Config, run, 'tiny_training'))
+    errors.leave(flags.main(Config, run, 'tiny_training'))

@@ -12,6 +12,8 @@ import signal
 import sys
 import time
 
+from launch.runs import starting
+
 
 def _flag(default, on_resume):
     return dataclasses.field(default=default, metadata={'help': 'a toy', 'on_resume': on_resume})
@@ -104,4 +106,5 @@ def main(words):
 
 
 if __name__ == '__main__':
+    starting.prepare('toy_program')
     main(sys.argv[1:])
