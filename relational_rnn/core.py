@@ -15,6 +15,7 @@ import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import jmp
 
 from relational_rnn import checks, memory, operations, scanning, unrolling
 
@@ -97,7 +98,7 @@ class RelationalMemory(hk.RNNCore):
           ValueError: if the shapes or dtypes of inputs and state do not fit.
         """
         rows = self._as_rows(inputs, state)
-        params = self._parameters(rows)()
+        params = self._get_parameters(rows)
         projected = memory.project(params, self.config, rows)
         state, _ = memory.step(params.step, self.config, projected, state)
         return self._output(state), state
@@ -150,16 +151,25 @@ class RelationalMemory(hk.RNNCore):
         """Returns what a scan needs: inputs as rows, and the state in its future dtype."""
         rows = self._as_rows(inputs, state, leading=('T',))
         unrolling.check_batch(flags, self._batch(state))
-        params = self._parameters(rows)()
+        params = self._get_parameters(rows)
         dtype = jnp.result_type(jnp.float32, rows.dtype, *jax.tree.leaves(state))
         state = jax.tree.map(lambda x: x.astype(dtype), state)
         return params, rows, state, flags
 
     @hk.transparent
+    def _get_parameters(self, rows: chex.Array) -> memory.MemoryParams:
+        """Makes or gets the parameters for inputs like `rows`, [..., K, D], in compute dtype."""
+        params = self._parameters(rows)
+        return params() if callable(params) else params
+
+    @hk.transparent
+    def _policy(self) -> jmp.Policy | None:
+        return hk.mixed_precision.get_policy(type(self)) or hk.mixed_precision.current_policy()
+
+    @hk.transparent
     def _output(self, state: memory.State) -> chex.Array:
         """Returns the output for new states [..., N, F], [..., N F], in the policy's dtype."""
-        policy = hk.mixed_precision.get_policy(type(self)) or hk.mixed_precision.current_policy()
-        out = memory.output(state)
+        policy, out = self._policy(), memory.output(state)
         return out.astype(policy.output_dtype) if policy else out
 
     @hk.transparent
@@ -182,11 +192,12 @@ class RelationalMemory(hk.RNNCore):
         checks.check_floating('the state is', *jax.tree.leaves(state))
         return batch
 
-    # Not transparent, so that policies and getters see the parameters, and returns a function, so
-    # that a policy does not cast them to its output dtype.
+    # Not transparent, so that policies and getters see the parameters. Under a policy it returns a
+    # function, for results would be cast to the policy's output dtype.
 
-    def _parameters(self, rows: chex.Array) -> Callable[[], memory.MemoryParams]:
-        """Makes or gets the parameters for inputs like `rows`, [..., K, D], in compute dtype."""
+    def _parameters(
+        self, rows: chex.Array
+    ) -> memory.MemoryParams | Callable[[], memory.MemoryParams]:
         config, (num_rows, input_size) = self.config, rows.shape[-2:]
         size, joint, gates_size = config.slot_size, config.projection_size, config.gates_size
         dtype = jnp.promote_types(rows.dtype, jnp.float32)
@@ -211,7 +222,7 @@ class RelationalMemory(hk.RNNCore):
         params = memory.MemoryParams(
             input_map, input_gates, memory.StepParams(blocks, mlp, memory_gates)
         )
-        return lambda: params
+        return (lambda: params) if self._policy() else params
 
 
 def _linear(name: str, input_size: int, output_size: int, dtype: jnp.dtype) -> operations.Linear:
