@@ -38,7 +38,7 @@ def warn(text: str) -> None:
 
 @contextlib.contextmanager
 def printed() -> Iterator[None]:
-    """Escapes what is printed, errors too, while its block lasts; what cannot be printed is lost."""
+    """Escapes what is printed, errors too; what the system does not take is lost."""
     with (
         contextlib.redirect_stdout(_Stream(sys.stdout)),
         contextlib.redirect_stderr(_Stream(sys.stderr)),
