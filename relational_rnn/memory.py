@@ -114,7 +114,7 @@ Gates: TypeAlias = tuple[chex.Array, ...]  # input, forget and (if there is one)
 class Projected(NamedTuple):
     """An input's share of a step, independent of the memory."""
 
-    joint: chex.Array  # [..., H, K, 2 C + V], queries, keys and values
+    joint: chex.Array  # [..., K, H, 2 C + V], queries, keys and values
     gates: Gates  # [..., G] each; split before the loop, where XLA would not vectorize it
     rows: chex.Array | None  # [..., K, F], only where several blocks update the input's rows
 
@@ -237,18 +237,15 @@ def _attend_over_memory(
     rows = memory
     attention = []
     for index, block in enumerate(params.blocks):
-        joint = _heads(config, ops, block, rows)
+        joints = [_heads(config, ops, block, rows)]
         if index == 0:
-            joint = jnp.concatenate([joint, projected.joint], axis=-2)
+            joints.append(projected.joint)
             if projected.rows is not None:
                 rows = jnp.concatenate([rows, projected.rows.astype(rows.dtype)], axis=-2)
         if index == config.num_blocks - 1:
             rows = rows[..., : config.mem_slots, :]
-        size = config.query_size
-        queries, keys, values = jnp.split(joint, (size, 2 * size), axis=-1)
-        queries = queries[..., : rows.shape[-2], :] * size**-0.5
-        attended, weights = ops.attend(queries, keys, values)
-        attended = jnp.swapaxes(attended, -3, -2).reshape(rows.shape)
+        attended, weights = ops.attend(joints, config.query_size, rows.shape[-2])
+        attended = attended.reshape(rows.shape)
         rows = ops.normalize(block.attention_norm, rows + attended)
         rows = ops.normalize(block.mlp_norm, rows + _mlp(ops, params.mlp, rows).astype(rows.dtype))
         attention.append(weights)
@@ -258,11 +255,10 @@ def _attend_over_memory(
 def _heads(
     config: MemoryConfig, ops: operations.Operations, block: Block, rows: chex.Array
 ) -> chex.Array:
-    """Projects rows, [..., M, F], to queries, keys and values of heads, [..., H, M, 2 C + V]."""
+    """Projects rows, [..., M, F], to queries, keys and values of heads, [..., M, H, 2 C + V]."""
     joint = ops.linear(block.projection, rows)
     joint = ops.normalize(block.projection_norm, joint).astype(block.projection.w.dtype)
-    joint = joint.reshape(*joint.shape[:-1], config.num_heads, -1)
-    return jnp.swapaxes(joint, -3, -2)
+    return joint.reshape(*joint.shape[:-1], config.num_heads, -1)
 
 
 def _mlp(

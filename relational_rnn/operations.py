@@ -1,14 +1,15 @@
 """The operations that a step of the memory is made of, and how they are differentiated.
 
-`PLAIN` leaves derivatives to JAX, in forward and reverse mode. `FAST` has derivatives of its own,
-written for reverse mode: they keep fewer arrays and give a compiler nothing to transpose.
+`PLAIN` leaves derivatives to JAX, in forward and reverse mode. `STEPWISE` and `DEFERRED`, for the
+two ways in `scanning`, have derivatives of their own, written for reverse mode: they keep fewer
+arrays and give a compiler nothing to transpose.
 
 Glossary of shapes:
   ...: any leading dimensions; F: the size of a row; H: heads; R: queries; M: keys.
   C: key size; V: head (value) size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -40,7 +41,7 @@ class Operations(NamedTuple):
 
     linear: Callable[[Linear, chex.Array], chex.Array]
     normalize: Callable[[Norm, chex.Array], chex.Array]
-    attend: Callable[[chex.Array, chex.Array, chex.Array], tuple[chex.Array, chex.Array]]
+    attend: Callable[[Sequence[chex.Array], int, int], tuple[chex.Array, chex.Array]]
 
 
 def linear(layer: Linear, x: chex.Array) -> chex.Array:
@@ -96,15 +97,52 @@ def _normalize_backward(residuals: tuple[Any, ...], d_y: chex.Array) -> tuple[No
 
 
 def attend(
-    queries: chex.Array, keys: chex.Array, values: chex.Array
+    joints: Sequence[chex.Array], key_size: int, num_queries: int
 ) -> tuple[chex.Array, chex.Array]:
-    """Returns attended values, [..., H, R, V], and weights, [..., H, R, M].
+    """Attends under one softmax to the keys of several groups of rows, without joining them.
 
     Args:
-      queries: [..., H, R, C], scaled.
-      keys: [..., H, M, C].
-      values: [..., H, M, V].
+      joints: queries, keys and values of each group, [..., M, H, 2 C + V].
+      key_size: C.
+      num_queries: R; the first R rows of all groups are queries.
+
+    Returns:
+      The attended values, [..., R, H, V], and the weights, [..., H, R, sum of M].
     """
+    sections = (key_size, 2 * key_size)
+    queries, keys, values = zip(*(jnp.split(x, sections, axis=-1) for x in joints), strict=True)
+    joined = queries[0] if num_queries <= joints[0].shape[-3] else jnp.concatenate(queries, axis=-3)
+    scaled = joined[..., :num_queries, :, :] * key_size**-0.5
+    logits = [_einsum('...rhc,...mhc->...hrm', scaled, group) for group in keys]
+    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1))
+    parts, start = [], 0
+    for group in values:
+        part = weights[..., start : start + group.shape[-3]].astype(group.dtype)
+        parts.append(_einsum('...hrm,...mhv->...rhv', part, group))
+        start += group.shape[-3]
+    return sum(parts[1:], parts[0]), weights
+
+
+def _einsum(subscripts: str, *operands: chex.Array) -> chex.Array:
+    """An einsum that accumulates in float32 or wider."""
+    return jnp.einsum(subscripts, *operands, preferred_element_type=at_least_float32(operands[0]))
+
+
+def _attend_joined(
+    joints: Sequence[chex.Array], key_size: int, num_queries: int
+) -> tuple[chex.Array, chex.Array]:
+    """As `attend`, by joining the groups: fewer kernels, and a derivative of its own."""
+    joint = jnp.swapaxes(jnp.concatenate(joints, axis=-3), -3, -2)
+    queries, keys, values = jnp.split(joint, (key_size, 2 * key_size), axis=-1)
+    queries = queries[..., :num_queries, :] * key_size**-0.5
+    attended, weights = _fast_attend(queries, keys, values)
+    return jnp.swapaxes(attended, -3, -2), weights
+
+
+def _attend(
+    queries: chex.Array, keys: chex.Array, values: chex.Array
+) -> tuple[chex.Array, chex.Array]:
+    """Returns attended values and weights for scaled queries [..., H, R, C] and one group."""
     return _attend_forward(queries, keys, values)[0]
 
 
@@ -147,6 +185,8 @@ def _with_rule(function: Any, forward: Any, backward: Any) -> Any:
 
 
 _fast_linear = _with_rule(linear, lambda layer, x: (linear(layer, x), (layer, x)), _linear_backward)
+_fast_normalize = _with_rule(normalize, _normalize_forward, _normalize_backward)
+_fast_attend = _with_rule(_attend, _attend_forward, _attend_backward)
 
 
 def _named_linear(layer: Linear, x: chex.Array) -> chex.Array:
@@ -155,11 +195,8 @@ def _named_linear(layer: Linear, x: chex.Array) -> chex.Array:
 
 
 PLAIN = Operations(linear, normalize, attend)
-FAST = Operations(
-    _named_linear,
-    _with_rule(normalize, _normalize_forward, _normalize_backward),
-    _with_rule(attend, _attend_forward, _attend_backward),
-)
+STEPWISE = Operations(_named_linear, _fast_normalize, attend)
+DEFERRED = Operations(_fast_linear, _fast_normalize, _attend_joined)
 
 
 def pad_matrices(layers: Any) -> Any:

@@ -26,8 +26,6 @@ import jax.numpy as jnp
 
 from relational_rnn import memory, operations, unrolling
 
-_OPS = operations.FAST
-
 
 def scan_memory(
     config: memory.MemoryConfig,
@@ -99,9 +97,10 @@ def _advance(
     projected: memory.Projected,
     state: memory.State,
     flags: unrolling.Flags,
+    ops: operations.Operations,
 ) -> memory.State:
     """Returns the state after one step with its flags, [B, N, F]."""
-    step = lambda state: memory.step(params, config, projected, state, _OPS)  # noqa: E731
+    step = lambda state: memory.step(params, config, projected, state, ops)  # noqa: E731
     initial = functools.partial(memory.initial_memory, config)
     return unrolling.guard(step, initial, state, flags)[0]
 
@@ -118,7 +117,7 @@ def _scan_stepwise(
     saved = () if options.remat else (operations.LINEAR,)
     policy = jax.checkpoint_policies.save_only_these_names(*saved)
     remember = functools.partial(jax.checkpoint, policy=policy, prevent_cse=False)
-    projected = memory.project(params, config, inputs, _OPS)
+    projected = memory.project(params, config, inputs, operations.STEPWISE)
     # The gradient is a sum over T: in float32 at least, for in bfloat16 it would stop growing.
     wide = jax.tree.map(lambda x: x.astype(operations.at_least_float32(x)), params.step)
 
@@ -128,7 +127,7 @@ def _scan_stepwise(
         state, in_step = jax.lax.optimization_barrier((state, wide))
         narrow = jax.tree.map(lambda x, like: x.astype(like.dtype), in_step, params.step)
         projected, flags = now
-        return _advance(config, narrow, projected, state, flags)
+        return _advance(config, narrow, projected, state, flags, operations.STEPWISE)
 
     @remember
     def body(state: memory.State, now: tuple) -> tuple:
@@ -165,10 +164,10 @@ def _scan_deferred(
             inputs, flags = steps
 
             def body(state: memory.State, now: tuple) -> tuple:
-                state = _advance(config, params.step, now[0], state, now[1])
+                state = _advance(config, params.step, now[0], state, now[1], operations.DEFERRED)
                 return state, state
 
-            over = memory.project(params, config, inputs, _OPS), flags
+            over = memory.project(params, config, inputs, operations.DEFERRED), flags
             return jax.lax.scan(body, state, over, unroll=options.scan_unroll)
 
         return _scan_pieces(scan, state, (inputs, flags), size)[1]
@@ -255,12 +254,12 @@ def _pull_back(
       The cotangents of the state before the steps and of the parameters, and of the inputs.
     """
     inputs, before, flags, d_states = steps
-    projected = memory.project(params, config, inputs, _OPS)
+    projected = memory.project(params, config, inputs, operations.DEFERRED)
 
     def step(
         params: memory.StepParams, projected: memory.Projected, state: memory.State
     ) -> memory.State:
-        return memory.step(params, config, projected, state, _OPS)[0]
+        return memory.step(params, config, projected, state, operations.DEFERRED)[0]
 
     linear, apply = _linearise(step, params.step, projected, before)
 
@@ -281,7 +280,9 @@ def _pull_back(
     d_after = unrolling.silence(d_after, flags.active)
 
     def all_steps(params: memory.MemoryParams, inputs: chex.Array) -> memory.State:
-        return step(params.step, memory.project(params, config, inputs, _OPS), before)
+        return step(
+            params.step, memory.project(params, config, inputs, operations.DEFERRED), before
+        )
 
     d_params, d_inputs = jax.vjp(all_steps, params, inputs)[1](d_after)
     return (d_state, jax.tree.map(jnp.add, carry[1], d_params)), d_inputs

@@ -99,7 +99,7 @@ def test_one_block_keeps_no_rows_of_the_input():
     params = reference.memory_params(case.config, reference.parameters(case))
     projected = memory.project(params, case.config, rows_of(case))
     assert projected.rows is None
-    chex.assert_shape(projected.joint, (T, B, 2, 1, 15))
+    chex.assert_shape(projected.joint, (T, B, 1, 2, 15))
     assert [gate.shape for gate in projected.gates] == [(T, B, 10)] * 2
 
 

@@ -25,38 +25,55 @@ def sample(seed, *shape):
 ARGUMENTS = {
     'linear': (operations.Linear(sample(0, 4, 3), sample(1, 3)), sample(2, 2, 5, 4)),
     'normalize': (operations.Norm(sample(3, 4), sample(4, 4)), sample(5, 2, 5, 4)),
-    'attend': (sample(6, 3, 2, 4, 5), sample(7, 3, 2, 6, 5), sample(8, 3, 2, 6, 7)),
+    # Groups of 4 and 2 rows, 3 heads, C = 5, V = 7.
+    'attend': ([sample(6, 2, 4, 3, 17), sample(7, 2, 2, 3, 17)],),
 }
-all_operations = pytest.mark.parametrize('name', operations.Operations._fields)
+all_operations = pytest.mark.parametrize('name', ARGUMENTS)
+with_rules = pytest.mark.parametrize('ops', [operations.STEPWISE, operations.DEFERRED])
+
+
+def apply(ops, name):
+    """An operation as a function of arrays; attention has 5 queries, 1 of the second group."""
+    if name == 'attend':
+        return lambda joints: ops.attend(joints, 5, 5)
+    return getattr(ops, name)
+
+
+@with_rules
+@all_operations
+def test_all_kinds_give_the_same_numbers(name, ops):
+    plain, ruled = (apply(x, name)(*ARGUMENTS[name]) for x in (operations.PLAIN, ops))
+    chex.assert_trees_all_close(plain, ruled, rtol=1e-13)
+
+
+@with_rules
+@all_operations
+def test_gradients_are_those_of_finite_differences(name, ops):
+    test_util.check_grads(apply(ops, name), ARGUMENTS[name], order=2, modes=['rev'])
 
 
 @all_operations
-def test_both_kinds_give_the_same_numbers(name):
-    plain, fast = (
-        getattr(ops, name)(*ARGUMENTS[name]) for ops in (operations.PLAIN, operations.FAST)
-    )
-    chex.assert_trees_all_equal(plain, fast)
-
-
-@all_operations
-def test_gradients_are_those_of_finite_differences(name):
-    fast, plain = getattr(operations.FAST, name), getattr(operations.PLAIN, name)
-    test_util.check_grads(fast, ARGUMENTS[name], order=2, modes=['rev'])
+def test_plain_operations_are_differentiated_in_both_modes(name):
+    plain = apply(operations.PLAIN, name)
     test_util.check_grads(plain, ARGUMENTS[name], order=1, modes=['fwd', 'rev'])
 
 
+@with_rules
 @all_operations
-def test_gradients_have_the_dtypes_of_the_arguments(name):
+def test_gradients_have_the_dtypes_of_the_arguments(name, ops):
     narrow = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), ARGUMENTS[name])
-    results, pull_back = jax.vjp(getattr(operations.FAST, name), *narrow)
+    results, pull_back = jax.vjp(apply(ops, name), *narrow)
     gradients = pull_back(jax.tree.map(jnp.ones_like, results))
     chex.assert_trees_all_equal_shapes_and_dtypes(gradients, narrow)
 
 
-def test_attention_that_can_be_checked_by_hand():
-    """Logits of 0 and log 3 give weights of 1/4 and 3/4."""
-    queries, keys = jnp.array([[[1.0, 0]]]), jnp.array([[[0.0, 5], [np.log(3), 7]]])
-    attended, weights = operations.attend(queries, keys, jnp.array([[[8.0, 0, 4], [0, 4, 8]]]))
+@pytest.mark.parametrize('ops', [operations.PLAIN, operations.DEFERRED])
+def test_attention_that_can_be_checked_by_hand(ops):
+    """With C = 2 and V = 3 logits of 0 and log 3 give weights of 1/4 and 3/4."""
+    query = [2**0.5, 0.0]
+    first = jnp.array([[[*query, 0, 5, 8, 0, 4]]])
+    second = jnp.array([[[9, 9, np.log(3), 7, 0, 4, 8]]])
+    attended, weights = ops.attend([first, second], 2, 1)
     np.testing.assert_allclose(weights, [[[0.25, 0.75]]], rtol=1e-12)
     np.testing.assert_allclose(attended, [[[2, 3, 7]]], rtol=1e-12)
 

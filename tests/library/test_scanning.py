@@ -224,7 +224,10 @@ def test_a_scan_stacks_nothing_but_the_states(case, options):
 
 @both_ways
 def test_the_gradient_of_a_long_sequence_does_not_stagnate_in_bfloat16(options):
-    """A sum in bfloat16 stops growing at 256 times what is added; these are 600 equal steps."""
+    """A sum in bfloat16 stops growing at 256 times what is added; these are 600 equal steps.
+
+    It would reach 43 %; one step is rounded by some 7 %.
+    """
     config = memory.MemoryConfig(1, 2, forget_bias=-60.0, input_bias=60.0)
     numbers = reference.parameters(reference.Case(config, 1))
     params = jax.tree.map(np.float32, reference.memory_params(config, numbers))
@@ -239,7 +242,7 @@ def test_the_gradient_of_a_long_sequence_does_not_stagnate_in_bfloat16(options):
     wide = gradient(params.step)
     narrow = gradient(jax.tree.map(lambda x: x.astype(jnp.bfloat16), params.step))
     assert narrow.mlp[-1].b.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.float32(narrow.mlp[-1].b), wide.mlp[-1].b, rtol=0.05)
+    np.testing.assert_allclose(np.float32(narrow.mlp[-1].b), wide.mlp[-1].b, rtol=0.1)
 
 
 def kept(scan, case):
