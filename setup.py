@@ -6,6 +6,8 @@ import setuptools
 
 GYMNASIUM = ['gymnasium>=1.0']
 DM_ENV = ['dm-env>=1.6']
+FLAX = ['flax>=0.12']
+EQUINOX = ['equinox>=0.13']
 DOCS = ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27']
 # Compilers for devices that are not here, see launch/training/targets.py: the plug-in for CUDA in
 # JAX's own version, without the libraries of CUDA, and libtpu.
@@ -17,6 +19,8 @@ ARRAY_RECORD_PLATFORMS = (
 DEV_REQUIREMENTS = [
     *GYMNASIUM,
     *DM_ENV,
+    *FLAX,
+    *EQUINOX,
     *DOCS,
     *PLAN_GPU,
     'mypy>=1.13',
@@ -93,6 +97,8 @@ setuptools.setup(
         'dev': DEV_REQUIREMENTS,
         'dm_env': DM_ENV,
         'docs': DOCS,
+        'equinox': EQUINOX,
+        'flax': FLAX,
         'gymnasium': GYMNASIUM,
         'plan-gpu': PLAN_GPU,
         'plan-tpu': PLAN_TPU,

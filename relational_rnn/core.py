@@ -1,23 +1,23 @@
 """The Relational Memory Core as a Haiku module.
 
 Santoro et al. 2018, "Relational recurrent neural networks", https://arxiv.org/abs/1806.01822. The
-module owns parameters; the arithmetic is in `memory`.
+module owns parameters; the arithmetic is in `memory` and `functional`.
 
 Glossary of shapes:
   ...: leading dimensions such as T, B; T: time; B: batch; K: rows of an input; D: input size.
   N: memory slots; F: slot size, heads x head size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
+from typing import Any
 
 import chex
 import haiku as hk
-import jax
 import jax.numpy as jnp
 import jmp
 
-from relational_rnn import checks, memory, operations, scanning, unrolling
+from relational_rnn import functional, memory, operations, unrolling
 
 
 class RelationalMemory(hk.RNNCore):
@@ -97,11 +97,9 @@ class RelationalMemory(hk.RNNCore):
         Raises:
           ValueError: if the shapes or dtypes of inputs and state do not fit.
         """
-        rows = self._as_rows(inputs, state)
-        params = self._get_parameters(rows)
-        projected = memory.project(params, self.config, rows)
-        state, _ = memory.step(params.step, self.config, projected, state)
-        return self._output(state), state
+        rows = functional.as_rows(self.config, inputs, state)
+        output, state = functional.step(self._get_parameters(rows), self.config, rows, state)
+        return self._cast(output), state
 
     @hk.transparent
     def initial_state(self, batch_size: int | None) -> memory.State:
@@ -130,31 +128,20 @@ class RelationalMemory(hk.RNNCore):
         Raises:
           ValueError: if the shapes or dtypes of inputs, state and flags do not fit.
         """
-        sequence = self._prepare(inputs, state, flags)
-        states = scanning.scan_memory(self.config, *sequence, options)
-        return self._output(states), jax.tree.map(lambda leaf: leaf[-1], states)
+        rows = functional.as_rows(self.config, inputs, state, leading=('T',))
+        params = self._get_parameters(rows)
+        outputs, state = functional.scan(params, self.config, rows, state, flags, options)
+        return self._cast(outputs), state
 
     @hk.transparent
     def unroll_inside(
         self, inputs: chex.Array, state: memory.State, flags: unrolling.Flags
     ) -> tuple[chex.Array, memory.State, unrolling.Inside]:
         """As `unroll`, and returns what happens inside every step; see `unrolling.Inside`."""
-        sequence = self._prepare(inputs, state, flags)
-        states = scanning.scan_memory(self.config, *sequence)
-        inside = scanning.look_inside(self.config, *sequence, states)
-        return self._output(states), jax.tree.map(lambda leaf: leaf[-1], states), inside
-
-    @hk.transparent
-    def _prepare(
-        self, inputs: chex.Array, state: memory.State, flags: unrolling.Flags
-    ) -> tuple[memory.MemoryParams, chex.Array, memory.State, unrolling.Flags]:
-        """Returns what a scan needs: inputs as rows, and the state in its future dtype."""
-        rows = self._as_rows(inputs, state, leading=('T',))
-        unrolling.check_batch(flags, self._batch(state))
+        rows = functional.as_rows(self.config, inputs, state, leading=('T',))
         params = self._get_parameters(rows)
-        dtype = jnp.result_type(jnp.float32, rows.dtype, *jax.tree.leaves(state))
-        state = jax.tree.map(lambda x: x.astype(dtype), state)
-        return params, rows, state, flags
+        outputs, state, inside = functional.scan_inside(params, self.config, rows, state, flags)
+        return self._cast(outputs), state, inside
 
     @hk.transparent
     def _get_parameters(self, rows: chex.Array) -> memory.MemoryParams:
@@ -167,30 +154,10 @@ class RelationalMemory(hk.RNNCore):
         return hk.mixed_precision.get_policy(type(self)) or hk.mixed_precision.current_policy()
 
     @hk.transparent
-    def _output(self, state: memory.State) -> chex.Array:
-        """Returns the output for new states [..., N, F], [..., N F], in the policy's dtype."""
-        policy, out = self._policy(), memory.output(state)
-        return out.astype(policy.output_dtype) if policy else out
-
-    @hk.transparent
-    def _as_rows(
-        self, inputs: chex.Array, state: memory.State, leading: tuple[str, ...] = ()
-    ) -> chex.Array:
-        """Returns inputs as rows, [..., K, D], with K = 1 for vectors, if they fit the state."""
-        batch = self._batch(state)
-        checks.check_inputs(inputs, batch, leading, allow_rows=True)
-        is_vector = inputs.ndim == len(leading) + len(batch) + 1
-        return jnp.expand_dims(inputs, -2) if is_vector else inputs
-
-    @hk.transparent
-    def _batch(self, state: memory.State) -> tuple[int, ...]:
-        """Checks the state and returns its batch dimension as a tuple, () if there is none."""
-        state = jax.tree.map(jnp.asarray, state)
-        kind, count = (memory.GatedState, 2) if self.config.output_gate else (jax.Array, 1)
-        shape = self.config.mem_slots, self.config.slot_size
-        batch = checks.check_state(state, kind, *[shape] * count)
-        checks.check_floating('the state is', *jax.tree.leaves(state))
-        return batch
+    def _cast(self, output: chex.Array) -> chex.Array:
+        """Returns an output in the policy's dtype."""
+        policy = self._policy()
+        return output.astype(policy.output_dtype) if policy else output
 
     # Not transparent, so that policies and getters see the parameters. Under a policy it returns a
     # function, for results would be cast to the policy's output dtype.
@@ -198,45 +165,16 @@ class RelationalMemory(hk.RNNCore):
     def _parameters(
         self, rows: chex.Array
     ) -> memory.MemoryParams | Callable[[], memory.MemoryParams]:
-        config, (num_rows, input_size) = self.config, rows.shape[-2:]
-        size, joint, gates_size = config.slot_size, config.projection_size, config.gates_size
-        dtype = jnp.promote_types(rows.dtype, jnp.float32)
-        linear = functools.partial(_linear, dtype=dtype)
-        norm = functools.partial(_norm, dtype=dtype)
-        input_gates, memory_gates = None, None
-        if gates_size:  # first, for the order of the calls decides the initial values
-            input_gates = linear('input_gates', num_rows * size, gates_size)
-        input_map = linear('input', input_size, size)
-        blocks = tuple(
-            memory.Block(
-                linear(f'projection_{i}', size, joint),
-                norm(f'projection_norm_{i}', joint),
-                norm(f'attention_norm_{i}', size),
-                norm(f'mlp_norm_{i}', size),
-            )
-            for i in range(config.num_blocks)
-        )
-        mlp = tuple(linear(f'mlp_{i}', size, size) for i in range(config.attention_mlp_layers))
-        if gates_size:
-            memory_gates = linear('memory_gates', size, gates_size)
-        params = memory.MemoryParams(
-            input_map, input_gates, memory.StepParams(blocks, mlp, memory_gates)
-        )
+        num_rows, input_size = rows.shape[-2:]
+        make = functools.partial(_parameter, jnp.promote_types(rows.dtype, jnp.float32))
+        params = memory.arrange(self.config, input_size, num_rows, make)
         return (lambda: params) if self._policy() else params
 
 
-def _linear(name: str, input_size: int, output_size: int, dtype: jnp.dtype) -> operations.Linear:
-    """Makes or gets an affine map with Sonnet's initial values: truncated normal, zero bias."""
-    w_init = hk.initializers.TruncatedNormal(stddev=input_size**-0.5)
-    w = hk.get_parameter(f'{name}_w', (input_size, output_size), dtype, init=w_init)
-    return operations.Linear(
-        w, hk.get_parameter(f'{name}_b', (output_size,), dtype, init=jnp.zeros)
-    )
+def _parameter(dtype: jnp.dtype, name: str, shape: tuple[int, ...]) -> chex.Array:
+    """Makes or gets a parameter."""
 
+    def initial_value(shape: Sequence[int], dtype: Any) -> chex.Array:
+        return operations.initial_value(name, tuple(shape), dtype, hk.next_rng_key)
 
-def _norm(name: str, size: int, dtype: jnp.dtype) -> operations.Norm:
-    """Makes or gets a layer norm's scale of ones and offset of zeros."""
-    return operations.Norm(
-        hk.get_parameter(f'{name}_scale', (size,), dtype, init=jnp.ones),
-        hk.get_parameter(f'{name}_offset', (size,), dtype, init=jnp.zeros),
-    )
+    return hk.get_parameter(name, shape, dtype, init=initial_value)

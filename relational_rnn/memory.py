@@ -16,8 +16,10 @@ Glossary of shapes:
   G: one gate's size, F for 'unit' gates, 1 for 'memory' gates; R: queries; M: keys.
 """
 
+from collections.abc import Callable
 import dataclasses
-from typing import NamedTuple, TypeAlias
+import itertools
+from typing import Any, NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -117,6 +119,61 @@ class Projected(NamedTuple):
     joint: chex.Array  # [..., K, H, 2 C + V], queries, keys and values
     gates: Gates  # [..., G] each; split before the loop, where XLA would not vectorize it
     rows: chex.Array | None  # [..., K, F], only where several blocks update the input's rows
+
+
+def init(
+    key: chex.PRNGKey,
+    config: MemoryConfig,
+    input_size: int,
+    num_rows: int = 1,
+    dtype: jnp.dtype = jnp.float32,
+) -> MemoryParams:
+    """Makes the parameters of a core for inputs of K = num_rows rows (1 for a vector) of size D.
+
+    Raises:
+      ValueError: for a size below 1.
+    """
+    checks.check_counts(input_size=input_size, num_rows=num_rows)
+    keys = (jax.random.fold_in(key, index) for index in itertools.count())
+
+    def make(name: str, shape: tuple[int, ...]) -> chex.Array:
+        return operations.initial_value(name, shape, dtype, lambda: next(keys))
+
+    return arrange(config, input_size, num_rows, make)
+
+
+def arrange(
+    config: MemoryConfig,
+    input_size: int,
+    num_rows: int,
+    make: Callable[[str, tuple[int, ...]], Any],
+) -> MemoryParams:
+    """Arranges what `make(name, shape)` returns for Haiku's names; sizes as in `init`."""
+
+    def linear(name: str, input_size: int, size: int) -> operations.Linear:
+        return operations.Linear(make(f'{name}_w', (input_size, size)), make(f'{name}_b', (size,)))
+
+    def norm(name: str, size: int) -> operations.Norm:
+        return operations.Norm(make(f'{name}_scale', (size,)), make(f'{name}_offset', (size,)))
+
+    size, joint, gates_size = config.slot_size, config.projection_size, config.gates_size
+    input_gates, memory_gates = None, None
+    if gates_size:  # first, for the order of the calls decides the initial values
+        input_gates = linear('input_gates', num_rows * size, gates_size)
+    input_map = linear('input', input_size, size)
+    blocks = tuple(
+        Block(
+            linear(f'projection_{i}', size, joint),
+            norm(f'projection_norm_{i}', joint),
+            norm(f'attention_norm_{i}', size),
+            norm(f'mlp_norm_{i}', size),
+        )
+        for i in range(config.num_blocks)
+    )
+    mlp = tuple(linear(f'mlp_{i}', size, size) for i in range(config.attention_mlp_layers))
+    if gates_size:
+        memory_gates = linear('memory_gates', size, gates_size)
+    return MemoryParams(input_map, input_gates, StepParams(blocks, mlp, memory_gates))
 
 
 def initial_memory(config: MemoryConfig, batch_size: int | None) -> State:

@@ -36,6 +36,23 @@ class Norm(NamedTuple):
     offset: chex.Array  # [F]
 
 
+def initial_value(
+    name: str, shape: tuple[int, ...], dtype: Any, next_key: Callable[[], chex.PRNGKey]
+) -> chex.Array:
+    """Returns a parameter's initial value: w truncated normal, scale 1, b and offset 0.
+
+    Args:
+      name: of a field of `Linear` or `Norm` at the end: 'input_w', 'mlp_norm_0_scale'.
+      shape: of the parameter.
+      dtype: as well.
+      next_key: returns a new key, and is called for a w alone.
+    """
+    if name.endswith('_w'):
+        stddev = jnp.asarray(shape[0] ** -0.5, dtype)  # Sonnet's, of the normal before it is cut
+        return stddev * jax.random.truncated_normal(next_key(), -2.0, 2.0, shape, dtype)
+    return jnp.full(shape, float(name.endswith('_scale')), dtype)
+
+
 class Operations(NamedTuple):
     """The operations that have derivatives; see the functions in `PLAIN`."""
 

@@ -10,6 +10,7 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -87,14 +88,23 @@ def unroll(
       ValueError: if the shapes or dtypes of inputs, state, resets or lengths do not fit, or for an
         unknown `backward`.
     """
-    checks.check_choice('backward', backward, BACKWARD)
-    options = Options(remat, scan_unroll, backward)
+    run = core.unroll if hasattr(core, 'unroll') else functools.partial(_step_by_step, core)
+    return unroll_by(run, inputs, state, resets, lengths, Options(remat, scan_unroll, backward))
+
+
+def unroll_by(
+    run: Callable[..., tuple[chex.ArrayTree, chex.ArrayTree]],
+    inputs: chex.ArrayTree,
+    state: chex.ArrayTree,
+    resets: chex.Array | None,
+    lengths: chex.Array | None,
+    options: Options,
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """Runs `run(inputs, state, flags, options)`; the rest, and the errors, are as of `unroll`."""
+    checks.check_choice('backward', options.backward, BACKWARD)
     flags = _flags(inputs, resets, lengths)
     inputs = silence(inputs, flags.active)  # NaN past the end must not reach a gradient
-    if hasattr(core, 'unroll'):
-        outputs, state = core.unroll(inputs, state, flags, options)
-    else:
-        outputs, state = _step_by_step(core, inputs, state, flags, options)
+    outputs, state = run(inputs, state, flags, options)
     return silence(outputs, flags.active), state
 
 

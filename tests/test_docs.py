@@ -9,6 +9,7 @@ import shlex
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from launch.runs import flags
@@ -77,6 +78,17 @@ def test_the_code_about_the_core_runs_and_has_the_shapes_that_its_comments_name(
     assert value.shape == (3,)
 
 
+@pytest.mark.usefixtures('compile_quickly')
+def test_plain_jax_flax_and_equinox_learn_the_toy_task_in_under_thirty_lines():
+    names = _run('docs/jax_flax_equinox.md')
+    losses = [float(names[f'{library}_loss']) for library in ('jax', 'flax', 'equinox')]
+    assert max(losses) < 0.1, losses  # of 0.69 for a guess
+    programs = [text for _, text in _blocks('docs/jax_flax_equinox.md') if 'update(' in text]
+    assert len(programs) == 3
+    assert max(len(text.splitlines()) for text in programs) < 30
+    jax.tree.map(np.testing.assert_array_equal, names['core_params'], names['params']['core'])
+
+
 @pytest.fixture(scope='module')
 def agent(compile_quickly):
     """Returns the names of the page with an agent of one's own, after its updates."""
@@ -105,7 +117,12 @@ def test_the_agent_of_ones_own_learns_no_values_from_steps_that_truncate(agent, 
 
 def test_the_code_of_every_page_is_run_here():
     with_code = {page for page in PAGES if 'python' in dict(_blocks(page))}
-    assert with_code == {'README.md', 'docs/core.md', 'docs/environments_and_agents.md'}
+    assert with_code == {
+        'README.md',
+        'docs/core.md',
+        'docs/environments_and_agents.md',
+        'docs/jax_flax_equinox.md',
+    }
 
 
 @pytest.mark.parametrize(
