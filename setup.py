@@ -1,8 +1,11 @@
 """Packaging. Packages are listed by hand: setuptools drops a top-level one named `tasks`."""
 
 import pathlib
+import re
 
 import setuptools
+
+LIBRARY = pathlib.Path('relational_rnn/__init__.py').read_text(encoding='utf-8')
 
 GYMNASIUM = ['gymnasium>=1.0']
 DM_ENV = ['dm-env>=1.6']
@@ -28,6 +31,7 @@ DEV_REQUIREMENTS = [
     'pytest>=8',
     'pytest-xdist>=3.6',
     'ruff>=0.9',
+    'setuptools>=77',
 ]
 
 PACKAGES = [
@@ -55,12 +59,15 @@ PACKAGES = [
 
 setuptools.setup(
     name='relational_rnn',
-    version='0.2.0',
+    version=re.search(r"^__version__ = '(.*)'$", LIBRARY, re.MULTILINE)[1],
     description='Relational recurrent neural networks (Relational Memory Core) in JAX and Haiku.',
     long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=PACKAGES,
+    # An editable install is then a line in a .pth file, which type checkers follow; else setuptools
+    # installs an import hook, which they do not.
+    package_dir={'': '.'},
     package_data={
         'launch.inspection': [
             'page.css',
@@ -70,6 +77,7 @@ setuptools.setup(
         ],
         'launch.training': ['targets.json'],
         'relational_rnn': ['py.typed'],
+        'tasks': ['py.typed'],
     },
     python_requires='>=3.11',
     install_requires=[
@@ -95,7 +103,7 @@ setuptools.setup(
     ],
     extras_require={
         'dev': DEV_REQUIREMENTS,
-        'dm_env': DM_ENV,
+        'dm-env': DM_ENV,  # pip before 23.3 finds no extra with an underscore
         'docs': DOCS,
         'equinox': EQUINOX,
         'flax': FLAX,
@@ -107,5 +115,7 @@ setuptools.setup(
         'Private :: Do Not Upload',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Typing :: Typed',
     ],
 )

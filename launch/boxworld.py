@@ -17,7 +17,7 @@ https://arxiv.org/abs/1806.01822.
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import chex
 
@@ -32,6 +32,8 @@ from tasks.environments import boxworld, grid
 @dataclasses.dataclass(frozen=True)
 class Config(configuration.Config):
     """BoxWorld; see --preset=paper for Santoro et al. 2018, appendix A.3."""
+
+    GROUPS: ClassVar = {'data': '*'}
 
     size: int = flags.flag(14, 'squares of a side', 'fixed', 3, 100)
     num_colors: int = flags.flag(20, 'of keys and locks', 'fixed', 1)

@@ -23,7 +23,7 @@ Glossary of shapes:
 from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import os
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import chex
 import haiku as hk
@@ -46,6 +46,13 @@ Score = Callable[..., tuple[chex.Array, chex.Array]]  # what `make_score` return
 @dataclasses.dataclass(frozen=True)
 class Config(cores.Config, experiment.Config):
     """Program evaluation; see --preset=paper for Santoro et al. 2018, appendix A.2."""
+
+    GROUPS: ClassVar = {
+        'data': '*',
+        'training': 'curriculum curriculum_every curriculum_threshold curriculum_patience',
+        'model': 'decoding shared_core',
+        'evaluation': 'evaluation_size final_evaluation_size',
+    }
 
     task: Literal['addition', 'control', 'program', 'algebra', 'copy', 'reverse', 'double'] = (
         flags.flag('program', 'what programs do', 'fixed')

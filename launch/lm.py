@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 import sys
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import chex
 import numpy as np
@@ -39,6 +39,14 @@ VOCABULARY = 'vocabulary.txt'  # in a run's directory
 @dataclasses.dataclass(frozen=True)
 class Config(cores.Config, experiment.Config):
     """Word-level language modelling; see --preset=paper for Santoro et al. 2018, appendix A.4."""
+
+    GROUPS: ClassVar = {
+        'data': '*',
+        'model': 'embedding_size dropout output_dropout softmax dtype',
+        'training': 'unroll_length',
+        'evaluation': 'evaluation_batch evaluation_words',
+        'generation': 'prompt num_words temperature top_p',
+    }
 
     mode: Literal['train', 'evaluate', 'generate', 'benchmark'] = flags.flag(  # type: ignore[assignment]
         'train', 'train; evaluate, sample from or only measure a model', 'free'

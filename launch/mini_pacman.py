@@ -15,7 +15,7 @@ presets whose names start with `paper` use the agent of their BoxWorld.
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from launch.agents import configuration, results, rollout
 from launch.reports import published
@@ -27,6 +27,8 @@ from tasks.environments import grid, mini_pacman
 @dataclasses.dataclass(frozen=True)
 class Config(configuration.Config):
     """Mini PacMan; see --preset=paper for the agent of Santoro et al. 2018, appendix A.3."""
+
+    GROUPS: ClassVar = {'data': '*'}
 
     game: Literal['regular', 'avoid', 'hunt', 'ambush', 'rush'] = flags.flag(
         'regular', 'what is rewarded', 'fixed'

@@ -23,7 +23,7 @@ Glossary of shapes:
 from collections.abc import Sequence
 import dataclasses
 import os
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import chex
 import haiku as hk
@@ -47,6 +47,12 @@ _MEAN, _VARIANCE = 2 / 3, 28 / 45
 @dataclasses.dataclass(frozen=True)
 class Config(cores.Config, experiment.Config):
     """Nth Farthest; see --preset=paper for Santoro et al. 2018, appendix A.1."""
+
+    GROUPS: ClassVar = {
+        'data': '*',
+        'model': 'head one_hot_scale',
+        'evaluation': 'evaluation_size final_evaluation_size',
+    }
 
     num_objects: int = flags.flag(8, 'vectors of a sequence', 'fixed', 2, 1000)
     num_dims: int = flags.flag(16, 'dimensions of a vector', 'fixed', 1, 10_000)

@@ -57,6 +57,7 @@ FLOORS = (
     {'lm', 'nth_farthest', 'learning_to_execute', 'mini_pacman', 'boxworld'},
     {'inspection', 'viewer', 'sweeps', 'benchmarks'},
     {'attention', 'report', 'sweep', 'play', 'benchmark'},
+    {'__main__'},
 )
 floor_of = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -71,7 +71,7 @@ def test_the_extra_for_developers_holds_the_tools_that_the_checks_call(arguments
 def test_all_that_is_imported_is_required(arguments):
     lines = arguments['install_requires'] + [
         line
-        for extra in ('dm_env', 'equinox', 'flax', 'gymnasium')
+        for extra in ('dm-env', 'equinox', 'flax', 'gymnasium')
         for line in arguments['extras_require'][extra]
     ]
     names = {re.match(r'[A-Za-z_-]+', line)[0] for line in lines}
@@ -144,7 +144,7 @@ def test_only_the_files_that_wrap_worlds_import_what_an_extra_brings():
 
 def test_the_extras_are_in_the_one_for_developers_too(arguments):
     extras = arguments['extras_require']
-    assert set(extras['gymnasium'] + extras['dm_env']) <= set(extras['dev'])
+    assert set(extras['gymnasium'] + extras['dm-env']) <= set(extras['dev'])
 
 
 def test_compilers_for_absent_devices_are_extras_of_jax_itself(arguments):
@@ -171,6 +171,19 @@ def test_every_flag_of_a_program_says_what_happens_on_resume(program):
     classes = flags.on_resume(config)
     assert list(classes) == [field.name for field in dataclasses.fields(config)]
     assert set(classes.values()) <= {'fixed', 'warn', 'free'}
+
+
+@pytest.mark.parametrize(
+    'program', [p for p in PROGRAMS if 'EXPERIMENT =' in _read(ROOT / f'launch/{p}.py')]
+)
+def test_every_flag_of_an_experiment_has_a_group(program):
+    config = importlib.import_module(f'launch.{program}').Config
+    names = {field.name for field in dataclasses.fields(config)}
+    assert {flags.group(config, name) for name in names} <= set(flags.GROUPS[1:])
+    for owner in config.__mro__:
+        groups = vars(owner).get('GROUPS', {})
+        assert {name for text in groups.values() for name in text.split()} - {'*'} <= names
+        assert not groups or list(groups.values()).count('*') == 1
 
 
 @pytest.mark.parametrize('program', PROGRAMS)

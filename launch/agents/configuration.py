@@ -11,7 +11,7 @@ epsilon is 0.01 / 1280^2 here and the norm 40 / 1280.
 """
 
 import dataclasses
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from launch.runs import flags
 from launch.training import cores, experiment
@@ -22,6 +22,12 @@ AnyConfig = TypeVar('AnyConfig', bound='Config')
 @dataclasses.dataclass(frozen=True)
 class Config(cores.Config, experiment.Config):
     """The flags of an agent."""
+
+    GROUPS: ClassVar = {
+        'training': '*',
+        'model': 'conv_lstm_channels feed_forward_size cells',
+        'evaluation': 'evaluation_size final_evaluation_size',
+    }
 
     core: Literal[  # more than other programs have
         'rmc', 'lstm', 'transformer', 'dnc', 'entnet', 'conv_lstm', 'feed_forward'

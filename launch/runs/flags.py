@@ -14,7 +14,9 @@ A program declares its flags once:
 and ends with `errors.leave(flags.main(Config, run, 'lm', PRESETS))`. A flag is an int, float, bool,
 str or `Literal` of strings, or one of them or None (`int | None`). Its `on_resume` states what
 happens when a run is resumed with another value: 'fixed' is refused, 'warn' reported, 'free'
-accepted.
+accepted. `--help` shows the flags by `GROUPS`, if classes name those of the flags that they add:
+
+      GROUPS: ClassVar = {'data': '*', 'model': 'size dropout'}  # * are all that it does not name
 """
 
 import argparse
@@ -37,6 +39,8 @@ from tasks import base
 
 LARGEST = 2**31 - 1  # of a number without a limit of its own: devices count in int32
 OnResume = Literal['fixed', 'warn', 'free']
+# The groups of a help page, in its order; '' is that of --help itself.
+GROUPS = '', 'run', 'data', 'model', 'training', 'evaluation', 'generation', 'benchmark', 'cluster'
 Presets = Mapping[str, Any]  # configs by name
 
 
@@ -70,6 +74,14 @@ def positional(help: str, path: bool = False) -> Any:  # noqa: A002
 def on_resume(config_type: Any) -> dict[str, str]:
     """Returns what happens to every flag of a dataclass, or its instance, when a run is resumed."""
     return {field.name: field.metadata['on_resume'] for field in dataclasses.fields(config_type)}
+
+
+def group(config_type: type[Any], name: str) -> str:
+    """Returns the group of `GROUPS` in which a help page shows a flag."""
+    owner = [base for base in config_type.__mro__ if name in inspect.get_annotations(base)][-1]
+    groups = vars(owner).get('GROUPS', {'': '*'})
+    named = [title for title, names in groups.items() if name in names.split()]
+    return named[0] if named else next(title for title, names in groups.items() if names == '*')
 
 
 def check(config: Any) -> None:
@@ -197,6 +209,14 @@ class _Parser(argparse.ArgumentParser):
         raise errors.RunError(errors.USAGE, message.removeprefix('argument '))
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *unused: Any) -> NoReturn:
+        from launch.runs import versions  # takes a second, which other command lines do not need
+
+        print(versions.describe())
+        parser.exit()
+
+
 def _parser(default: Any, hints: Mapping[str, Any], program: str) -> _Parser:
     """Returns the parser of all flags; what it returns leaves out those that are not given."""
     parser = _Parser(
@@ -206,24 +226,37 @@ def _parser(default: Any, hints: Mapping[str, Any], program: str) -> _Parser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    parser.add_argument('--version', action=_Version, nargs=0, help='print the version and exit')
+    places = {
+        title: parser.add_argument_group(title) if title else parser
+        for title in GROUPS
+        if any(group(type(default), field.name) == title for field in dataclasses.fields(default))
+    }
     for field in dataclasses.fields(default):
-        name, hint, text = field.name, hints[field.name], field.metadata['help'].replace('%', '%%')
-        read = _read_path if field.metadata.get('path') else _read
-        read = functools.partial(read, str if hint == tuple[str, ...] else hint)
-        if hint == tuple[str, ...]:
-            parser.add_argument(name, nargs='+', help=text, type=read)
-            continue
-        words, other = _allowed(hint)
-        value = str(getattr(default, name)).replace('%', '%%')
-        alone: Any = {'nargs': '?', 'const': True} if hint is bool else {}
-        parser.add_argument(
-            f'--{name}',
-            type=read,
-            help=f'{text} (default: {value})',
-            metavar=name.upper() if other else '|'.join(words),
-            **alone,
-        )
+        _add_flag(places[group(type(default), field.name)], field, hints[field.name], default)
     return parser
+
+
+def _add_flag(
+    place: argparse._ActionsContainer, field: dataclasses.Field, hint: Any, default: Any
+) -> None:
+    """Adds the flag that a field declares, with its default value, to a parser or its group."""
+    text = field.metadata['help'].replace('%', '%%')
+    read = _read_path if field.metadata.get('path') else _read
+    read = functools.partial(read, str if hint == tuple[str, ...] else hint)
+    if hint == tuple[str, ...]:
+        place.add_argument(field.name, nargs='+', help=text, type=read)
+        return
+    words, other = _allowed(hint)
+    value = str(getattr(default, field.name)).replace('%', '%%')
+    alone: Any = {'nargs': '?', 'const': True} if hint is bool else {}
+    place.add_argument(
+        f'--{field.name}',
+        type=read,
+        help=f'{text} (default: {value})',
+        metavar=field.name.upper() if other else '|'.join(words),
+        **alone,
+    )
 
 
 def _normalize(word: str) -> list[str]:

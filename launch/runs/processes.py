@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 import threading
+from typing import ClassVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -36,6 +37,8 @@ _LOST = ('gloo', 'nccl', 'coordination', 'connection', 'socket', 'unavailable', 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The flags of a program that may run as several processes."""
+
+    GROUPS: ClassVar = {'cluster': '*'}
 
     coordinator_address: str | None = flags.flag(
         None, 'HOST:PORT of process 0; default: as the cluster sets it', 'free'

@@ -10,7 +10,7 @@ Glossary of shapes:
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import haiku as hk
 import jax
@@ -27,6 +27,8 @@ Shape = tuple[int, ...]  # of one step's input without B: (D,), or (K, D) for th
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The flags of a core; Santoro et al. 2018, appendix A.4, chose the defaults for words."""
+
+    GROUPS: ClassVar = {'model': '*'}
 
     core: Literal['rmc', 'lstm', 'transformer', 'dnc', 'entnet'] = flags.flag(
         'rmc', 'the recurrent core', 'fixed'

@@ -12,7 +12,7 @@ import dataclasses
 import statistics
 import sys
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -34,6 +34,8 @@ Costs = dict[str, Any]  # by name; `as_json` makes of it what JSON can hold
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The flags of `--mode=benchmark`."""
+
+    GROUPS: ClassVar = {'benchmark': '*'}
 
     target: str = flags.flag(
         '',

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import chex
 import haiku as hk
@@ -31,6 +31,8 @@ Rows = Sequence[Mapping[str, Any]]  # of `metrics.jsonl`
 @dataclasses.dataclass(frozen=True)
 class Config(loop.Config, processes.Config, cost.Config):
     """The flags that every experiment has; a program's `Config` adds its own."""
+
+    GROUPS: ClassVar = {'run': '*'}
 
     preset: str = flags.flag('', 'values that the other flags start from', 'free')
     mode: Literal['train', 'evaluate', 'benchmark'] = flags.flag(

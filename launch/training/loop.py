@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import time
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import numpy as np
@@ -34,6 +34,12 @@ MAX_SKIPPED = 10  # updates in a row that are not finite
 @dataclasses.dataclass(frozen=True)
 class Config(optimizer_lib.Config):
     """The flags of the loop."""
+
+    GROUPS: ClassVar = {
+        'training': '*',
+        'run': 'run_dir seed log_every save_every keep',
+        'evaluation': 'evaluate_every',
+    }
 
     run_dir: str | None = flags.flag(
         None,

@@ -1,7 +1,7 @@
 """The optimizer of every program: gradient clipping, then Adam or RMSProp with a schedule."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import optax
 
@@ -11,6 +11,8 @@ from launch.runs import flags
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The flags of the optimizer."""
+
+    GROUPS: ClassVar = {'training': '*'}
 
     optimizer: Literal['adam', 'rmsprop'] = flags.flag(
         'adam', 'adam, or rmsprop with a decay of 0.99', 'fixed'

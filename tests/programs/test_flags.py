@@ -5,16 +5,19 @@ import importlib
 import math
 import os
 import pathlib
+import platform
 import re
 import signal
 import subprocess
 import sys
 import textwrap
-from typing import Literal
+from typing import ClassVar, Literal
 
+import jax
 import pytest
 
 from launch.runs import errors, flags, signals
+import relational_rnn
 from tasks import base
 
 _LAUNCH = pathlib.Path(flags.__file__).parents[1]
@@ -234,6 +237,36 @@ def test_help_lists_flags_descriptions_and_the_presets_defaults(capsys):
         '--split valid|test|None',
     ):
         assert word in ' '.join(page.split())
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouped(Config):
+    GROUPS: ClassVar = {'cluster': '*', 'model': 'size width'}
+
+    size: int = flags.flag(1, 'a size', 'fixed')
+    hosts: int = flags.flag(1, 'of a cluster', 'free')
+    width: int = flags.flag(1, 'a width', 'fixed')
+    num_heads: int = flags.flag(8, 'another default, in the group of its first class', 'fixed')
+
+
+def test_help_shows_flags_in_their_groups(capsys):
+    with pytest.raises(SystemExit):
+        flags.main(Grouped, print, 'toy', None, ['--help'])
+    page = capsys.readouterr().out
+    _, options, model, cluster = re.split(r'^\w+:\n', page, flags=re.MULTILINE)
+    assert re.findall('--([a-z_]+) [A-Z]+\n* ', model) == ['size', 'width']
+    assert re.findall('--([a-z_]+) [A-Z]+\n* ', cluster) == ['hosts']
+    assert '--num_heads NUM_HEADS' in options
+    assert page.index('\nmodel:\n') < page.index('\ncluster:\n')
+
+
+def test_version_is_that_of_the_package_jax_and_python(capsys):
+    with pytest.raises(SystemExit) as stop:
+        _run(['--num_steps=3', '--version'])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    versions = relational_rnn.__version__, jax.__version__, platform.python_version()
+    assert printed == 'relational_rnn {}, jax {}, Python {}\n'.format(*versions)
 
 
 def test_help_does_not_start_a_device_backend():
