@@ -42,6 +42,9 @@ from tasks import base
 from tasks.text import digests, files, layouts, python_docs, vocabulary
 
 SPLITS = layouts.SPLITS
+OWN_FILES = ('text', 'gutenberg')  # the corpora that are read from a folder that the user names
+_NOT_IN_LABELS = re.compile(r'[^\w.]+')
+_LABEL_LENGTH = 50  # characters; the end of a longer path has to do
 _NOT_SPACE = re.compile(r'[^ \t\n\r\f\v]+')
 _OTHER_SPACES = [chr(i) for i in range(1 << 16) if chr(i).isspace() and _NOT_SPACE.match(chr(i))]
 
@@ -143,6 +146,25 @@ def load(
         progress,
     )
     return _CORPORA[name](request)
+
+
+def label(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
+    """Returns a name of a corpus for folders, another one for each folder of your own files.
+
+    Args:
+      name: one of `NAMES`.
+      data_dir: as for `load`.
+
+    Returns:
+      The name; of your own files also the path of their folder, as `my-books` for `my/books` below
+      the current folder, and whole elsewhere.
+    """
+    if name not in OWN_FILES or not data_dir:
+        return name
+    path, here = pathlib.Path(data_dir).resolve(), pathlib.Path.cwd().resolve()
+    inside = path != here and path.is_relative_to(here)
+    folder = (path.relative_to(here) if inside else path).as_posix()
+    return f'{name}-{_NOT_IN_LABELS.sub("-", folder).strip("-")[-_LABEL_LENGTH:]}'
 
 
 def tokenize(text: str, name: str, tokenizer: str | None = None) -> list[str]:

@@ -215,6 +215,31 @@ def test_what_has_a_default_vocabulary_is_a_corpus():
     assert set(builders.BUILDERS) < set(corpora.NAMES)
 
 
+class TestLabel:
+    @pytest.mark.parametrize(
+        ('name', 'folder', 'label'),
+        [
+            ('pydoc', None, 'pydoc'),
+            ('lm1b', 'data', 'lm1b'),
+            ('text', None, 'text'),
+            ('text', 'my/books', 'text-my-books'),
+            ('text', './my/../my/books/', 'text-my-books'),
+            ('gutenberg', 'a b\n/ç.d', 'gutenberg-a-b-ç.d'),
+            ('text', '/srv/books', 'text-srv-books'),
+            ('text', '/' + 'x' * 200, 'text-' + 'x' * 50),
+        ],
+    )
+    def test_it_names_the_folder_of_your_own_files(
+        self, tmp_path, monkeypatch, name, folder, label
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert corpora.label(name, folder) == label
+
+    def test_the_current_folder_has_a_name_too(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert corpora.label('text', '.').endswith(tmp_path.name)
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ('arguments', 'message'),
