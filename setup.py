@@ -11,6 +11,7 @@ GYMNASIUM = ['gymnasium>=1.0']
 DM_ENV = ['dm-env>=1.6']
 FLAX = ['flax>=0.12']
 EQUINOX = ['equinox>=0.13']
+CORPORA = ['backports.zstd>=1.0; python_version < "3.14"', 'pyarrow>=18']
 DOCS = ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27']
 # Compilers for devices that are not here, see launch/training/targets.py: the plug-in for CUDA in
 # JAX's own version, without the libraries of CUDA, and libtpu.
@@ -20,6 +21,7 @@ ARRAY_RECORD_PLATFORMS = (
     'platform_system == "Linux" or platform_system == "Darwin" and platform_machine == "arm64"'
 )
 DEV_REQUIREMENTS = [
+    *CORPORA,
     *GYMNASIUM,
     *DM_ENV,
     *FLAX,
@@ -102,6 +104,7 @@ setuptools.setup(
         'tqdm>=4.66',
     ],
     extras_require={
+        'corpora': CORPORA,
         'dev': DEV_REQUIREMENTS,
         'dm-env': DM_ENV,  # pip before 23.3 finds no extra with an underscore
         'docs': DOCS,

@@ -106,7 +106,7 @@ class Config(cores.Config, experiment.Config):
         directory.check_path('cache_dir', self.cache_dir)
         if self.gigaword_text != 'document' and self.dataset != 'gigaword':
             raise ValueError(f'--gigaword_text: wanted --dataset=gigaword, got {self.dataset}')
-        if self.dataset in ('text', 'gutenberg') and self.mode == 'train' and self.data_dir is None:
+        if self.dataset in corpora.OWN_FILES and self.mode == 'train' and self.data_dir is None:
             wanted = 'wanted --data_dir=DIR with your texts'
             raise ValueError(f'--dataset={self.dataset}: {wanted}, got none')
         if self.dataset == 'pydoc' and self.data_dir is not None:
@@ -350,7 +350,7 @@ EXPERIMENT = experiment.Experiment(
     describe=describe,
     draw=draw,
     higher_is_better=False,
-    subject=lambda config: config.dataset,
+    subject=lambda config: corpora.label(config.dataset, config.data_dir),
     build_synthetic=build_synthetic,
     modes={'generate': generate},
     kept=('data_dir', 'evaluation_batch'),

@@ -71,7 +71,7 @@ def test_the_extra_for_developers_holds_the_tools_that_the_checks_call(arguments
 def test_all_that_is_imported_is_required(arguments):
     lines = arguments['install_requires'] + [
         line
-        for extra in ('dm-env', 'equinox', 'flax', 'gymnasium')
+        for extra in ('corpora', 'dm-env', 'equinox', 'flax', 'gymnasium')
         for line in arguments['extras_require'][extra]
     ]
     names = {re.match(r'[A-Za-z_-]+', line)[0] for line in lines}

@@ -1,14 +1,20 @@
 """Your own text files as words: how they are read and cut; `layouts` finds them.
 
+A file is text, or holds a text in the field `text` of each record: `.jsonl`, a JSON object a line,
+or `.parquet`, for which pyarrow is wanted. Text and JSON may be packed by gzip or Zstandard, for
+which Python before 3.14 wants backports.zstd. The extra `corpora` of this package has both.
+
 In `lines` every line ends in one `<eos>`, blank lines too. In `paragraphs`, for books, which are
 wrapped at some column, a paragraph does: at blank lines and at the end of the book.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 import gzip
-import io
+import importlib
+import json
 import pathlib
 import re
+from typing import IO, cast
 import zlib
 
 from tasks import base
@@ -17,39 +23,111 @@ from tasks.text import layouts, vocabulary
 Tokenizer = Callable[[str], list[str]]
 _BLANK_LINES = re.compile(r'\n[ \t\r\f\v]*\n[ \t\n\r\f\v]*')
 _EOS = vocabulary.EOS
+_PACKAGES = {'.parquet': 'pyarrow', '.zst': 'backports.zstd'}
 _BLOCK = 1 << 20  # bytes
 
 
-def read(path: pathlib.Path) -> Iterator[str]:
+def read(path: pathlib.Path, end: str = '\n') -> Iterator[str]:
     """Reads a text in blocks, without holding the file in memory.
 
     Args:
-      path: the UTF-8 file, or one that gzip made of it.
+      path: the UTF-8 file, packed or not; or one of records.
+      end: what the text of each record ends in; one line break that it has is part of it.
 
     Yields:
       The text; all blocks but the last one end just before a word.
 
     Raises:
-      DataError: the file cannot be read or unpacked, or is not UTF-8.
+      DataError: the file cannot be read or unpacked, is not UTF-8, has other records, or wants a
+        package that cannot be imported.
     """
     try:
-        with _open(path) as file:
-            offset, rest = 0, b''
-            while chunk := file.read(_BLOCK):
-                rest += chunk
-                body = rest.rstrip()
-                cut = max(body.rfind(b'\n'), body.rfind(b' ')) + 1
-                yield _decode(rest[:cut], path, offset)
-                offset, rest = offset + cut, rest[cut:]
-            yield _decode(rest, path, offset)
+        if layouts.kind(path) not in _RECORDS:
+            yield from _read_text(path)
+            return
+        yield from _blocks(_strings(path), end)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise base.DataError(f'{path} cannot be unpacked: {error}; get it again') from error
+    except ImportError as error:
+        wanted = f'wants a package: pip install {_PACKAGES[path.suffix.lower()]}'
+        raise base.DataError(f'{path} {wanted} ({error})') from error
     except OSError as error:
-        raise base.DataError(f'{path} cannot be read: {error.strerror}') from error
+        raise base.DataError(f'{path} cannot be read: {error.strerror or error}') from error
+    except Exception as error:
+        if type(error).__name__ != 'ZstdError':  # of a module that may not be there
+            raise
+        raise base.DataError(f'{path} cannot be unpacked: {error}; get it again') from error
 
 
-def _open(path: pathlib.Path) -> io.BufferedIOBase:
-    return gzip.open(path) if layouts.is_packed(path) else path.open('rb')
+def _strings(path: pathlib.Path) -> Iterator[str]:
+    """Yields the texts of records."""
+    for number, text in enumerate(_RECORDS[layouts.kind(path)](path), 1):
+        if not isinstance(text, str):
+            wanted = 'wanted a record with a string "text"'
+            raise base.DataError(f'{path}, record {number}: {wanted}, got {text!r:.60}')
+        yield text
+
+
+def _blocks(texts: Iterable[str], end: str) -> Iterator[str]:
+    """Yields texts, each with its end, in blocks: most records are short."""
+    block, size = [], 0
+    for text in texts:
+        block.append(text.removesuffix('\n') + end)
+        size += len(text)
+        if size >= _BLOCK:
+            yield ''.join(block)
+            block, size = [], 0
+    if block:
+        yield ''.join(block)
+
+
+def _read_text(path: pathlib.Path) -> Iterator[str]:
+    with _open(path) as file:
+        offset, rest = 0, b''
+        while chunk := file.read(_BLOCK):
+            rest += chunk
+            body = rest.rstrip()
+            cut = max(body.rfind(b'\n'), body.rfind(b' ')) + 1
+            yield _decode(rest[:cut], path, offset)
+            offset, rest = offset + cut, rest[cut:]
+        yield _decode(rest, path, offset)
+
+
+def _read_jsonl(path: pathlib.Path) -> Iterator[object]:
+    with _open(path) as file:
+        for line in filter(bytes.strip, file):
+            try:
+                yield json.loads(line)['text']
+            except (ValueError, KeyError, TypeError):
+                yield line  # which is no string
+
+
+def _read_parquet(path: pathlib.Path) -> Iterator[object]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=['text']):
+                yield from batch.column('text').to_pylist()
+    except (pyarrow.ArrowException, KeyError) as error:
+        wanted = 'wanted a parquet file with strings in a column "text"'
+        raise base.DataError(f'{path}: {wanted}, got: {error}'.splitlines()[0]) from error
+
+
+_RECORDS = {'.jsonl': _read_jsonl, '.parquet': _read_parquet}
+
+
+def _open(path: pathlib.Path) -> IO[bytes]:
+    """Opens a file for its bytes before packing."""
+    ending = path.suffix.lower()
+    if ending == '.zst':
+        try:
+            zstd = importlib.import_module('compression.zstd')  # of Python 3.14
+        except ImportError:
+            zstd = importlib.import_module('backports.zstd')
+        return cast(IO[bytes], zstd.open(path))
+    return cast(IO[bytes], gzip.open(path)) if ending == '.gz' else path.open('rb')
 
 
 def lines(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:

@@ -2,8 +2,10 @@
 
 A layout is a pattern of names in which `{}` stands for a split: `valid` may also be called
 `validation`, `val` or `dev`. Capitals do not matter. A name may further end in `.utf-8` or `.utf8`,
-as those of Project Gutenberg do, and then in `.gz`. In the last layout a split is a folder with
-texts at any depth, links followed, each folder once.
+as those of Project Gutenberg do, and then in `.gz` or `.zst`. `.jsonl` and `.parquet` hold a text
+in each record. A split may lie in several files, `train-00000-of-00002.parquet` and so on, as
+Hugging Face has them. In the last layout a split is a folder with texts of these kinds at any
+depth, links followed, each folder once.
 
 What is not read is listed, so that nobody trains on a tenth of his books without a word: other
 names, hidden files (macOS writes `._NAME` next to NAME), packed copies of files that are there
@@ -20,9 +22,15 @@ from tasks import base
 
 SPLITS = ('train', 'valid', 'test')
 FOLDERS = '{}/*.txt'
-LAYOUTS = ('wiki.{}.tokens', 'wiki.{}.raw', 'ptb.{}.txt', '{}.txt', FOLDERS)
+LAYOUTS = (
+    *('wiki.{}.tokens', 'wiki.{}.raw', 'ptb.{}.txt', '{}.txt', '{}.jsonl', '{}.parquet'),
+    FOLDERS,
+)
+_PACKED = ('.gz', '.zst')
+_KINDS = ('.txt', '.jsonl', '.parquet')
 _NAMES = {'train': ('train',), 'valid': ('valid', 'validation', 'val', 'dev'), 'test': ('test',)}
-_ENDINGS = re.compile(r'(\.utf-?8)?(\.gz)?$')
+_ENDINGS = re.compile(r'(\.utf-?8)?(\.gz|\.zst)?$')
+_SHARD = re.compile(r'-\d+-of-(\d+)(?=\.)')
 _LISTED = 3  # names of each kind of file that is left out
 
 
@@ -64,7 +72,7 @@ def find(folder: pathlib.Path, layouts: Sequence[str] = LAYOUTS) -> Found:
     for split, paths in splits.items():
         if not paths:
             wanted = ', '.join(layout.format(split) for layout in layouts)
-            others = ' (one layout for all splits; also packed as .gz)'
+            others = ' (one layout for all splits; also packed as .gz or .zst)'
             raise base.DataError(f'{folder} has no {split} split: looked for {wanted}{others}')
         if not any(path.stat().st_size for path in paths.values()):
             raise base.DataError(f'{folder}: the {split} split ({layout.format(split)}) is empty')
@@ -72,24 +80,44 @@ def find(folder: pathlib.Path, layouts: Sequence[str] = LAYOUTS) -> Found:
 
 
 def is_packed(path: pathlib.Path) -> bool:
-    """Returns whether the name of a file says that it is packed by gzip."""
-    return path.suffix.lower() == '.gz'
+    """Returns whether the name of a file says that its bytes are not those of a text."""
+    return path.suffix.lower() in (*_PACKED, '.parquet')
+
+
+def kind(path: pathlib.Path) -> str:
+    """Returns the ending of a name without what tells encoding and packing, as '.txt'."""
+    return pathlib.PurePath(_plain(path.name)).suffix
 
 
 def _split(folder: pathlib.Path, layout: str, split: str) -> _Split:
     """Finds a split by the first of its names that is there."""
     pattern = layout.partition('/')[0]
     names = [pattern.format(name) for name in _NAMES[split]]
-    there = [path for path in _listed(folder) if _plain(path.name) in names and _fits(path, layout)]
-    there.sort(key=lambda path: (names.index(_plain(path.name)), len(path.name), path.name))
+    there = [path for path in _listed(folder) if _stem(path) in names and _fits(path, layout)]
+    there.sort(key=lambda path: (names.index(_stem(path)), len(path.name), path.name))
     if not there:
         return _Split({}, {})
-    first, *others = there
+    first, read = there[0], _shards(there)
+    others = [path for path in there if path not in read]
     left_out = {f'{first.name} is read': others} if others else {}
     if layout != FOLDERS:
-        return _Split({first.name: first}, left_out)
+        return _Split({path.name: path for path in read}, left_out)
     texts = _texts(first)
     return _Split(texts.paths, texts.left_out | left_out)
+
+
+def _shards(there: list[pathlib.Path]) -> list[pathlib.Path]:
+    """Returns the first of some files with all others of which it is a part."""
+    first = there[0]
+    shard = _SHARD.search(first.name)
+    if not shard:
+        return [first]
+    around = first.name[: shard.start()], f'-of-{shard[1]}{first.name[shard.end() :]}'
+    found = [x for x in there if x.name.startswith(around[0]) and x.name.endswith(around[1])]
+    if len(found) != int(shard[1]):
+        wanted = f'wanted {int(shard[1])} files like {first.name}'
+        raise base.DataError(f'{first.parent}: {wanted}, got {len(found)}; get the others too')
+    return found
 
 
 def _fits(path: pathlib.Path, layout: str) -> bool:
@@ -104,11 +132,11 @@ def _texts(folder: pathlib.Path) -> _Split:
         name = path.name
         if name.startswith('.'):
             reason = 'hidden'
-        elif not _plain(name).endswith('.txt'):
-            reason = 'not .txt, .txt.utf-8 or either as .gz'
+        elif kind(path) not in _KINDS:
+            reason = f'not {", ".join(_KINDS)}, also packed as .gz or .zst'
         elif not path.is_file():
             reason = 'no file'
-        elif is_packed(path) and path.with_suffix('').is_file():
+        elif path.suffix.lower() in _PACKED and path.with_suffix('').is_file():
             reason = 'is there unpacked'
         else:
             paths[path.relative_to(folder).as_posix()] = path
@@ -146,6 +174,11 @@ def _refuse(error: OSError) -> None:
 def _plain(name: str) -> str:
     """A name in small letters without what tells encoding and packing."""
     return _ENDINGS.sub('', name.lower())
+
+
+def _stem(path: pathlib.Path) -> str:
+    """A plain name, which all files of a split in several files have in common."""
+    return _SHARD.sub('', _plain(path.name))
 
 
 def _describe(folder: pathlib.Path, found: dict[str, dict[str, _Split]], layout: str) -> list[str]:

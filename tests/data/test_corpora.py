@@ -1,6 +1,8 @@
 import os
 import pathlib
 import shutil
+import sys
+import unicodedata
 
 import pytest
 
@@ -31,6 +33,28 @@ class TestTokenizers:
         text = 'Don\'t say "naïve_name(<unk>)..." <eos>'
         wanted = ['Don', "'", 't', 'say', '"', 'naïve_name', '(', '<unk>', ')', '.', '.', '.', '"']
         assert read(tmp_path, text, tokenizer='words') == [*wanted, '<eos>', '<eos>']
+
+    @pytest.mark.parametrize(
+        'word',
+        [
+            *('हिन्दी', 'தமிழ்', 'ภาษาไทย', 'မြန်မာ', 'العَرَبِيَّة', 'שָׁלוֹם', 'e\u0301te\u0301', '𑄌𑄋𑄴𑄟'),
+            *('می\u200cخواهم', 'ක්\u200dෂ', '日本語', 'ελληνικά', 'русский', 'x_1'),  # noqa: RUF001
+        ],
+    )
+    def test_words_of_every_script_stay_whole(self, word):
+        assert corpora.TOKENIZERS['words'](f'({word}, {word}!') == ['(', word, ',', word, '!']
+
+    def test_words_are_the_same_next_to_words_with_marks(self):
+        tokenize, text = corpora.TOKENIZERS['words'], 'Don\'t say "naïve_name(<unk>)..." <eos>'
+        assert tokenize(f'{text} e\u0301') == [*tokenize(text), 'e\u0301']
+
+    def test_joiners_without_a_letter_and_lone_marks_stand_alone(self):
+        assert corpora.TOKENIZERS['words']('\u0301 \u200d a') == ['\u0301', '\u200d', 'a']
+
+    def test_every_mark_belongs_to_the_letter_before_it(self):
+        for code in range(sys.maxunicode + 1):
+            if unicodedata.category(chr(code)).startswith('M'):
+                assert corpora.TOKENIZERS['words'](f'a{chr(code)}b') == [f'a{chr(code)}b'], code
 
 
 class TestPydoc:
@@ -213,6 +237,31 @@ def test_what_has_a_default_vocabulary_is_a_corpus():
     assert set(corpora.DEFAULT_VOCAB_SIZES) <= set(corpora.NAMES)
     assert corpora.DEFAULT_VOCAB_SIZES['pydoc'] == 10_000
     assert set(builders.BUILDERS) < set(corpora.NAMES)
+
+
+class TestLabel:
+    @pytest.mark.parametrize(
+        ('name', 'folder', 'label'),
+        [
+            ('pydoc', None, 'pydoc'),
+            ('lm1b', 'data', 'lm1b'),
+            ('text', None, 'text'),
+            ('text', 'my/books', 'text-my-books'),
+            ('text', './my/../my/books/', 'text-my-books'),
+            ('gutenberg', 'a b\n/ç.d', 'gutenberg-a-b-ç.d'),
+            ('text', '/srv/books', 'text-srv-books'),
+            ('text', '/' + 'x' * 200, 'text-' + 'x' * 50),
+        ],
+    )
+    def test_it_names_the_folder_of_your_own_files(
+        self, tmp_path, monkeypatch, name, folder, label
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert corpora.label(name, folder) == label
+
+    def test_the_current_folder_has_a_name_too(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert corpora.label('text', '.').endswith(tmp_path.name)
 
 
 class TestErrors:

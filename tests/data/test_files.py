@@ -1,13 +1,22 @@
 """Files of text through `corpora.load`, which is how they are read."""
 
 import gzip
+import json
+import sys
 import tracemalloc
 
+import pyarrow
+from pyarrow import parquet
 import pytest
 
 from tasks import base
 from tasks.text import corpora, files
 from tests.support.text_folders import read, words_of, write
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 class TestLayouts:
@@ -60,6 +69,33 @@ class TestReading:
         assert words_of(corpus, 'train') == plain
         assert corpus.num_bytes.keys() == {'valid', 'test'}  # of text, which is not known of train
 
+    def test_zstandard_reads_like_others(self, tmp_path):
+        text = 'Title\n\nsome wörds of\na book\n'
+        plain = read(tmp_path / 'plain', text)
+        packed = {'train.txt.zst': zstd.compress(text.encode()), 'valid.txt': 'v', 'test.txt': 't'}
+        corpus = corpora.load('text', write(tmp_path / 'packed', packed))
+        assert words_of(corpus, 'train') == plain
+        assert corpus.num_bytes.keys() == {'valid', 'test'}
+
+    def test_a_record_is_a_line_of_a_split_and_a_document_of_a_folder(self, tmp_path):
+        texts = ['', ' = T = \n', 'one\ntwo', 'three\n\n\nfour\n\n']
+        lines = ''.join(json.dumps({'id': 1, 'text': text}) + '\n' for text in texts)
+        eos = '<eos>'
+        wanted = [eos, '=', 'T', '=', eos, 'one', eos, 'two', eos, 'three', eos, eos, eos]
+        assert read(tmp_path / 'a', lines, '{}.jsonl') == [*wanted, 'four', eos, eos]
+        wanted = ['=', 'T', '=', eos, 'one', 'two', eos, 'three', eos, 'four', eos]
+        assert read(tmp_path / 'b', lines, '{}/a.jsonl') == wanted
+
+    def test_parquet_reads_like_the_same_records_in_json(self, tmp_path):
+        texts = ['', ' = T = \n', 'one\ntwo', 'a \u2028b']
+        table = pyarrow.table({'title': texts, 'text': texts})
+        for split in corpora.SPLITS:
+            parquet.write_table(table, tmp_path / f'{split}-00000-of-00001.parquet')
+        lines = ''.join(json.dumps({'text': text}) + '\n' for text in texts)
+        corpus = corpora.load('text', tmp_path)
+        assert words_of(corpus, 'test') == read(tmp_path / 'json', lines, '{}.jsonl')
+        assert corpus.num_bytes == {}
+
     def test_a_blank_document_has_no_words(self, tmp_path):
         write(tmp_path, {'train/0.txt': '', 'train/1.txt': '\n \n\n'})
         assert read(tmp_path, 'a', '{}/2.txt') == ['a', '<eos>']
@@ -104,7 +140,7 @@ class TestErrors:
 
     def test_a_missing_split_names_the_files_that_were_expected(self, tmp_path):
         write(tmp_path, {'wiki.valid.tokens': 'v', 'wiki.test.tokens': 't', 'train.txt': 'x'})
-        wanted = 'no train split: looked for wiki.train.tokens, .*, train.txt, train/'
+        wanted = 'no train split: looked for wiki.train.tokens, .*, train.txt, .*train/'
         self.check(wanted, corpora.load, 'text', tmp_path)
 
     def test_a_split_in_a_folder_without_texts_is_missing(self, tmp_path):
@@ -123,17 +159,49 @@ class TestErrors:
         self.check(wanted, read, tmp_path, content)
 
     @pytest.mark.parametrize('harm', ['cut', 'flip', 'not packed'])
-    def test_a_packed_file_that_cannot_be_unpacked(self, tmp_path, harm):
-        whole = gzip.compress(1000 * b'some words ')
+    @pytest.mark.parametrize('module', [gzip, zstd])
+    def test_a_packed_file_that_cannot_be_unpacked(self, tmp_path, harm, module):
+        whole = module.compress(b''.join(b'%d words ' % i**3 for i in range(1000)))
         content = {
             'cut': whole[:-9],
             'flip': whole[:30] + bytes([whole[30] ^ 8]) + whole[31:],
             'not packed': b'some words',
         }[harm]
-        wanted = 'train.txt.gz cannot be unpacked: .*; get it again'
-        write(tmp_path, {'train.txt.gz': content, 'valid.txt': 'v', 'test.txt': 't'})
+        name = 'train.txt.gz' if module is gzip else 'train.txt.zst'
+        wanted = f'{name} cannot be unpacked: .*; get it again'
+        write(tmp_path, {name: content, 'valid.txt': 'v', 'test.txt': 't'})
         corpus = corpora.load('text', tmp_path)
         self.check(wanted, words_of, corpus, 'train')
+
+    @pytest.mark.parametrize('line', ['a b', '"text"', '{"text": 1}', '{"txt": "a"}', '\xff'])
+    def test_a_line_without_a_text_is_named(self, tmp_path, line):
+        wanted = 'train.jsonl, record 2: wanted a record with a string "text", got'
+        self.check(wanted, read, tmp_path, '{"text": "a"}\n\n' + line, '{}.jsonl')
+
+    @pytest.mark.parametrize(
+        ('content', 'message'),
+        [
+            ({'a': ['x']}, 'wanted a parquet file with strings in a column'),
+            ({'text': [1]}, 'got 1'),
+        ],
+    )
+    def test_a_parquet_file_without_texts_is_named(self, tmp_path, content, message):
+        read(tmp_path, '{"text": "a"}', '{}.jsonl')
+        for split in corpora.SPLITS:
+            (tmp_path / f'{split}.jsonl').unlink()
+            parquet.write_table(pyarrow.table(content), tmp_path / f'{split}.parquet')
+        corpus = corpora.load('text', tmp_path)
+        self.check(f'train.parquet.*{message}', words_of, corpus, 'train')
+
+    @pytest.mark.parametrize(
+        ('name', 'package'), [('train.txt.zst', 'backports.zstd'), ('train.parquet', 'pyarrow')]
+    )
+    def test_a_missing_package_is_named(self, tmp_path, monkeypatch, name, package):
+        write(tmp_path, {name: b'x'})
+        for module in ('compression.zstd', 'backports.zstd', 'pyarrow'):
+            monkeypatch.setitem(sys.modules, module, None)
+        wanted = f'{name} wants a package: pip install {package} '
+        self.check(wanted, list, files.read(tmp_path / name))
 
     def test_a_file_that_vanished_while_reading(self, tmp_path):
         read(tmp_path, 'text')

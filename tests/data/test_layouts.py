@@ -19,7 +19,7 @@ def names(found, split):
 
 
 @pytest.mark.parametrize('layout', layouts.LAYOUTS)
-@pytest.mark.parametrize('ending', ['', '.gz', '.utf-8', '.utf8.gz'])
+@pytest.mark.parametrize('ending', ['', '.gz', '.zst', '.utf-8', '.utf8.gz'])
 def test_every_layout_is_found_packed_or_not(tmp_path, layout, ending):
     stems = {split: layout.format(split).replace('*', 'a') + ending for split in layouts.SPLITS}
     found = layouts.find(write(tmp_path, dict.fromkeys(stems.values(), 'x')))
@@ -46,13 +46,14 @@ def test_of_two_names_of_a_split_one_is_read(tmp_path):
 
 def test_a_folder_of_books_as_people_have_them(tmp_path):
     read = ['1.txt', '4.TXT', '5.txt.utf-8', '7.txt.gz', '8.txt.utf8.GZ', 'austen/early/2.txt']
+    read += ['b.jsonl.zst', 'c.parquet']
     left = ['._1.txt', '.git/3.txt', '7.epub', 'README', 'austen/cover.jpg', 'austen/x.pdf']
     files = {f'train/{name}': name for name in read + left}
     found = layouts.find(write(tmp_path, files | OTHERS))
     assert list(found.paths['train']) == read
     assert sorted(found.left_out) == [
         f"{tmp_path}: 2 left out (hidden): 'train/._1.txt', 'train/.git'",
-        f'{tmp_path}: 4 left out (not .txt, .txt.utf-8 or either as .gz): '
+        f'{tmp_path}: 4 left out (not .txt, .jsonl, .parquet, also packed as .gz or .zst): '
         "'train/7.epub', 'train/README', 'train/austen/cover.jpg', …",
     ]
 
@@ -62,6 +63,23 @@ def test_a_packed_copy_of_a_text_is_not_read_twice(tmp_path):
     found = layouts.find(tmp_path)
     assert list(found.paths['train']) == ['1.txt', '2.txt.gz']
     assert found.left_out == [f"{tmp_path}: 1 left out (is there unpacked): 'train/1.txt.gz'"]
+
+
+def test_a_split_in_several_files_is_read_in_their_order(tmp_path):
+    files = ['test-00000-of-00001.parquet', 'validation-00000-of-00001.parquet']
+    files += [f'train-0000{i}-of-00003.parquet' for i in (2, 0, 1)]
+    found = layouts.find(write(tmp_path, dict.fromkeys(files, 'x')))
+    assert found.layout == '{}.parquet'
+    assert found.left_out == []
+    assert names(found, 'train') == sorted(files[2:])
+    assert names(found, 'valid') == files[1:2]
+
+
+def test_a_split_of_which_a_file_is_missing_is_refused(tmp_path):
+    files = [f'{split}-00000-of-00001.jsonl' for split in ('valid', 'test')]
+    write(tmp_path, dict.fromkeys([*files, 'train-00001-of-00002.jsonl'], 'x'))
+    with pytest.raises(base.DataError, match=r'wanted 2 files like train-00001-of-.*, got 1'):
+        layouts.find(tmp_path)
 
 
 def test_splits_of_another_layout_are_left_out_and_named(tmp_path):

@@ -30,16 +30,17 @@ GFILE = types.SimpleNamespace(
 
 
 class Downloads:
-    """Stands for the download manager: one file, its unpacked folder, and a manual folder."""
+    """Stands for the download manager: one file and its unpacked folder."""
 
-    def __init__(self, folder, archive=None, unpacked=None):
-        self.download_dir = folder
+    def __init__(self, archive=None, unpacked=None):
         self.download = lambda url: archive
         self.download_and_extract = lambda url: str(unpacked)
 
 
 def ours(name, folder, downloads):
-    splits = builders.BUILDERS[name](data_dir=str(folder))._split_generators(downloads)
+    builder = builders.BUILDERS[name](data_dir=str(folder))
+    builder.manual_dir = folder / 'manual'
+    splits = builder._split_generators(downloads)
     return {split: list(examples) for split, examples in splits.items()}
 
 
@@ -75,7 +76,7 @@ def test_gigaword_gives_the_examples_of_the_stock_builder(tmp_path, monkeypatch)
     archive = tmp_path / 'ggw_data.zip'
     prepared_corpora.gigaword_archive(archive, examples)
     zipfile.ZipFile(archive).extractall(tmp_path / 'unpacked')
-    downloads = Downloads(tmp_path, archive, tmp_path / 'unpacked')
+    downloads = Downloads(archive, tmp_path / 'unpacked')
     found = ours('gigaword', tmp_path, downloads)
     assert found == stock('gigaword', tmp_path, downloads, monkeypatch)
     assert [len(rows) for rows in found.values()] == [200, 30, 40]
@@ -95,7 +96,7 @@ def test_lm1b_gives_the_examples_of_the_stock_builder(tmp_path, monkeypatch):
     prepared_corpora.lm1b_archive(archive, files)
     with tarfile.open(archive) as content:
         content.extractall(tmp_path / 'unpacked', filter='data')
-    downloads = Downloads(tmp_path, archive, tmp_path / 'unpacked')
+    downloads = Downloads(archive, tmp_path / 'unpacked')
     found = ours('lm1b', tmp_path, downloads)
     assert found == stock('lm1b', tmp_path, downloads, monkeypatch)
     assert ('news.en-00001-of-00100_1', {'text': 'c'}) in found['train']
@@ -109,8 +110,8 @@ def test_pg19_gives_the_examples_of_the_stock_builder(tmp_path, monkeypatch):
     rows['train'][0]['book_text'] = 'A title\r\n\r\nand a line\rof\u2028words'
     prepared_corpora.pg19_copy(folder, rows)
     monkeypatch.setattr(pg19_dataset_builder, '_DATA_DIR', str(folder))
-    found = ours('pg19', tmp_path, Downloads(tmp_path))
-    assert found == stock('pg19', tmp_path, Downloads(tmp_path), monkeypatch)
+    found = ours('pg19', tmp_path, Downloads())
+    assert found == stock('pg19', tmp_path, Downloads(), monkeypatch)
     assert found['train'][0] == (11, rows['train'][0])
 
 
@@ -123,7 +124,7 @@ class TestWikiText103:
         counts = {'train': num_words, 'valid': 3, 'test': 1}
         monkeypatch.setattr(builders.WikiText103, 'num_words', counts)
         monkeypatch.setattr(builders.WikiText103, 'num_types', num_types)
-        return ours('wikitext103', folder, Downloads(folder))
+        return ours('wikitext103', folder, Downloads())
 
     def test_an_example_is_a_line_and_blank_lines_count(self, tmp_path, monkeypatch):
         # Seven words with one <eos> a line: <eos> = A = <eos> <eos> no<no-break space>break <eos>
@@ -164,7 +165,7 @@ class TestErrors:
             file.writestr('org_data/train.src.txt', b'good\nb\xffd\n')
             file.writestr('org_data/train.tgt.txt', b'good\nbad\n')
         message = f'{archive}: org_data/train.src.txt is not UTF-8'
-        self.check(message, 'gigaword', tmp_path, Downloads(tmp_path, archive))
+        self.check(message, 'gigaword', tmp_path, Downloads(archive))
 
     @pytest.mark.parametrize('name', ['lm1b', 'gigaword', 'pg19'])
     def test_a_source_without_texts_is_refused(self, tmp_path, name):
@@ -178,10 +179,10 @@ class TestErrors:
             folder = tmp_path / 'manual' / 'deepmind-gutenberg'
             prepared_corpora.pg19_copy(folder, {'train': []})
             (folder / 'metadata.csv').write_text('')
-        self.check('holds no texts', name, tmp_path, Downloads(tmp_path, archive))
+        self.check('holds no texts', name, tmp_path, Downloads(archive))
 
     def test_a_book_that_is_not_utf8_is_named(self, tmp_path):
         folder = pathlib.Path(tmp_path, 'manual', 'deepmind-gutenberg')
         prepared_corpora.pg19_copy(folder, {'train': [prepared_corpora.book(11)]})
         (folder / 'train' / '11.txt').write_bytes(b'\xff')
-        self.check('11.txt is not UTF-8', 'pg19', tmp_path, Downloads(tmp_path))
+        self.check('11.txt is not UTF-8', 'pg19', tmp_path, Downloads())

@@ -144,9 +144,10 @@ def test_books_are_listed_page_by_page_and_downloaded(tmp_path, monkeypatch):
         assert sorted(word for word in found if word != '<eos>') == sorted(wanted)
 
 
-def test_wikitext_is_prepared_from_its_files_in_their_order(tmp_path, monkeypatch):
-    folder = tmp_path / 'downloads' / 'manual'
-    folder.mkdir(parents=True)
+@pytest.mark.parametrize('place', ['.', 'downloads/manual'])
+def test_wikitext_is_prepared_from_its_files_in_their_order(tmp_path, monkeypatch, place):
+    folder = tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
     for part in ('train', 'valid', 'test'):
         (folder / f'wiki.{part}.tokens').write_text(f' \n = {part} = \n' + 'a b\n' * 1200)
     counts = dict.fromkeys(('train', 'valid', 'test'), 3605)

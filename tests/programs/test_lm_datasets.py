@@ -8,6 +8,7 @@ import pytest
 from launch import lm
 from launch.runs import errors, metrics
 from launch.runs import flags as flags_lib
+from launch.training import experiment
 from tasks.text import corpora, python_docs
 from tasks.text.tfds import builders
 from tests.data import test_tfds_preparing
@@ -151,3 +152,12 @@ def test_what_is_not_prepared_gets_one_line_with_the_place_for_it(tmp_path, caps
     assert line.count('\n') == 1
     for part in ('wiki.train.tokens', str(tmp_path / 'downloads' / 'manual')):
         assert part in line
+
+
+def test_each_folder_of_texts_has_a_default_run_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    places = [
+        experiment.default_directory(lm.EXPERIMENT, lm.Config(dataset='text', data_dir=folder))
+        for folder in ('books', 'more/books')
+    ]
+    assert places == ['runs/lm-text-books-rmc', 'runs/lm-text-more-books-rmc']

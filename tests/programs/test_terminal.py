@@ -203,6 +203,7 @@ def test_a_terminal_with_a_palette_of_its_own_gets_colours_that_differ(start):
     assert '\x1b[38;5;82m' in child.shown
 
 
+@pytest.mark.slow  # a loaded machine misses the deadline
 def test_another_size_and_a_stop_draw_again(start):
     child = start()
     assert child.reported() == '80 '
@@ -222,6 +223,7 @@ def test_another_size_and_a_stop_draw_again(start):
     assert child.end() == 0
 
 
+@pytest.mark.slow  # a loaded machine misses the deadline
 def test_another_size_is_noticed_without_its_signal(start):
     child = start(MISSES_SIGNALS='1')
     assert child.reported() == '80 '

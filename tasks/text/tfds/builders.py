@@ -31,7 +31,8 @@ _TIMEOUT = 30  # seconds
 class _Unregistered:
     """A builder next to the stock builder of the same name, with what `preparing` reads of it."""
 
-    manual_files: tuple[str, ...]  # in `<data_dir>/downloads/manual`, to prepare from
+    manual_files: tuple[str, ...]  # what the user may provide, to prepare from
+    manual_dir = pathlib.Path()  # where `preparing` found them, or where they belong
     url_infos: ClassVar[UrlInfos] = {}  # what is downloaded where they are not there
     bucket = ''  # what is downloaded, of files without checksums
     num_valid = 0  # examples of train that are held out where there is no validation split
@@ -134,7 +135,7 @@ class Pg19(_Unregistered, pg19_dataset_builder.Builder):
     listing = 'https://storage.googleapis.com/storage/v1/b/deepmind-gutenberg/o'
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
-        table = pathlib.Path(dl_manager.download_dir, 'manual', self.manual_files[0])
+        table = self.manual_dir / self.manual_files[0]
         copy = table.parent if table.is_file() else None
         if not copy:
             table = pathlib.Path(dl_manager.download(f'{self.bucket}/{table.name}'))
@@ -195,10 +196,9 @@ class WikiText103(_Unregistered, tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
-        folder = pathlib.Path(dl_manager.download_dir, 'manual')
         names = {'train': 'train', 'validation': 'valid', 'test': 'test'}
         return {
-            split: self._generate_examples(folder / f'wiki.{name}.tokens', name)
+            split: self._generate_examples(self.manual_dir / f'wiki.{name}.tokens', name)
             for split, name in names.items()
         }
 

@@ -1,7 +1,7 @@
 """Opens data sets of TensorFlow Datasets (TFDS), and prepares those that are not there yet.
 
 A prepared data set is the folder `<data_dir>/<name>/<version>` of TFDS, made by `build_once`.
-Sources lie in `<data_dir>/downloads/manual`, or come over the network.
+Sources lie in `<data_dir>/downloads/manual` or in `<data_dir>` itself, or come over the network.
 """
 
 from collections.abc import Iterable, Iterator
@@ -132,9 +132,22 @@ def _prepare(builder: Any, whole: pathlib.Path, progress: base.Progress) -> None
     for left in (downloads / builder.name).glob('**/*.tmp.*'):  # of a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     making = _builder(builder.name, whole.parent / 'data')
+    making.manual_dir = _manual_dir(builder)
     _generate(making, downloads, progress)
     whole.rmdir()
     pathlib.Path(making.data_path).rename(whole)
+
+
+def _manual_dir(builder: Any) -> pathlib.Path:
+    """The folder in which all files that the user provides are, or else where they belong."""
+    root = pathlib.Path(builder.data_path).parent.parent
+    manual = root / 'downloads' / 'manual'
+    whole = (x for x in (manual, root) if not _missing(builder, x))
+    return next(whole, manual)
+
+
+def _missing(builder: Any, folder: pathlib.Path) -> list[str]:
+    return [name for name in builder.manual_files if not (folder / name).is_file()]
 
 
 def _check_source(builder: Any, folder: pathlib.Path) -> None:
@@ -144,9 +157,8 @@ def _check_source(builder: Any, folder: pathlib.Path) -> None:
             f'{folder} is not a whole data set ({" or ".join(_DESCRIPTIONS)} is missing): '
             'delete it to prepare it again'
         )
-    root = folder.parent.parent
-    manual = root / 'downloads' / 'manual'
-    missing = [name for name in builder.manual_files if not (manual / name).is_file()]
+    root, manual = folder.parent.parent, _manual_dir(builder)
+    missing = _missing(builder, manual)
     address = next(iter(builder.url_infos), builder.bucket)
     if not missing or (address and _is_reachable(address)):
         return
@@ -154,7 +166,8 @@ def _check_source(builder: Any, folder: pathlib.Path) -> None:
     why = f' and {host} cannot be reached' if host else ''
     raise base.DataError(
         f'{builder.name} {builder.version} is not prepared in {root}{_other_versions(builder)}'
-        f'{why}: put {_manual_files(builder, missing)} into {manual}, or name another data_dir'
+        f'{why}: put {_manual_files(builder, missing)} into {manual} or {root}, or name another '
+        'data_dir'
     )
 
 
@@ -194,7 +207,7 @@ def _is_reachable(address: str) -> bool:
 def _generate(builder: Any, downloads: pathlib.Path, progress: base.Progress) -> None:
     """Runs the builder; raises a DataError of one line where it cannot."""
     records.array_record_module()  # now, and not after gigabytes have come
-    config = tfds.download.DownloadConfig(manual_dir=downloads / 'manual', try_download_gcs=False)
+    config = tfds.download.DownloadConfig(manual_dir=builder.manual_dir, try_download_gcs=False)
     progress.say(f'preparing {builder.name} {builder.version}, once')
     split_generators = builder._split_generators
     builder._split_generators = lambda dl_manager: {
@@ -213,7 +226,7 @@ def _generate(builder: Any, downloads: pathlib.Path, progress: base.Progress) ->
             )
     except download_manager.NonMatchingChecksumError as error:
         (info,) = builder.url_infos.values()
-        manual = downloads / 'manual' / info.filename
+        manual = builder.manual_dir / info.filename
         path = manual if manual.exists() else f'the downloaded {info.filename}'
         raise base.DataError(
             f'{path} is not the published file: wanted {int(info.size):,} bytes with sha256 '
