@@ -8,6 +8,8 @@
   units_per_update  how many of them an update reads
   measure           the name in `metrics.jsonl` by which such runs are compared
   higher_is_better  whether more of it is better; False where the file does not state it
+  starts            where its numbers come from: a record for each start of training, the first one
+                    first (see `provenance`); [] where the file does not state it
 """
 
 from collections.abc import Iterator, Mapping
@@ -53,6 +55,7 @@ def owned(path: str | os.PathLike[str], flag: str = 'run_dir') -> Iterator[pathl
     """
     folder, name = pathlib.Path(path), f'--{flag}={path}'
     owner = folder / '.owner'
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +69,21 @@ def owned(path: str | os.PathLike[str], flag: str = 'run_dir') -> Iterator[pathl
         except OSError as error:
             message = f'{name}: cannot be used: {error.strerror}'
             raise errors.RunError(errors.CANNOT_SAVE, message) from error
-        yield folder
+        try:
+            yield folder
+        except BaseException:
+            _remove(missing)
+            raise
+
+
+def _remove(created: list[pathlib.Path]) -> None:
+    """Removes the folders of a run that left nothing in them, the innermost first."""
+    if created and {path.name for path in created[0].iterdir()} <= {'.lock', '.owner'}:
+        with contextlib.suppress(OSError):  # Windows deletes no open file
+            for name in ('.lock', '.owner'):
+                (created[0] / name).unlink(missing_ok=True)
+            for folder in created:
+                folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -89,12 +106,16 @@ def describe(
     units_per_update: int,
     measure: str,
     higher_is_better: bool = False,
+    start: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `run.json`; the arguments after the run's directory are its fields.
+
+    `start` is the record that is added to those in `starts`.
 
     Raises:
       RunError: the file cannot be written.
     """
+    file = pathlib.Path(path) / DESCRIPTION
     description = {
         'program': program,
         'config': dict(config),
@@ -103,8 +124,17 @@ def describe(
         'units_per_update': units_per_update,
         'measure': measure,
         'higher_is_better': higher_is_better,
+        'starts': [*_starts(file), *([start] if start else [])],
     }
-    write_json(pathlib.Path(path) / DESCRIPTION, description)
+    write_json(file, description)
+
+
+def _starts(file: pathlib.Path) -> list[Any]:
+    """Returns the records of the starts before this one; what is damaged is written anew."""
+    with contextlib.suppress(base.DataError):
+        starts = read_json(file).get('starts', [])
+        return starts if isinstance(starts, list) else []
+    return []
 
 
 def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:

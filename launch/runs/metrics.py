@@ -1,7 +1,8 @@
 """A run's numbers over its steps: `metrics.jsonl`, and TensorBoard's event files.
 
-`metrics.jsonl` holds one JSON object a line, `{"step": 20, "loss": 5.1, …}`, in the order of the
-steps and without repeats, however often the run was stopped; a number that is not finite is null.
+`metrics.jsonl` holds one JSON object a line, `{"step": 20, "loss": 5.1, …, "time": 1796000000.0}`,
+in the order of the steps and without repeats, however often the run was stopped; a number that is
+not finite is null, and `time` is when the line was written, in seconds since 1970 (UTC).
 A file that cannot be written, for example on a full disk, costs lines and one warning, not the run.
 """
 
@@ -11,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import time
 from typing import Any, Self
 
 import numpy as np
@@ -82,7 +84,8 @@ class Metrics:
           values: numbers by name; those that are not finite are written as null.
         """
         scalars = {name: _finite(value) for name, value in values.items()}
-        line = json.dumps({'step': step, **scalars}, allow_nan=False)
+        row = {'step': step, **scalars, 'time': round(time.time(), 1)}
+        line = json.dumps(row, allow_nan=False)
         self._lines.write(f'{line}\n'.encode())
         if self._events is not None:
             from launch.runs import events

@@ -1,6 +1,7 @@
 """How far a long pass is: a bar on a terminal, plain lines elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import shutil
 import sys
 import time
@@ -26,6 +27,7 @@ class Progress:
         self._stream = stream or sys.stdout
         self._title: str | None = None
         self._bar: tqdm.tqdm | None = None
+        self._start = 0.0
 
     def update(self, title: str, done: int, total: int | None, unit: str) -> None:
         """Shows how much of a pass is done, also at its start, and its rate.
@@ -58,6 +60,16 @@ class Progress:
                 self._bar.set_postfix_str(shown)
             else:
                 self._write_line(step, num_steps, '', shown, rate)
+
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Shows that what its `with` block does is compiling, and that its time is no step's."""
+        start = time.monotonic()
+        self.say('compiling…')
+        yield
+        seconds = time.monotonic() - start
+        self._start += seconds
+        self.say(f'compiled in {seconds:.1f} s')
 
     def say(self, line: str) -> None:
         """Writes a line of its own, above the bar where there is one."""

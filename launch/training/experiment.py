@@ -18,7 +18,16 @@ import chex
 import haiku as hk
 import jax
 
-from launch.runs import checkpoint, directory, errors, flags, kept_files, processes, signals
+from launch.runs import (
+    checkpoint,
+    directory,
+    errors,
+    flags,
+    kept_files,
+    processes,
+    provenance,
+    signals,
+)
 from launch.runs import metrics as metrics_lib
 from launch.training import cost, devices, footprint, loop, resuming, targets
 from launch.training import task as task_lib
@@ -39,12 +48,20 @@ class Config(loop.Config, processes.Config, cost.Config):
         'train', 'train, evaluate the newest checkpoint, or measure what an update costs', 'free'
     )
 
+    compilation_cache: str | None = flags.flag(
+        None,
+        'folder that keeps compiled programs, so that another start is quick',
+        'free',
+        path=True,
+    )
+
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
         processes.Config.__post_init__(self)
         cost.Config.__post_init__(self)
         directory.check_path('run_dir', self.run_dir)
+        directory.check_path('compilation_cache', self.compilation_cache)
         if self.target and self.mode != 'benchmark':
             raise ValueError(f'--target: wanted --mode=benchmark with it, got {self.mode}')
         shares = self.accumulate * (self.num_processes or 1)
@@ -102,6 +119,8 @@ def run(experiment: Experiment, config: Any) -> Evaluation:
     Raises:
       RunError, DataError: with what went wrong and what to do.
     """
+    if config.compilation_cache:
+        jax.config.update('jax_compilation_cache_dir', config.compilation_cache)
     if config.mode == 'benchmark':
         return benchmark(experiment, config)
     path = config.run_dir or default_directory(experiment, config)
@@ -160,7 +179,8 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     footprint.check(config, task)
     print(experiment.title(config))
     num_parameters = describe_parameters(config, task)
-    _describe_run(experiment, config, run_dir, task, num_parameters)
+    start = provenance.record(kind, saved[0] if saved else 0)
+    _describe_run(experiment, config, run_dir, task, num_parameters, start)
     metadata = {'config': dataclasses.asdict(config), 'devices': kind, 'data': task.data}
     metadata['files'] = kept_files.save(run_dir, task.files)
     state = loop.train(config, task, run_dir, metadata)
@@ -279,18 +299,24 @@ def describe_parameters(config: Any, task: task_lib.Task, where: str | None = No
 
 
 def _describe_run(
-    experiment: Experiment, config: Any, run_dir: str, task: task_lib.Task, num_parameters: int
+    experiment: Experiment,
+    config: Any,
+    run_dir: str,
+    task: task_lib.Task,
+    num_parameters: int,
+    start: Mapping[str, Any],
 ) -> None:
     """Writes `run.json`."""
     directory.describe(
         run_dir,
         experiment.name,
-        dataclasses.asdict(config),
+        {**dataclasses.asdict(config), 'run_dir': os.path.abspath(run_dir)},
         num_parameters,
         task.consumes[0],
         task.consumes[1],
         experiment.measure,
         experiment.higher_is_better,
+        start,
     )
 
 

@@ -134,7 +134,7 @@ class _Loop:
     def run(self, state: update_lib.TrainState) -> update_lib.TrainState:
         """Runs the steps that are left and returns the final state on the host."""
         config, step = self._config, int(state.step)
-        update = self._compile(state)
+        update = _Update(self._compile(state), self._bar, self._meter)
         self._bar.step(step, config.num_steps, None)
         self._level = np.asarray(state.level, np.int32).tolist()
         state = devices.place(state)
@@ -261,6 +261,21 @@ class _Loop:
             remedy = 'nothing of it was saved; try a smaller --learning_rate or --clip_norm'
             raise errors.RunError(errors.INTERNAL, f'{what}{repeated}; {remedy}')
         self._bar.say(f'{what}; skipped, {self._skipped} in a row')
+
+
+class _Update:
+    """Compiles an update for every shape of its arguments, apart from the time of the steps."""
+
+    def __init__(self, update: Any, bar: progress.Progress, meter: 'Meter') -> None:
+        self._update, self._bar, self._meter = update, bar, meter
+        self._compiled: dict[Any, Any] = {}  # by the shapes of what is worked on
+
+    def __call__(self, state: update_lib.TrainState, work: Any) -> Any:
+        shapes = tuple(np.shape(x) for x in jax.tree.leaves(work))
+        if shapes not in self._compiled:
+            with self._meter.paused(), self._bar.compiling():
+                self._compiled[shapes] = self._update.lower(state, work).compile()
+        return self._compiled[shapes](state, work)
 
 
 class _Pace:

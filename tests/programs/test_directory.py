@@ -77,6 +77,19 @@ def test_what_a_link_points_to_is_never_written(tmp_path, name):
     assert target.read_text() == 'precious'
 
 
+def test_a_start_that_fails_before_it_writes_anything_leaves_no_folder(tmp_path):
+    with pytest.raises(KeyError), directory.owned(tmp_path / 'runs' / 'a'):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(IsADirectoryError), directory.owned(tmp_path / 'runs' / 'a') as folder:
+        (folder / 'log').write_text('x') and folder.read_text()
+    assert (tmp_path / 'runs' / 'a' / 'log').exists()
+    (tmp_path / 'empty').mkdir()  # by the user
+    with pytest.raises(KeyError), directory.owned(tmp_path / 'empty'):
+        raise KeyError
+    assert (tmp_path / 'empty').exists()
+
+
 def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
     (tmp_path / 'file').write_text('')
     with (
@@ -133,11 +146,21 @@ def test_a_description_is_read_as_it_was_written_and_replaced_at_once(tmp_path):
     _describe(tmp_path, parameters=5)
     facts = _describe(tmp_path)
     path = tmp_path / 'run.json'
-    assert directory.read_description(tmp_path) == facts
+    assert directory.read_description(tmp_path) == {**facts, 'starts': []}
     before = path.read_bytes()
     _describe(tmp_path)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ['run.json']
+
+
+def test_each_start_adds_its_record(tmp_path):
+    for step in (0, 7):
+        _describe(tmp_path, start={'step': step})
+    assert directory.read_description(tmp_path)['starts'] == [{'step': 0}, {'step': 7}]
+    for damaged in ('{"a": 1', '{"starts": 3}'):
+        (tmp_path / 'run.json').write_text(damaged)
+        _describe(tmp_path, start={'step': 9})
+        assert directory.read_description(tmp_path)['starts'] == [{'step': 9}]
 
 
 def test_a_file_that_cannot_be_written_stays_and_is_named(tmp_path):
@@ -146,7 +169,7 @@ def test_a_file_that_cannot_be_written_stays_and_is_named(tmp_path):
     with pytest.raises(errors.RunError, match=r'run\.json cannot be written') as caught:
         _describe(tmp_path, parameters=5)
     assert caught.value.code == errors.CANNOT_SAVE
-    assert directory.read_json(tmp_path / 'run.json') == facts
+    assert directory.read_json(tmp_path / 'run.json') == {**facts, 'starts': []}
 
 
 def test_numbers_that_json_does_not_have_are_never_written(tmp_path):

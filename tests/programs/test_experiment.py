@@ -98,6 +98,7 @@ def test_a_run_leaves_metrics_an_evaluation_a_description_and_a_picture(name, pr
     assert (about['program'], about['measure']) == (name, program.measure)
     assert about['higher_is_better'] == (name != 'lm')
     assert about['config']['total_units'] == 16
+    assert about['config']['run_dir'] == str(whole)
     assert list(whole.glob('*.png'))
 
 
@@ -124,6 +125,8 @@ def test_stopped_at_an_update_and_resumed_it_ends_in_equal_bytes(
     assert 'resumes from the checkpoint of update 1\n' in capsys.readouterr().out
     assert run(6, 1, 6, 5) == 0
     assert 'resumes from the checkpoint of update 4\n' in capsys.readouterr().out
+    starts = [start['step'] for start in directory.read_description(run_dir)['starts']]
+    assert starts == [0, 1, 4]
     assert saved_bytes.digest(run_dir, 6) == saved_bytes.digest(whole, 6)
     assert saved_bytes.digest(run_dir, 4) == saved_bytes.digest(whole, 4)
     assert saved_bytes.digest(run_dir, 4) != saved_bytes.digest(run_dir, 6)

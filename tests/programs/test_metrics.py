@@ -13,6 +13,11 @@ from launch.runs import errors, events
 from launch.runs import metrics as metrics_lib
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    monkeypatch.setattr(time, 'time', lambda: 1234567890.54)
+
+
 def _lines(run_dir):
     return (run_dir / 'metrics.jsonl').read_text().splitlines()
 
@@ -26,11 +31,11 @@ def _write(run_dir, start, steps):
 def test_each_step_is_one_line_of_json_at_once(tmp_path):
     with metrics_lib.Metrics(tmp_path, tensorboard=False) as metrics:
         metrics.write(10, {'loss': np.float32(5.25), 'words': np.int64(7)})
-        assert _lines(tmp_path) == ['{"step": 10, "loss": 5.25, "words": 7}']
+        assert _lines(tmp_path) == ['{"step": 10, "loss": 5.25, "words": 7, "time": 1234567890.5}']
         metrics.write(20, {'loss': 4.5})
     assert metrics_lib.read_metrics(tmp_path / 'metrics.jsonl') == [
-        {'step': 10, 'loss': 5.25, 'words': 7},
-        {'step': 20, 'loss': 4.5},
+        {'step': 10, 'loss': 5.25, 'words': 7, 'time': 1234567890.5},
+        {'step': 20, 'loss': 4.5, 'time': 1234567890.5},
     ]
 
 
@@ -42,6 +47,7 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
         raise AssertionError(word)
 
     row = json.loads(_lines(tmp_path)[0], parse_constant=refuse)
+    del row['time']
     assert row == {'step': 1, 'a': None, 'b': None, 'c': None, 'd': 2.5}
 
 
@@ -51,7 +57,7 @@ def test_a_resumed_run_drops_later_steps_and_repeats_none(tmp_path):
     steps = [row['step'] for row in metrics_lib.read_metrics(tmp_path / 'metrics.jsonl')]
     assert steps == [10, 20, 30, 40]
     _write(tmp_path, 0, [10])
-    assert _lines(tmp_path) == ['{"step": 10, "loss": 10.5}']
+    assert _lines(tmp_path) == ['{"step": 10, "loss": 10.5, "time": 1234567890.5}']
 
 
 def test_lines_cut_short_are_dropped(tmp_path):

@@ -83,7 +83,8 @@ def _rows(run_dir):
     lines = (run_dir / 'metrics.jsonl').read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     return [
-        {k: v for k, v in row.items() if k not in ('seconds', 'words_per_second')} for row in rows
+        {k: v for k, v in row.items() if k not in ('seconds', 'time', 'words_per_second')}
+        for row in rows
     ]
 
 

@@ -65,6 +65,19 @@ def test_time_left_is_extrapolated_from_where_training_started(clock):
     assert stream.getvalue() == 'step 40/100  loss 1  00:30 left\n'
 
 
+def test_compiling_is_shown_with_its_time_and_counts_for_no_step(clock):
+    stream = io.StringIO()
+    progress = progress_lib.Progress(stream)
+    progress.step(0, 100, None)
+    with progress.compiling():
+        assert stream.getvalue() == 'compiling…\n'
+        clock.now += 90
+    clock.now += 10
+    progress.step(20, 100, {'loss': 1.0})
+    lines = stream.getvalue().splitlines()
+    assert lines[1:] == ['compiled in 90.0 s', 'step 20/100  loss 1  00:40 left']
+
+
 def test_time_left_is_unknown_before_the_first_step():
     stream = io.StringIO()
     progress_lib.Progress(stream).step(7, 1200, {'loss': 1.0})
