@@ -15,7 +15,7 @@ twice, from the system and from the shell, so it never counts as the second; whe
 (`nohup`) it stays so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import os
 import signal
@@ -76,11 +76,14 @@ def handled() -> Iterator[None]:
         yield
         return
     _State.received = None
+    hook = sys.unraisablehook
     try:
+        sys.unraisablehook = _without_interrupted(hook)
         for number in former:
             signal.signal(number, _handle)
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in former.items():
             signal.signal(number, handler)
         _State.received = None
@@ -117,6 +120,20 @@ def _deferring(deferred: bool) -> Iterator[None]:
 def _raise_if_received() -> None:
     if _State.received and not _State.deferred and _in_main_thread() and not sys.exc_info()[0]:
         raise Interrupted(_State.received)
+
+
+def _without_interrupted(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Returns a `sys.unraisablehook` that shows no signal which came inside a finalizer.
+
+    Python swallows what is raised there (`__del__`, callbacks of the garbage collector); the signal
+    is recorded and raised again.
+    """
+
+    def show(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, Interrupted):
+            hook(unraisable)
+
+    return show
 
 
 def _handle(number: int, frame: types.FrameType | None) -> None:

@@ -121,6 +121,26 @@ def test_what_is_swallowed_in_an_allowed_block_is_raised_when_the_deferred_one_e
     assert done == ['SIGTERM', 'SIGTERM', 'deferred again']
 
 
+class _Finalizer:
+    def __init__(self, action):
+        self._action = action
+
+    def __del__(self):
+        self._action()
+
+
+def test_a_signal_inside_a_finalizer_is_not_shown_and_raised_later(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda unraisable: shown.append(unraisable.exc_type))
+    with pytest.raises(signals.Interrupted), signals.handled():
+        _Finalizer(_kill)
+        _Finalizer(lambda: 1 / 0)
+        assert signals.received() == 'SIGTERM'
+        with signals.deferred():
+            pass
+    assert shown == [ZeroDivisionError]
+
+
 def test_an_error_on_its_way_is_not_replaced():
     with signals.handled():
         with pytest.raises(KeyError) as caught, signals.deferred():
