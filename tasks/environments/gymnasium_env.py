@@ -24,7 +24,6 @@ import operator
 import os
 from typing import Any
 
-import chex
 import jax
 from jax._src import xla_bridge  # nothing public says whether JAX has started
 import numpy as np
@@ -151,7 +150,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         return self.environment.render(self._state)
 
 
-def _space(spec: chex.ArrayTree, bounds: tuple[float, float]) -> gymnasium.Space[Any]:
+def _space(spec: Any, bounds: tuple[float, float]) -> gymnasium.Space[Any]:
     """Returns the space of a tree of `jax.ShapeDtypeStruct`: of dicts, tuples and boxes."""
     if isinstance(spec, dict):
         return gymnasium.spaces.Dict({name: _space(part, bounds) for name, part in spec.items()})
