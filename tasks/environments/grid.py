@@ -5,6 +5,7 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -54,6 +55,22 @@ def enlarge(colors: jax.Array, scale: int) -> np.ndarray:
     """Returns colours [H, W, 3] from 0 to 1 as a picture, uint8 [scale H, scale W, 3]."""
     squares = np.round(255 * np.asarray(colors))
     return np.kron(squares, np.ones((scale, scale, 1))).astype(np.uint8)
+
+
+def action_number(environment: base.Environment, action: Any) -> np.int32:
+    """Returns an action, [] an integer of Python, NumPy or JAX, as the environment takes it.
+
+    Raises:
+      ValueError: there is no such action.
+    """
+    try:
+        number = operator.index(action)
+    except TypeError:  # no integer, or several
+        number = -1
+    if not 0 <= number < environment.num_actions:
+        most = environment.num_actions - 1
+        raise ValueError(f'wanted an action from 0 to {most}, got {" ".join(repr(action).split())}')
+    return np.int32(number)
 
 
 # One episode at a time, compiled; equal environments, which are hashable, share the program.
