@@ -71,6 +71,7 @@ setuptools.setup(
     # installs an import hook, which they do not.
     package_dir={'': '.'},
     package_data={
+        'launch': ['py.typed'],
         'launch.inspection': [
             'page.css',
             'page.html',

@@ -4,11 +4,13 @@ Glossary of shapes:
   B: batch; D: input size; K: rows of an input.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
-import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+AnyArray: TypeAlias = jax.Array | np.ndarray  # of a device, or of the host
 
 
 def check_counts(**counts: int) -> None:
@@ -24,7 +26,7 @@ def check_choice(name: str, value: Any, choices: tuple) -> None:
         raise ValueError(f'{name} is one of {choices}, got {value!r}.')
 
 
-def check_floating(subject: str, *arrays: chex.Array) -> None:
+def check_floating(subject: str, *arrays: jax.Array) -> None:
     """Raises unless arrays have a floating dtype; `subject` is 'inputs are' or the like."""
     for array in arrays:
         if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -32,7 +34,7 @@ def check_floating(subject: str, *arrays: chex.Array) -> None:
 
 
 def check_inputs(
-    inputs: chex.Array,
+    inputs: jax.Array,
     batch: tuple[int, ...],
     leading: tuple[str, ...] = (),
     allow_rows: bool = False,

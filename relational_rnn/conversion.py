@@ -10,15 +10,14 @@ Glossary of shapes:
 
 from collections.abc import Mapping
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from relational_rnn import memory
+from relational_rnn import checks, memory
 
 
 def params_from_haiku(
-    params: Mapping[str, Mapping[str, chex.Array]],
+    params: Mapping[str, Mapping[str, checks.AnyArray]],
     config: memory.MemoryConfig,
     module_name: str = 'relational_memory',
 ) -> memory.MemoryParams:
@@ -41,7 +40,7 @@ def params_to_haiku(
     params: memory.MemoryParams,
     config: memory.MemoryConfig,
     module_name: str = 'relational_memory',
-) -> dict[str, dict[str, chex.Array]]:
+) -> dict[str, dict[str, jax.Array]]:
     """Turns `MemoryParams` into Haiku parameters, {module_name: {name: array}}.
 
     Args:
@@ -55,7 +54,7 @@ def params_to_haiku(
     return {module_name: flatten(params, config)}
 
 
-def flatten(params: memory.MemoryParams, config: memory.MemoryConfig) -> dict[str, chex.Array]:
+def flatten(params: memory.MemoryParams, config: memory.MemoryConfig) -> dict[str, jax.Array]:
     """Returns the arrays of parameters by name.
 
     Raises:
@@ -68,7 +67,9 @@ def flatten(params: memory.MemoryParams, config: memory.MemoryConfig) -> dict[st
     return arrays
 
 
-def unflatten(arrays: Mapping[str, chex.Array], config: memory.MemoryConfig) -> memory.MemoryParams:
+def unflatten(
+    arrays: Mapping[str, checks.AnyArray], config: memory.MemoryConfig
+) -> memory.MemoryParams:
     """Arranges arrays by name as parameters.
 
     Raises:
@@ -113,7 +114,7 @@ def _check_structure(params: memory.MemoryParams, names: memory.MemoryParams) ->
         raise ValueError(f'the parameters are a tree {wanted}, got {got}.')
 
 
-def _sizes(arrays: Mapping[str, chex.Array], config: memory.MemoryConfig) -> tuple[int, int]:
+def _sizes(arrays: Mapping[str, checks.AnyArray], config: memory.MemoryConfig) -> tuple[int, int]:
     """Returns D and K, as far as matrices show them; `check` finds what does not fit."""
     input_size = (*jnp.shape(arrays['input_w']), 0)[0]
     if not config.gates_size:

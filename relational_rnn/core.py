@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import functools
 from typing import Any
 
-import chex
 import haiku as hk
+import jax
 import jax.numpy as jnp
 import jmp
 
@@ -84,7 +84,7 @@ class RelationalMemory(hk.RNNCore):
     # The public methods are transparent: a policy would otherwise round the state at every call.
 
     @hk.transparent
-    def __call__(self, inputs: chex.Array, state: memory.State) -> tuple[chex.Array, memory.State]:
+    def __call__(self, inputs: jax.Array, state: memory.State) -> tuple[jax.Array, memory.State]:
         """Runs one step.
 
         Args:
@@ -109,11 +109,11 @@ class RelationalMemory(hk.RNNCore):
     @hk.transparent
     def unroll(
         self,
-        inputs: chex.Array,
+        inputs: jax.Array,
         state: memory.State,
         flags: unrolling.Flags = unrolling.Flags(),  # noqa: B008 - a constant
         options: unrolling.Options = unrolling.Options(),  # noqa: B008 - a constant
-    ) -> tuple[chex.Array, memory.State]:
+    ) -> tuple[jax.Array, memory.State]:
         """Runs all steps of sequences; `relational_rnn.unroll` calls it.
 
         Args:
@@ -135,8 +135,8 @@ class RelationalMemory(hk.RNNCore):
 
     @hk.transparent
     def unroll_inside(
-        self, inputs: chex.Array, state: memory.State, flags: unrolling.Flags
-    ) -> tuple[chex.Array, memory.State, unrolling.Inside]:
+        self, inputs: jax.Array, state: memory.State, flags: unrolling.Flags
+    ) -> tuple[jax.Array, memory.State, unrolling.Inside]:
         """As `unroll`, and returns what happens inside every step; see `unrolling.Inside`."""
         rows = functional.as_rows(self.config, inputs, state, leading=('T',))
         params = self._get_parameters(rows)
@@ -144,7 +144,7 @@ class RelationalMemory(hk.RNNCore):
         return self._cast(outputs), state, inside
 
     @hk.transparent
-    def _get_parameters(self, rows: chex.Array) -> memory.MemoryParams:
+    def _get_parameters(self, rows: jax.Array) -> memory.MemoryParams:
         """Makes or gets the parameters for inputs like `rows`, [..., K, D], in compute dtype."""
         params = self._parameters(rows)
         return params() if callable(params) else params
@@ -154,7 +154,7 @@ class RelationalMemory(hk.RNNCore):
         return hk.mixed_precision.get_policy(type(self)) or hk.mixed_precision.current_policy()
 
     @hk.transparent
-    def _cast(self, output: chex.Array) -> chex.Array:
+    def _cast(self, output: jax.Array) -> jax.Array:
         """Returns an output in the policy's dtype."""
         policy = self._policy()
         return output.astype(policy.output_dtype) if policy else output
@@ -163,7 +163,7 @@ class RelationalMemory(hk.RNNCore):
     # function, for results would be cast to the policy's output dtype.
 
     def _parameters(
-        self, rows: chex.Array
+        self, rows: jax.Array
     ) -> memory.MemoryParams | Callable[[], memory.MemoryParams]:
         num_rows, input_size = rows.shape[-2:]
         make = functools.partial(_parameter, jnp.promote_types(rows.dtype, jnp.float32))
@@ -171,10 +171,10 @@ class RelationalMemory(hk.RNNCore):
         return (lambda: params) if self._policy() else params
 
 
-def _parameter(dtype: jnp.dtype, name: str, shape: tuple[int, ...]) -> chex.Array:
+def _parameter(dtype: jnp.dtype, name: str, shape: tuple[int, ...]) -> jax.Array:
     """Makes or gets a parameter."""
 
-    def initial_value(shape: Sequence[int], dtype: Any) -> chex.Array:
+    def initial_value(shape: Sequence[int], dtype: Any) -> jax.Array:
         return operations.initial_value(name, tuple(shape), dtype, hk.next_rng_key)
 
     return hk.get_parameter(name, shape, dtype, init=initial_value)

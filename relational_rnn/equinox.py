@@ -9,11 +9,11 @@ Glossary of shapes:
 
 from typing import Any
 
-import chex
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
-from relational_rnn import conversion, functional, memory
+from relational_rnn import checks, conversion, functional, memory
 
 
 class RelationalMemory(eqx.Module):
@@ -33,7 +33,7 @@ class RelationalMemory(eqx.Module):
         num_rows: int = 1,
         dtype: Any = jnp.float32,
         *,
-        key: chex.PRNGKey,
+        key: jax.Array,
     ):
         """Makes a core.
 
@@ -51,8 +51,8 @@ class RelationalMemory(eqx.Module):
         self.params = memory.init(key, config, input_size, num_rows, dtype)
 
     def __call__(
-        self, inputs: chex.Array, state: memory.State, *, key: chex.PRNGKey | None = None
-    ) -> tuple[chex.Array, memory.State]:
+        self, inputs: jax.Array, state: memory.State, *, key: jax.Array | None = None
+    ) -> tuple[jax.Array, memory.State]:
         """Runs one step.
 
         Args:
@@ -75,12 +75,12 @@ class RelationalMemory(eqx.Module):
 
     def unroll(
         self,
-        inputs: chex.Array,
+        inputs: jax.Array,
         state: memory.State,
-        resets: chex.Array | None = None,
-        lengths: chex.Array | None = None,
+        resets: checks.AnyArray | None = None,
+        lengths: checks.AnyArray | None = None,
         **options: Any,
-    ) -> tuple[chex.Array, memory.State]:
+    ) -> tuple[jax.Array, memory.State]:
         """Runs whole sequences, time-major, as `functional.unroll` does."""
         return functional.unroll(
             self.params, self.config, inputs, state, resets, lengths, **options

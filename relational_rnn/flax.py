@@ -9,11 +9,11 @@ Glossary of shapes:
 
 from typing import Any
 
-import chex
 from flax import nnx
+import jax
 import jax.numpy as jnp
 
-from relational_rnn import conversion, functional, memory
+from relational_rnn import checks, conversion, functional, memory
 
 
 class RelationalMemoryCell(nnx.RNNCellBase):
@@ -50,7 +50,7 @@ class RelationalMemoryCell(nnx.RNNCellBase):
         for name, value in conversion.flatten(params, config).items():
             setattr(self, name, nnx.Param(value))
 
-    def __call__(self, carry: memory.State, inputs: chex.Array) -> tuple[memory.State, chex.Array]:
+    def __call__(self, carry: memory.State, inputs: jax.Array) -> tuple[memory.State, jax.Array]:
         """Runs one step: (state, [B, D] or [B, K, D]) -> (next state, output [B, N F])."""
         output, carry = functional.step(self.get_params(), self.config, inputs, carry)
         return carry, output
@@ -81,12 +81,12 @@ class RelationalMemoryCell(nnx.RNNCellBase):
 
     def unroll(
         self,
-        inputs: chex.Array,
+        inputs: jax.Array,
         carry: memory.State,
-        resets: chex.Array | None = None,
-        lengths: chex.Array | None = None,
+        resets: checks.AnyArray | None = None,
+        lengths: checks.AnyArray | None = None,
         **options: Any,
-    ) -> tuple[chex.Array, memory.State]:
+    ) -> tuple[jax.Array, memory.State]:
         """Runs whole sequences, time-major, as `functional.unroll` does."""
         params = self.get_params()
         return functional.unroll(params, self.config, inputs, carry, resets, lengths, **options)

@@ -10,7 +10,6 @@ Glossary of shapes:
 
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -20,9 +19,9 @@ from relational_rnn import checks, conversion, memory, scanning, unrolling
 def step(
     params: memory.MemoryParams,
     config: memory.MemoryConfig,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
-) -> tuple[chex.Array, memory.State]:
+) -> tuple[jax.Array, memory.State]:
     """Runs one step.
 
     Args:
@@ -47,15 +46,15 @@ def step(
 def unroll(
     params: memory.MemoryParams,
     config: memory.MemoryConfig,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
-    resets: chex.Array | None = None,
-    lengths: chex.Array | None = None,
+    resets: checks.AnyArray | None = None,
+    lengths: checks.AnyArray | None = None,
     *,
     remat: bool = False,
     scan_unroll: int = 1,
     backward: str | None = None,
-) -> tuple[chex.Array, memory.State]:
+) -> tuple[jax.Array, memory.State]:
     """Runs a core over whole sequences, time-major; `relational_rnn.unroll` without a module.
 
     Args:
@@ -84,11 +83,11 @@ def unroll(
 def scan(
     params: memory.MemoryParams,
     config: memory.MemoryConfig,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
     flags: unrolling.Flags,
     options: unrolling.Options,
-) -> tuple[chex.Array, memory.State]:
+) -> tuple[jax.Array, memory.State]:
     """Runs all steps of sequences; `unroll` is this with resets and lengths as flags.
 
     Args:
@@ -113,10 +112,10 @@ def scan(
 def scan_inside(
     params: memory.MemoryParams,
     config: memory.MemoryConfig,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
     flags: unrolling.Flags,
-) -> tuple[chex.Array, memory.State, unrolling.Inside]:
+) -> tuple[jax.Array, memory.State, unrolling.Inside]:
     """As `scan`, and returns what happens inside every step; see `unrolling.Inside`."""
     rows, state = _prepare(params, config, inputs, state, flags)
     states = scanning.scan_memory(config, params, rows, state, flags)
@@ -126,10 +125,10 @@ def scan_inside(
 
 def as_rows(
     config: memory.MemoryConfig,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
     leading: tuple[str, ...] = (),
-) -> chex.Array:
+) -> jax.Array:
     """Returns inputs as rows, [..., K, D], with K = 1 for vectors.
 
     Args:
@@ -151,10 +150,10 @@ def as_rows(
 def _prepare(
     params: memory.MemoryParams,
     config: memory.MemoryConfig,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
     flags: unrolling.Flags,
-) -> tuple[chex.Array, memory.State]:
+) -> tuple[jax.Array, memory.State]:
     """Returns what a scan needs: inputs as rows, and the state in its future dtype."""
     rows = as_rows(config, inputs, state, leading=('T',))
     conversion.check(params, config, *reversed(rows.shape[-2:]))

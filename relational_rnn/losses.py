@@ -15,15 +15,19 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from relational_rnn import checks
+
 
 class WeightedSum(NamedTuple):
     """A sum over positions and the weight of the positions in it, both float32 scalars."""
 
-    total: chex.Array  # []
-    weight: chex.Array  # []
+    total: jax.Array  # []
+    weight: jax.Array  # []
 
 
-def cross_entropy(logits: chex.Array, targets: chex.Array, weights: chex.Array) -> WeightedSum:
+def cross_entropy(
+    logits: jax.Array, targets: checks.AnyArray, weights: checks.AnyArray
+) -> WeightedSum:
     """Returns the weighted sum of the negative log-probabilities of the targets.
 
     Args:
@@ -40,7 +44,7 @@ def cross_entropy(logits: chex.Array, targets: chex.Array, weights: chex.Array) 
     return WeightedSum(jnp.sum(weights * nll), jnp.sum(weights))
 
 
-def accuracy(logits: chex.Array, targets: chex.Array, weights: chex.Array) -> WeightedSum:
+def accuracy(logits: jax.Array, targets: checks.AnyArray, weights: checks.AnyArray) -> WeightedSum:
     """Returns the weighted count of positions whose largest logit is the target's.
 
     Args:
@@ -56,19 +60,19 @@ def accuracy(logits: chex.Array, targets: chex.Array, weights: chex.Array) -> We
     return WeightedSum(jnp.sum(weights * correct), jnp.sum(weights))
 
 
-def mean(value: WeightedSum) -> chex.Array:
+def mean(value: WeightedSum) -> jax.Array:
     """Returns the weighted mean `[]`; it is 0 where nothing had a weight."""
     return value.total / jnp.maximum(value.weight, jnp.finfo(jnp.float32).tiny)
 
 
-def perplexity(nll: WeightedSum) -> chex.Array:
+def perplexity(nll: WeightedSum) -> jax.Array:
     """Returns `exp(mean(nll))` `[]` of a cross entropy: V where all V are equally likely."""
     return jnp.exp(mean(nll))
 
 
 def _present(
-    logits: chex.Array, targets: chex.Array, weights: chex.Array
-) -> tuple[chex.Array, chex.Array, chex.Array]:
+    logits: jax.Array, targets: checks.AnyArray, weights: checks.AnyArray
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Checks the shapes, casts to float32 and blanks what has no weight."""
     chex.assert_equal_shape([targets, weights])
     chex.assert_equal_shape_prefix([logits, targets], targets.ndim)
@@ -76,4 +80,4 @@ def _present(
     chex.assert_type(targets, int)
     present = weights != 0
     logits = jnp.where(present[..., None], logits.astype(jnp.float32), 0)
-    return logits, jnp.where(present, targets, 0), weights.astype(jnp.float32)
+    return logits, jnp.where(present, targets, 0), jnp.asarray(weights, jnp.float32)

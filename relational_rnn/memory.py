@@ -105,24 +105,24 @@ class MemoryParams(NamedTuple):
 class GatedState(NamedTuple):
     """The state of a core with an output gate: h and m of the paper's equations 3 to 9."""
 
-    hidden: chex.Array  # [..., N, F]
-    memory: chex.Array  # [..., N, F]
+    hidden: jax.Array  # [..., N, F]
+    memory: jax.Array  # [..., N, F]
 
 
-State: TypeAlias = chex.Array | GatedState
-Gates: TypeAlias = tuple[chex.Array, ...]  # input, forget and (if there is one) output gate
+State: TypeAlias = jax.Array | GatedState
+Gates: TypeAlias = tuple[jax.Array, ...]  # input, forget and (if there is one) output gate
 
 
 class Projected(NamedTuple):
     """An input's share of a step, independent of the memory."""
 
-    joint: chex.Array  # [..., K, H, 2 C + V], queries, keys and values
+    joint: jax.Array  # [..., K, H, 2 C + V], queries, keys and values
     gates: Gates  # [..., G] each; split before the loop, where XLA would not vectorize it
-    rows: chex.Array | None  # [..., K, F], only where several blocks update the input's rows
+    rows: jax.Array | None  # [..., K, F], only where several blocks update the input's rows
 
 
 def init(
-    key: chex.PRNGKey,
+    key: jax.Array,
     config: MemoryConfig,
     input_size: int,
     num_rows: int = 1,
@@ -136,7 +136,7 @@ def init(
     checks.check_counts(input_size=input_size, num_rows=num_rows)
     keys = (jax.random.fold_in(key, index) for index in itertools.count())
 
-    def make(name: str, shape: tuple[int, ...]) -> chex.Array:
+    def make(name: str, shape: tuple[int, ...]) -> jax.Array:
         return operations.initial_value(name, shape, dtype, lambda: next(keys))
 
     return arrange(config, input_size, num_rows, make)
@@ -197,7 +197,7 @@ def initial_memory(config: MemoryConfig, batch_size: int | None) -> State:
 def project(
     params: MemoryParams,
     config: MemoryConfig,
-    inputs: chex.Array,
+    inputs: jax.Array,
     ops: operations.Operations = operations.PLAIN,
 ) -> Projected:
     """Does the part of a step that does not depend on the memory.
@@ -226,7 +226,7 @@ def step(
     projected: Projected,
     state: State,
     ops: operations.Operations = operations.PLAIN,
-) -> tuple[State, tuple[chex.Array, ...]]:
+) -> tuple[State, tuple[jax.Array, ...]]:
     """Updates the memory with one projected input.
 
     Args:
@@ -272,12 +272,12 @@ def gates(
     )
 
 
-def memory_of(state: State) -> chex.Array:
+def memory_of(state: State) -> jax.Array:
     """Returns the memory in a state, [..., N, F]."""
     return state.memory if isinstance(state, GatedState) else state
 
 
-def output(state: State) -> chex.Array:
+def output(state: State) -> jax.Array:
     """Returns a core's output for its new state: memory or hidden, [..., N, F] -> [..., N F]."""
     rows = state.hidden if isinstance(state, GatedState) else state
     return rows.reshape(*rows.shape[:-2], -1)
@@ -288,8 +288,8 @@ def _attend_over_memory(
     config: MemoryConfig,
     ops: operations.Operations,
     projected: Projected,
-    memory: chex.Array,
-) -> tuple[chex.Array, tuple[chex.Array, ...]]:
+    memory: jax.Array,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Returns the memory's candidate, [..., N, F], and every block's attention weights."""
     rows = memory
     attention = []
@@ -310,8 +310,8 @@ def _attend_over_memory(
 
 
 def _heads(
-    config: MemoryConfig, ops: operations.Operations, block: Block, rows: chex.Array
-) -> chex.Array:
+    config: MemoryConfig, ops: operations.Operations, block: Block, rows: jax.Array
+) -> jax.Array:
     """Projects rows, [..., M, F], to queries, keys and values of heads, [..., M, H, 2 C + V]."""
     joint = ops.linear(block.projection, rows)
     joint = ops.normalize(block.projection_norm, joint).astype(block.projection.w.dtype)
@@ -319,8 +319,8 @@ def _heads(
 
 
 def _mlp(
-    ops: operations.Operations, layers: tuple[operations.Linear, ...], rows: chex.Array
-) -> chex.Array:
+    ops: operations.Operations, layers: tuple[operations.Linear, ...], rows: jax.Array
+) -> jax.Array:
     """The row-wise MLP, [..., F] -> [..., F]: ReLU between the layers, none after the last."""
     for index, layer in enumerate(layers):
         rows = ops.linear(layer, jax.nn.relu(rows) if index else rows)
@@ -331,7 +331,7 @@ def _split_gates(
     config: MemoryConfig,
     ops: operations.Operations,
     layer: operations.Linear | None,
-    x: chex.Array,
+    x: jax.Array,
 ) -> Gates:
     """Applies a map to all gates, [..., in] -> [..., G] each; () if there are no gates."""
     if layer is None:
@@ -339,6 +339,6 @@ def _split_gates(
     return tuple(jnp.split(ops.linear(layer, x), 3 if config.output_gate else 2, axis=-1))
 
 
-def _sigmoid(x: chex.Array) -> chex.Array:
+def _sigmoid(x: jax.Array) -> jax.Array:
     """The logistic function by tanh, which is quicker on CPU than an exponential and a division."""
     return 0.5 * jnp.tanh(0.5 * x) + 0.5

@@ -12,7 +12,6 @@ Glossary of shapes:
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import chex
 import jax
 from jax import ad_checkpoint
 import jax.numpy as jnp
@@ -25,20 +24,20 @@ ALIGNMENT = 128  # numbers: 16 bytes in each of 8 parts in bfloat16, and a TPU's
 class Linear(NamedTuple):
     """An affine map of the last dimension."""
 
-    w: chex.Array  # [in, out], may be padded, see `pad_matrices`
-    b: chex.Array  # [out]
+    w: jax.Array  # [in, out], may be padded, see `pad_matrices`
+    b: jax.Array  # [out]
 
 
 class Norm(NamedTuple):
     """A layer norm over the last dimension."""
 
-    scale: chex.Array  # [F]
-    offset: chex.Array  # [F]
+    scale: jax.Array  # [F]
+    offset: jax.Array  # [F]
 
 
 def initial_value(
-    name: str, shape: tuple[int, ...], dtype: Any, next_key: Callable[[], chex.PRNGKey]
-) -> chex.Array:
+    name: str, shape: tuple[int, ...], dtype: Any, next_key: Callable[[], jax.Array]
+) -> jax.Array:
     """Returns a parameter's initial value: w truncated normal, scale 1, b and offset 0.
 
     Args:
@@ -56,12 +55,12 @@ def initial_value(
 class Operations(NamedTuple):
     """The operations that have derivatives; see the functions in `PLAIN`."""
 
-    linear: Callable[[Linear, chex.Array], chex.Array]
-    normalize: Callable[[Norm, chex.Array], chex.Array]
-    attend: Callable[[Sequence[chex.Array], int, int], tuple[chex.Array, chex.Array]]
+    linear: Callable[[Linear, jax.Array], jax.Array]
+    normalize: Callable[[Norm, jax.Array], jax.Array]
+    attend: Callable[[Sequence[jax.Array], int, int], tuple[jax.Array, jax.Array]]
 
 
-def linear(layer: Linear, x: chex.Array) -> chex.Array:
+def linear(layer: Linear, x: jax.Array) -> jax.Array:
     """Returns x w + b in the parameters' dtype, [..., in] -> [..., out]."""
     y = _fit(x.astype(layer.w.dtype), len(layer.w)) @ layer.w
     y = _fit(y, len(layer.b))
@@ -69,8 +68,8 @@ def linear(layer: Linear, x: chex.Array) -> chex.Array:
 
 
 def _linear_backward(
-    residuals: tuple[Linear, chex.Array], d_y: chex.Array
-) -> tuple[Linear, chex.Array]:
+    residuals: tuple[Linear, jax.Array], d_y: jax.Array
+) -> tuple[Linear, jax.Array]:
     (w, _), x = residuals
     rows, d_rows = (value.reshape(-1, value.shape[-1]) for value in (x, d_y))
     d_w = jnp.einsum('ri,ro->io', rows.astype(d_y.dtype), d_rows)
@@ -80,19 +79,19 @@ def _linear_backward(
     return Linear(d_w, d_b), d_x.astype(x.dtype)
 
 
-def _fit(x: chex.Array, size: int) -> chex.Array:
+def _fit(x: jax.Array, size: int) -> jax.Array:
     """Cuts the last dimension to a size, or pads it with zeros."""
     if x.shape[-1] < size:
         return jnp.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, size - x.shape[-1])])
     return x[..., :size]
 
 
-def normalize(norm: Norm, x: chex.Array) -> chex.Array:
+def normalize(norm: Norm, x: jax.Array) -> jax.Array:
     """Layer norm of each row, [..., F] -> [..., F], in float32 or wider."""
     return _normalize_forward(norm, x)[0]
 
 
-def _normalize_forward(norm: Norm, x: chex.Array) -> tuple[chex.Array, tuple[Any, ...]]:
+def _normalize_forward(norm: Norm, x: jax.Array) -> tuple[jax.Array, tuple[Any, ...]]:
     wide = x.astype(at_least_float32(x))
     centered = wide - jnp.mean(wide, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
@@ -102,7 +101,7 @@ def _normalize_forward(norm: Norm, x: chex.Array) -> tuple[chex.Array, tuple[Any
     return scaled * scale + offset, (norm, jnp.zeros((), x.dtype), scaled, inverse)
 
 
-def _normalize_backward(residuals: tuple[Any, ...], d_y: chex.Array) -> tuple[Norm, chex.Array]:
+def _normalize_backward(residuals: tuple[Any, ...], d_y: jax.Array) -> tuple[Norm, jax.Array]:
     norm, like, scaled, inverse = residuals
     d_scaled = d_y * jnp.broadcast_to(norm.scale.astype(d_y.dtype), d_y.shape)
     mean = jnp.mean(d_scaled, axis=-1, keepdims=True)
@@ -114,8 +113,8 @@ def _normalize_backward(residuals: tuple[Any, ...], d_y: chex.Array) -> tuple[No
 
 
 def attend(
-    joints: Sequence[chex.Array], key_size: int, num_queries: int
-) -> tuple[chex.Array, chex.Array]:
+    joints: Sequence[jax.Array], key_size: int, num_queries: int
+) -> tuple[jax.Array, jax.Array]:
     """Attends under one softmax to the keys of several groups of rows, without joining them.
 
     Args:
@@ -140,14 +139,14 @@ def attend(
     return sum(parts[1:], parts[0]), weights
 
 
-def _einsum(subscripts: str, *operands: chex.Array) -> chex.Array:
+def _einsum(subscripts: str, *operands: jax.Array) -> jax.Array:
     """An einsum that accumulates in float32 or wider."""
     return jnp.einsum(subscripts, *operands, preferred_element_type=at_least_float32(operands[0]))
 
 
 def _attend_joined(
-    joints: Sequence[chex.Array], key_size: int, num_queries: int
-) -> tuple[chex.Array, chex.Array]:
+    joints: Sequence[jax.Array], key_size: int, num_queries: int
+) -> tuple[jax.Array, jax.Array]:
     """As `attend`, by joining the groups: fewer kernels, and a derivative of its own."""
     joint = jnp.swapaxes(jnp.concatenate(joints, axis=-3), -3, -2)
     queries, keys, values = jnp.split(joint, (key_size, 2 * key_size), axis=-1)
@@ -156,24 +155,22 @@ def _attend_joined(
     return jnp.swapaxes(attended, -3, -2), weights
 
 
-def _attend(
-    queries: chex.Array, keys: chex.Array, values: chex.Array
-) -> tuple[chex.Array, chex.Array]:
+def _attend(queries: jax.Array, keys: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns attended values and weights for scaled queries [..., H, R, C] and one group."""
     return _attend_forward(queries, keys, values)[0]
 
 
 def _attend_forward(
-    queries: chex.Array, keys: chex.Array, values: chex.Array
-) -> tuple[tuple[chex.Array, chex.Array], tuple[chex.Array, ...]]:
+    queries: jax.Array, keys: jax.Array, values: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
     weights = jax.nn.softmax(_multiply(queries, keys, -1, -1))
     attended = _multiply(weights.astype(values.dtype), values, -1, -2)
     return (attended, weights), (queries, keys, values, weights)
 
 
 def _attend_backward(
-    residuals: tuple[chex.Array, ...], cotangents: tuple[chex.Array, chex.Array]
-) -> tuple[chex.Array, ...]:
+    residuals: tuple[jax.Array, ...], cotangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, ...]:
     queries, keys, values, weights = residuals
     d_attended, d_weights = cotangents
     d_attended = d_attended.astype(values.dtype)
@@ -187,7 +184,7 @@ def _attend_backward(
     return tuple(d.astype(x.dtype) for d, x in zip(results, residuals, strict=False))
 
 
-def _multiply(a: chex.Array, b: chex.Array, axis_a: int, axis_b: int) -> chex.Array:
+def _multiply(a: jax.Array, b: jax.Array, axis_a: int, axis_b: int) -> jax.Array:
     """Multiplies matrices [..., I, J], summing over an axis of each, in float32 or wider."""
     batch = tuple(range(a.ndim - 2))
     dimensions = ((a.ndim + axis_a,), (b.ndim + axis_b,)), (batch, batch)
@@ -206,7 +203,7 @@ _fast_normalize = _with_rule(normalize, _normalize_forward, _normalize_backward)
 _fast_attend = _with_rule(_attend, _attend_forward, _attend_backward)
 
 
-def _named_linear(layer: Linear, x: chex.Array) -> chex.Array:
+def _named_linear(layer: Linear, x: jax.Array) -> jax.Array:
     """As `linear`; the result has the name `LINEAR` for `jax.checkpoint` policies."""
     return ad_checkpoint.checkpoint_name(_fast_linear(layer, x), LINEAR)
 
@@ -246,20 +243,20 @@ def vary_alike(*trees: Any) -> tuple[Any, ...]:
     """
     axes = frozenset().union(*map(_varying_axes, jax.tree.leaves(trees)))
 
-    def vary(x: chex.Array) -> chex.Array:
+    def vary(x: jax.Array) -> jax.Array:
         missing = axes - _varying_axes(x)
         return jax.lax.pcast(x, tuple(missing), to='varying') if missing else x
 
     return jax.tree.map(vary, trees)
 
 
-def _varying_axes(x: chex.Array) -> frozenset[str]:
+def _varying_axes(x: jax.Array) -> frozenset[str]:
     aval: Any = jax.typeof(x)
     if hasattr(aval, 'manual_axis_type'):  # since jax 0.10
         return aval.manual_axis_type.varying
     return getattr(aval, 'vma', frozenset())
 
 
-def at_least_float32(x: chex.Array) -> jnp.dtype:
+def at_least_float32(x: jax.Array) -> jnp.dtype:
     """Returns the dtype of an array, or float32 where that is narrower."""
     return jnp.promote_types(x.dtype, jnp.float32)

@@ -20,7 +20,6 @@ import functools
 import math
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -30,7 +29,7 @@ from relational_rnn import memory, operations, unrolling
 def scan_memory(
     config: memory.MemoryConfig,
     params: memory.MemoryParams,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
     flags: unrolling.Flags = unrolling.Flags(),  # noqa: B008 - a constant
     options: unrolling.Options = unrolling.Options(),  # noqa: B008 - a constant
@@ -57,7 +56,7 @@ def scan_memory(
 def look_inside(
     config: memory.MemoryConfig,
     params: memory.MemoryParams,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
     flags: unrolling.Flags,
     states: memory.State,
@@ -109,7 +108,7 @@ def _scan_stepwise(
     config: memory.MemoryConfig,
     options: unrolling.Options,
     params: memory.MemoryParams,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
     flags: unrolling.Flags,
 ) -> memory.State:
@@ -145,7 +144,7 @@ def _scan_deferred(
     config: memory.MemoryConfig,
     options: unrolling.Options,
     params: memory.MemoryParams,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
     flags: unrolling.Flags,
 ) -> memory.State:
@@ -156,7 +155,7 @@ def _scan_deferred(
     @jax.custom_vjp
     def run(
         params: memory.MemoryParams,
-        inputs: chex.Array,
+        inputs: jax.Array,
         state: memory.State,
         flags: unrolling.Flags,
     ) -> memory.State:
@@ -239,7 +238,7 @@ def _pull_back(
     params: memory.MemoryParams,
     carry: tuple[memory.State, memory.MemoryParams],
     steps: tuple,
-) -> tuple[tuple[memory.State, memory.MemoryParams], chex.Array]:
+) -> tuple[tuple[memory.State, memory.MemoryParams], jax.Array]:
     """Pulls cotangents back through some steps.
 
     Args:
@@ -279,7 +278,7 @@ def _pull_back(
     d_state, d_after = jax.lax.scan(body, carry[0], over, reverse=True, unroll=scan_unroll)
     d_after = unrolling.silence(d_after, flags.active)
 
-    def all_steps(params: memory.MemoryParams, inputs: chex.Array) -> memory.State:
+    def all_steps(params: memory.MemoryParams, inputs: jax.Array) -> memory.State:
         return step(
             params.step, memory.project(params, config, inputs, operations.DEFERRED), before
         )
@@ -307,10 +306,10 @@ def _linearise(
       that and the cotangent of the state after it, which returns that of the state before it.
     """
     constants = {id(leaf) for leaf in jax.tree.leaves(params)}
-    shared: list[chex.Array | None] = []
+    shared: list[jax.Array | None] = []
     structure: list[Any] = []
 
-    def linearise(projected: memory.Projected, state: memory.State) -> list[chex.Array | None]:
+    def linearise(projected: memory.Projected, state: memory.State) -> list[jax.Array | None]:
         pull_back = jax.vjp(functools.partial(step, params, projected), state)[1]
         leaves, tree = jax.tree.flatten(pull_back)
         # Parameters are the same in all steps: `vmap` would return a copy for each.
@@ -319,7 +318,7 @@ def _linearise(
         structure[:] = [tree]
         return [None if same else x for x, same in zip(leaves, is_shared, strict=True)]
 
-    def apply(linear: list[chex.Array | None], d_state: memory.State) -> tuple[memory.State]:
+    def apply(linear: list[jax.Array | None], d_state: memory.State) -> tuple[memory.State]:
         leaves = [x if own is None else own for x, own in zip(shared, linear, strict=True)]
         return jax.tree.unflatten(structure[0], leaves)(d_state)
 

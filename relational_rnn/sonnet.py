@@ -15,9 +15,11 @@ import collections
 from collections.abc import Mapping
 import re
 
-import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+from relational_rnn import checks
 
 _VARIABLE = re.compile(
     r'(?:(?P<scope>.+?)/)??'
@@ -28,8 +30,8 @@ _LEAVES = {'w': 'w', 'b': 'b', 'gamma': 'scale', 'beta': 'offset'}
 
 
 def params_from_sonnet(
-    variables: Mapping[str, chex.Array], module_name: str = 'relational_memory'
-) -> dict[str, dict[str, chex.Array]]:
+    variables: Mapping[str, checks.AnyArray], module_name: str = 'relational_memory'
+) -> dict[str, dict[str, jax.Array]]:
     """Turns Sonnet's variables into the Haiku parameters of a `RelationalMemory`.
 
     Args:
@@ -60,7 +62,7 @@ def params_from_sonnet(
 
 
 def params_to_sonnet(
-    params: Mapping[str, Mapping[str, chex.Array]], module_name: str = 'relational_memory'
+    params: Mapping[str, Mapping[str, checks.AnyArray]], module_name: str = 'relational_memory'
 ) -> dict[str, np.ndarray]:
     """Turns the Haiku parameters of a `RelationalMemory` into Sonnet's variables.
 
@@ -90,7 +92,7 @@ def params_to_sonnet(
     return variables
 
 
-def _without_scope(variables: Mapping[str, chex.Array]) -> dict[str, np.ndarray]:
+def _without_scope(variables: Mapping[str, checks.AnyArray]) -> dict[str, np.ndarray]:
     """Strips scope and ':0' off the names; names of no known form are kept as they are."""
     arrays: dict[str, np.ndarray] = {}
     first: dict[str, str] = {}

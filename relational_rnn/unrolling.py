@@ -11,9 +11,8 @@ Glossary of shapes:
 
 from collections.abc import Callable
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -21,13 +20,14 @@ import jax.numpy as jnp
 from relational_rnn import checks, memory, operations
 
 BACKWARD = ('stepwise', 'deferred', None)
+StateT = TypeVar('StateT')  # of a core, any tree: it comes back as it was given
 
 
 class Flags(NamedTuple):
     """What happens to each batch element at each step in addition to the step itself."""
 
-    resets: chex.Array | None = None  # [T, B] or [T] bool: start this step from the initial state
-    active: chex.Array | None = None  # [T, B] or [T] bool: False leaves the state as it is
+    resets: jax.Array | None = None  # [T, B] or [T] bool: start this step from the initial state
+    active: jax.Array | None = None  # [T, B] or [T] bool: False leaves the state as it is
 
 
 class Options(NamedTuple):
@@ -41,25 +41,25 @@ class Options(NamedTuple):
 class Inside(NamedTuple):
     """What happens inside a `RelationalMemory` at every step; a gate that it lacks is None."""
 
-    attention: tuple[chex.Array, ...]  # of every block, [T, B, H, R, N + K]
-    before: chex.Array  # [T, B, N, F], the memory before the step, after a reset
-    memory: chex.Array  # [T, B, N, F], the memory after the step
-    input_gate: chex.Array | None = None  # [T, B, N, G], after the sigmoid
-    forget_gate: chex.Array | None = None  # [T, B, N, G]
-    output_gate: chex.Array | None = None  # [T, B, N, G]
+    attention: tuple[jax.Array, ...]  # of every block, [T, B, H, R, N + K]
+    before: jax.Array  # [T, B, N, F], the memory before the step, after a reset
+    memory: jax.Array  # [T, B, N, F], the memory after the step
+    input_gate: jax.Array | None = None  # [T, B, N, G], after the sigmoid
+    forget_gate: jax.Array | None = None  # [T, B, N, G]
+    output_gate: jax.Array | None = None  # [T, B, N, G]
 
 
 def unroll(
     core: hk.RNNCore,
-    inputs: chex.ArrayTree,
-    state: chex.ArrayTree,
-    resets: chex.Array | None = None,
-    lengths: chex.Array | None = None,
+    inputs: Any,
+    state: StateT,
+    resets: checks.AnyArray | None = None,
+    lengths: checks.AnyArray | None = None,
     *,
     remat: bool = False,
     scan_unroll: int = 1,
     backward: str | None = None,
-) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+) -> tuple[jax.Array, StateT]:
     """Runs a core over whole sequences, time-major.
 
     The numbers are those of `hk.dynamic_unroll`, and so are the derivatives, in reverse mode only
@@ -93,13 +93,13 @@ def unroll(
 
 
 def unroll_by(
-    run: Callable[..., tuple[chex.ArrayTree, chex.ArrayTree]],
-    inputs: chex.ArrayTree,
-    state: chex.ArrayTree,
-    resets: chex.Array | None,
-    lengths: chex.Array | None,
+    run: Callable[..., tuple[jax.Array, StateT]],
+    inputs: Any,
+    state: StateT,
+    resets: checks.AnyArray | None,
+    lengths: checks.AnyArray | None,
     options: Options,
-) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+) -> tuple[jax.Array, StateT]:
     """Runs `run(inputs, state, flags, options)`; the rest, and the errors, are as of `unroll`."""
     checks.check_choice('backward', options.backward, BACKWARD)
     flags = _flags(inputs, resets, lengths)
@@ -110,11 +110,11 @@ def unroll_by(
 
 def unroll_attention(
     core: hk.RNNCore,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
-    resets: chex.Array | None = None,
-    lengths: chex.Array | None = None,
-) -> tuple[chex.Array, memory.State, tuple[chex.Array, ...]]:
+    resets: checks.AnyArray | None = None,
+    lengths: checks.AnyArray | None = None,
+) -> tuple[jax.Array, memory.State, tuple[jax.Array, ...]]:
     """Runs a Relational Memory Core and returns outputs, state and `Inside.attention`.
 
     Arguments and errors are those of `unroll_inside`.
@@ -125,11 +125,11 @@ def unroll_attention(
 
 def unroll_inside(
     core: hk.RNNCore,
-    inputs: chex.Array,
+    inputs: jax.Array,
     state: memory.State,
-    resets: chex.Array | None = None,
-    lengths: chex.Array | None = None,
-) -> tuple[chex.Array, memory.State, Inside]:
+    resets: checks.AnyArray | None = None,
+    lengths: checks.AnyArray | None = None,
+) -> tuple[jax.Array, memory.State, Inside]:
     """Runs a Relational Memory Core and returns attention, gates and memories of every step too.
 
     Args:
@@ -154,7 +154,7 @@ def unroll_inside(
     return silence(outputs, flags.active), state, silence(inside, flags.active)
 
 
-def _flags(inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Array | None) -> Flags:
+def _flags(inputs: Any, resets: checks.AnyArray | None, lengths: checks.AnyArray | None) -> Flags:
     """Checks resets and lengths against the inputs' T and B, and returns them as flags."""
     shape = jnp.shape(jax.tree.leaves(inputs)[0])
     if not shape or not shape[0]:
@@ -175,7 +175,11 @@ def _flags(inputs: chex.ArrayTree, resets: chex.Array | None, lengths: chex.Arra
 
 
 def _check_flags(
-    name: str, value: chex.Array, dims: tuple[str, ...], shape: tuple[int, ...], dtype: Any
+    name: str,
+    value: checks.AnyArray,
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    dtype: Any,
 ) -> None:
     """Raises unless a value has the leading dimensions of the inputs, B or not, and the dtype."""
     got = jnp.shape(value)
@@ -196,29 +200,29 @@ def check_batch(flags: Flags, batch: tuple[int, ...]) -> None:
 
 def _step_by_step(
     core: hk.RNNCore,
-    inputs: chex.ArrayTree,
-    state: chex.ArrayTree,
+    inputs: Any,
+    state: Any,
     flags: Flags,
     options: Options,
-) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+) -> tuple[Any, Any]:
     """Unrolls any core with resets and lengths."""
     state, _ = operations.vary_alike(state, (inputs, flags))
 
-    def advance(now: tuple, state: chex.ArrayTree) -> tuple:
+    def advance(now: tuple, state: Any) -> tuple:
         inputs, flags = now
 
-        def step(state: chex.ArrayTree) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+        def step(state: Any) -> tuple[Any, Any]:
             output, stepped = core(inputs, state)
             return stepped, output
 
         return guard(step, core.initial_state, state, flags)[::-1]
 
-    def hold(now: tuple, state: chex.ArrayTree) -> tuple:
+    def hold(now: tuple, state: Any) -> tuple:
         output = hk.eval_shape(advance, now, state)[0]
         output = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output)
         return operations.vary_alike(output, state)
 
-    def advance_if_active(now: tuple, state: chex.ArrayTree) -> tuple:
+    def advance_if_active(now: tuple, state: Any) -> tuple:
         if flags.active is None or hk.running_init():  # which has to make all parameters
             return advance(now, state)
         return hk.cond(jnp.any(now[1].active), advance, hold, now, state)
@@ -241,19 +245,17 @@ def guard(
     return after if flags.active is None else select(flags.active, after, state), rest
 
 
-def silence(tree: Any, active: chex.Array | None) -> Any:
+def silence(tree: Any, active: jax.Array | None) -> Any:
     """Returns zeros where a batch element is not active."""
     if active is None:
         return tree
     return select(active, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
-def select(
-    condition: chex.Array, on_true: chex.ArrayTree, on_false: chex.ArrayTree
-) -> chex.ArrayTree:
+def select(condition: jax.Array, on_true: Any, on_false: Any) -> Any:
     """Chooses by batch element between two trees [B, ...] (or, with a scalar, between both)."""
 
-    def choose(a: chex.Array, b: chex.Array) -> chex.Array:
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
         mask = condition.reshape(condition.shape + (1,) * (b.ndim - condition.ndim))
         return jnp.where(jnp.broadcast_to(mask, b.shape), a.astype(b.dtype), b)
 

@@ -17,7 +17,6 @@ Glossary of shapes:
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -25,15 +24,15 @@ import jax.numpy as jnp
 class Targets(NamedTuple):
     """The targets of a trajectory; no gradient goes through them."""
 
-    values: chex.Array  # [T, B] float32, v_s of the paper
-    advantages: chex.Array  # [T, B] float32, the weights of the policy gradient
+    values: jax.Array  # [T, B] float32, v_s of the paper
+    advantages: jax.Array  # [T, B] float32, the weights of the policy gradient
 
 
 def vtrace(
-    values: chex.Array,
-    rewards: chex.Array,
-    discounts: chex.Array,
-    ratios: chex.Array,
+    values: jax.Array,
+    rewards: jax.Array,
+    discounts: jax.Array,
+    ratios: jax.Array,
     rho_bar: float = 1.0,
     c_bar: float = 1.0,
     lambda_: float = 1.0,
@@ -68,22 +67,20 @@ def vtrace(
     return Targets(targets, rho * (rewards + discounts * ahead - now))
 
 
-def _add_up(deltas: chex.Array, decays: chex.Array) -> chex.Array:
+def _add_up(deltas: jax.Array, decays: jax.Array) -> jax.Array:
     """Returns delta_t + decay_t delta_{t + 1} + decay_t decay_{t + 1} delta_{t + 2} ..., [T, B]."""
 
-    def back(error: chex.Array, step: tuple[chex.Array, chex.Array]) -> tuple:
+    def back(error: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple:
         delta, decay = step
         error = delta + decay * error
         return error, error
 
-    errors: chex.Array
+    errors: jax.Array
     _, errors = jax.lax.scan(back, jnp.zeros_like(deltas[0]), (deltas, decays), reverse=True)
     return errors
 
 
-def _check(
-    values: chex.Array, rewards: chex.Array, discounts: chex.Array, ratios: chex.Array
-) -> None:
+def _check(values: jax.Array, rewards: jax.Array, discounts: jax.Array, ratios: jax.Array) -> None:
     """Raises a ValueError unless all are of one trajectory and `values` has a step more."""
     shapes = [jnp.shape(x) for x in (rewards, discounts, ratios)]
     fits = len(shapes[0]) == 2 and len(set(shapes)) == 1

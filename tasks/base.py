@@ -4,28 +4,30 @@ Glossary of shapes:
   T: time steps (or words of a window); B: batch size.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-import chex
+import jax
 import numpy as np
+
+AnyArray: TypeAlias = jax.Array | np.ndarray  # of a device, or of the host
 
 
 class Batch(NamedTuple):
     """One time-major batch of a supervised task."""
 
-    inputs: chex.Array  # [T, B, ...]
-    targets: chex.Array  # [T, B] or [B], class or word ids
-    weights: chex.Array  # like targets; 0 where there is nothing to predict
-    resets: chex.Array | None = None  # [T, B] bool, True at the first step of an episode
+    inputs: AnyArray  # [T, B, ...]
+    targets: AnyArray  # [T, B] or [B], class or word ids
+    weights: AnyArray  # like targets; 0 where there is nothing to predict
+    resets: AnyArray | None = None  # [T, B] bool, True at the first step of an episode
 
 
 class TimeStep(NamedTuple):
     """What an environment returns after a reset or a step; under `jax.vmap` with an axis [B]."""
 
-    observation: chex.ArrayTree
-    reward: chex.Array  # [] float32, of the step; 0 after a reset
-    discount: chex.Array  # [] float32, 0 where the episode is terminated, else 1
-    last: chex.Array  # [] bool: the episode is over, terminated or truncated
+    observation: Any  # an array, or a tree of arrays
+    reward: jax.Array  # [] float32, of the step; 0 after a reset
+    discount: jax.Array  # [] float32, 0 where the episode is terminated, else 1
+    last: jax.Array  # [] bool: the episode is over, terminated or truncated
 
 
 class Environment(Protocol):
@@ -43,10 +45,10 @@ class Environment(Protocol):
     def observation_spec(self) -> Any:
         """The shapes and dtypes of an observation, a tree of `jax.ShapeDtypeStruct`."""
 
-    def reset(self, key: chex.PRNGKey) -> tuple[Any, TimeStep]:
+    def reset(self, key: jax.Array) -> tuple[Any, TimeStep]:
         """Returns the initial state of an episode, and its first time step."""
 
-    def step(self, state: Any, action: chex.Array) -> tuple[Any, TimeStep]:
+    def step(self, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
         """Returns the state after an action [] int32, and the time step."""
 
     def render(self, state: Any) -> np.ndarray:

@@ -24,7 +24,6 @@ Glossary of shapes:
 import functools
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -32,16 +31,16 @@ import jax.numpy as jnp
 class Questions(NamedTuple):
     """Sequences and their answers."""
 
-    inputs: chex.Array  # [N, B, D + 3 N] float32
-    answers: chex.Array  # [B] int32, labels
-    ranking: chex.Array  # [N, B] int32, the answer for every n
-    vectors: chex.Array  # [N, B, D] float32, in order of presentation
-    labels: chex.Array  # [N, B] int32, of the vectors
-    n: chex.Array  # [B] int32, 0 for the farthest
-    m: chex.Array  # [B] int32, a label
+    inputs: jax.Array  # [N, B, D + 3 N] float32
+    answers: jax.Array  # [B] int32, labels
+    ranking: jax.Array  # [N, B] int32, the answer for every n
+    vectors: jax.Array  # [N, B, D] float32, in order of presentation
+    labels: jax.Array  # [N, B] int32, of the vectors
+    n: jax.Array  # [B] int32, 0 for the farthest
+    m: jax.Array  # [B] int32, a label
 
 
-def sample(keys: chex.PRNGKey, num_objects: int = 8, num_dims: int = 16) -> Questions:
+def sample(keys: jax.Array, num_objects: int = 8, num_dims: int = 16) -> Questions:
     """Samples sequences, one for each key, on the device.
 
     Args:
@@ -64,9 +63,7 @@ def sample(keys: chex.PRNGKey, num_objects: int = 8, num_dims: int = 16) -> Ques
     return make_questions(vectors, labels, n, m)
 
 
-def make_questions(
-    vectors: chex.Array, labels: chex.Array, n: chex.Array, m: chex.Array
-) -> Questions:
+def make_questions(vectors: jax.Array, labels: jax.Array, n: jax.Array, m: jax.Array) -> Questions:
     """Returns the inputs and answers of given sequences; the arguments are as in `Questions`."""
     num_objects = vectors.shape[0]
     repeated = [jnp.broadcast_to(x, labels.shape) for x in (n, m)]
@@ -77,19 +74,19 @@ def make_questions(
     return Questions(inputs, answers, ranking, vectors, labels, n, m)
 
 
-def squared_distances(vectors: chex.Array, labels: chex.Array, m: chex.Array) -> chex.Array:
+def squared_distances(vectors: jax.Array, labels: jax.Array, m: jax.Array) -> jax.Array:
     """Returns the squared distance of every vector from vector m, by label: [B, N]."""
     ordered = by_label(vectors, labels)
     reference = jnp.take_along_axis(ordered, m[None, :, None], axis=0)
     return jnp.sum(jnp.square(ordered - reference), axis=-1).T
 
 
-def by_label(vectors: chex.Array, labels: chex.Array) -> chex.Array:
+def by_label(vectors: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns vectors in the order of their labels instead of that of their presentation."""
     return jnp.take_along_axis(vectors, jnp.argsort(labels, axis=0)[..., None], axis=0)
 
 
-def _sample_one(key: chex.PRNGKey, num_objects: int, num_dims: int) -> tuple[chex.Array, ...]:
+def _sample_one(key: jax.Array, num_objects: int, num_dims: int) -> tuple[jax.Array, ...]:
     """Samples one sequence: vectors [N, D], labels [N], n and m []."""
     for_vectors, for_labels, for_n, for_m = jax.random.split(key, 4)
     shape = num_objects, num_dims

@@ -4,19 +4,31 @@ import ast
 import dataclasses
 import importlib
 import importlib.metadata
+import os
 import pathlib
+import pydoc
 import re
 import runpy
+import shutil
+import subprocess
 import sys
+import tarfile
 import types
+import zipfile
 
 from packaging import markers
 import pytest
 
 from launch.runs import flags
+import relational_rnn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ('relational_rnn', 'tasks', 'launch')
+FOLDERS = (*PACKAGES, 'tests', 'docs', '.ci')
+FILES = (
+    *('CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'MANIFEST.in', 'README.md'),
+    *('mkdocs.yml', 'pyproject.toml', 'setup.py', '.gitignore'),
+)
 PROGRAMS = sorted(path.stem for path in (ROOT / 'launch').glob('[!_]*.py'))
 
 
@@ -52,6 +64,67 @@ def test_every_other_file_is_listed_too(arguments):
     paths = [path for package in PACKAGES for path in (ROOT / package).rglob('*') if path.is_file()]
     others = {path for path in paths if path.suffix not in ('.py', '.pyc')}
     assert listed == {str(path.relative_to(ROOT)) for path in others}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Returns a copy of what is built, for setuptools writes next to its sources."""
+    pytest.importorskip('setuptools', '77')
+    copy = tmp_path / 'checkout'
+    for folder in FOLDERS:
+        ignored = shutil.ignore_patterns('__pycache__')
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    for name in FILES:
+        shutil.copy(ROOT / name, copy / name)
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def _build(kind, folder):
+    """Builds a distribution of the working directory as pip does, and returns its path."""
+    code = f'from setuptools import build_meta; print(build_meta.build_{kind}({str(folder)!r}))'
+    command = [sys.executable, '-W', 'ignore', '-c', code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return pathlib.Path(folder, done.stdout.split()[-1])
+
+
+def test_type_checkers_find_an_editable_install(checkout, tmp_path):
+    """They follow the lines of .pth files that are paths, and no import hooks."""
+    with zipfile.ZipFile(_build('editable', tmp_path)) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith('.pth'))
+        assert wheel.read(name).decode().split('\n')[0] == str(checkout)
+    for package in ('relational_rnn', 'tasks'):
+        assert (checkout / package / 'py.typed').exists()
+
+
+def test_a_source_distribution_holds_all_that_its_tests_read(checkout, tmp_path):
+    with tarfile.open(_build('sdist', tmp_path)) as archive:
+        packed = {name.partition('/')[2] for name in archive.getnames()}
+    paths = [path for name in FOLDERS for path in (ROOT / name).rglob('*') if path.is_file()]
+    names = {str(path.relative_to(ROOT)) for path in paths if path.suffix != '.pyc'}
+    assert any(name.startswith('tests/golden/') for name in names)
+    assert {*names, *FILES} - packed == set()
+
+
+@pytest.mark.slow
+def test_every_program_of_a_wheel_starts_outside_of_the_checkout(checkout, tmp_path):
+    with zipfile.ZipFile(_build('wheel', tmp_path)) as wheel:
+        wheel.extractall(tmp_path / 'installed')
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path / 'installed')}
+    for program in ('launch', *(f'launch.{name}' for name in PROGRAMS)):
+        command = [sys.executable, '-P', '-m', program, '--version']
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+        )
+        assert done.stdout.startswith(f'relational_rnn {relational_rnn.__version__}, ')
+
+
+def test_help_shows_the_public_names():
+    assert set(relational_rnn.__all__) >= {'RelationalMemory', 'unroll', 'params_from_sonnet'}
+    page = pydoc.plaintext.document(relational_rnn)
+    assert f'VERSION\n    {relational_rnn.__version__}\n' in page
+    for name in relational_rnn.__all__:
+        assert re.search(rf'^    (class )?{name}\(', page, re.MULTILINE), name
 
 
 def test_python_3_11_is_the_oldest(arguments):

@@ -232,7 +232,9 @@ def _parser(default: Any, hints: Mapping[str, Any], program: str) -> _Parser:
         for title in GROUPS
         if any(group(type(default), field.name) == title for field in dataclasses.fields(default))
     }
-    for field in dataclasses.fields(default):
+    # First what decides which values, and what for, the others have.
+    fields = sorted(dataclasses.fields(default), key=lambda f: f.name not in ('preset', 'mode'))
+    for field in fields:
         _add_flag(places[group(type(default), field.name)], field, hints[field.name], default)
     return parser
 
@@ -249,11 +251,12 @@ def _add_flag(
         return
     words, other = _allowed(hint)
     value = str(getattr(default, field.name)).replace('%', '%%')
+    says_it = value in ('', 'None')  # the text says what happens then
     alone: Any = {'nargs': '?', 'const': True} if hint is bool else {}
     place.add_argument(
         f'--{field.name}',
         type=read,
-        help=f'{text} (default: {value})',
+        help=text if says_it else f'{text} (default: {value})',
         metavar=field.name.upper() if other else '|'.join(words),
         **alone,
     )

@@ -11,7 +11,6 @@ Glossary of shapes:
 
 from typing import Any
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -81,8 +80,8 @@ class DNC(hk.RNNCore):
         self._output = hk.Linear(output_size, name='output')
 
     def __call__(
-        self, inputs: chex.Array, state: dnc_memory.DNCState
-    ) -> tuple[chex.Array, dnc_memory.DNCState]:
+        self, inputs: jax.Array, state: dnc_memory.DNCState
+    ) -> tuple[jax.Array, dnc_memory.DNCState]:
         """Runs one step.
 
         Args:
@@ -127,7 +126,7 @@ class DNC(hk.RNNCore):
         return jax.tree.map(lambda x: jnp.clip(x, -limit, limit), values)
 
 
-def _join(x: chex.Array, read_vectors: chex.Array) -> chex.Array:
+def _join(x: jax.Array, read_vectors: jax.Array) -> jax.Array:
     """Concatenates [..., D] and [..., R, W] to [..., D + R W]."""
     words = read_vectors.reshape(*read_vectors.shape[:-2], -1)
     return jnp.concatenate([x, words.astype(x.dtype)], axis=-1)

@@ -29,29 +29,29 @@ EPSILON = 1e-6  # added to the squared norms of the cosine
 class DNCState(NamedTuple):
     """The state of a DNC; all zeros before the first step."""
 
-    memory: chex.Array  # [..., N, W]
-    read_vectors: chex.Array  # [..., R, W], what was read last
-    read_weights: chex.Array  # [..., R, N]
-    write_weights: chex.Array  # [..., H, N]
-    usage: chex.Array  # [..., N], from 0, free, to 1
-    link: chex.Array  # [..., H, N, N], [..., i, j]: row i was written right after row j
-    precedence: chex.Array  # [..., H, N], how much a row was the last one written
+    memory: jax.Array  # [..., N, W]
+    read_vectors: jax.Array  # [..., R, W], what was read last
+    read_weights: jax.Array  # [..., R, N]
+    write_weights: jax.Array  # [..., H, N]
+    usage: jax.Array  # [..., N], from 0, free, to 1
+    link: jax.Array  # [..., H, N, N], [..., i, j]: row i was written right after row j
+    precedence: jax.Array  # [..., H, N], how much a row was the last one written
     controller: Any  # the LSTMs' states, or () of a feed-forward controller
 
 
 class Interface(NamedTuple):
     """The controller's instructions for a step, in the paper's order."""
 
-    read_keys: chex.Array  # [..., R, W]
-    read_strengths: chex.Array  # [..., R], at least 1
-    write_keys: chex.Array  # [..., H, W]
-    write_strengths: chex.Array  # [..., H], at least 1
-    erase: chex.Array  # [..., H, W], 0 to 1
-    write_vectors: chex.Array  # [..., H, W]
-    free_gates: chex.Array  # [..., R], 0 to 1
-    allocation_gates: chex.Array  # [..., H], 0 to 1
-    write_gates: chex.Array  # [..., H], 0 to 1
-    read_modes: chex.Array  # [..., R, M], sums 1: H backward, content, H forward
+    read_keys: jax.Array  # [..., R, W]
+    read_strengths: jax.Array  # [..., R], at least 1
+    write_keys: jax.Array  # [..., H, W]
+    write_strengths: jax.Array  # [..., H], at least 1
+    erase: jax.Array  # [..., H, W], 0 to 1
+    write_vectors: jax.Array  # [..., H, W]
+    free_gates: jax.Array  # [..., R], 0 to 1
+    allocation_gates: jax.Array  # [..., H], 0 to 1
+    write_gates: jax.Array  # [..., H], 0 to 1
+    read_modes: jax.Array  # [..., R, M], sums 1: H backward, content, H forward
 
 
 def step(interface: Interface, state: DNCState) -> DNCState:
@@ -79,7 +79,7 @@ def interface_size(num_reads: int, num_writes: int, word_size: int) -> int:
 
 
 def split_interface(
-    numbers: chex.Array, num_reads: int, num_writes: int, word_size: int
+    numbers: jax.Array, num_reads: int, num_writes: int, word_size: int
 ) -> Interface:
     """Splits a controller's numbers [..., `interface_size`], each part brought into its range."""
     shapes = _interface_shapes(num_reads, num_writes, word_size)
@@ -101,12 +101,12 @@ def split_interface(
     )
 
 
-def oneplus(x: chex.Array) -> chex.Array:
+def oneplus(x: jax.Array) -> jax.Array:
     """Returns 1 + log(1 + exp(x)), which is at least 1."""
     return 1 + jax.nn.softplus(x)
 
 
-def content_weighting(memory: chex.Array, keys: chex.Array, strengths: chex.Array) -> chex.Array:
+def content_weighting(memory: jax.Array, keys: jax.Array, strengths: jax.Array) -> jax.Array:
     """Weighs rows by the cosine of their angle to each key, sharpened by its strength.
 
     Args:
@@ -123,15 +123,15 @@ def content_weighting(memory: chex.Array, keys: chex.Array, strengths: chex.Arra
 
 
 def update_usage(
-    usage: chex.Array, write_weights: chex.Array, read_weights: chex.Array, free_gates: chex.Array
-) -> chex.Array:
+    usage: jax.Array, write_weights: jax.Array, read_weights: jax.Array, free_gates: jax.Array
+) -> jax.Array:
     """Counts as used what the last step wrote, and as free what it read and the gates now free."""
     written = 1 - jnp.prod(1 - write_weights, axis=-2)
     retention = jnp.prod(1 - free_gates[..., None] * read_weights, axis=-2)
     return (usage + (1 - usage) * written) * retention
 
 
-def allocation(usage: chex.Array) -> chex.Array:
+def allocation(usage: jax.Array) -> jax.Array:
     """Weighs rows for writing, the freest first: [..., N], of sum 1 at most.
 
     Row i gets (1 - u_i) times the product of the usage of all rows before it in the free list,
@@ -146,7 +146,7 @@ def allocation(usage: chex.Array) -> chex.Array:
     return jnp.take_along_axis((1 - ordered) * before, places, axis=-1)
 
 
-def allocations(usage: chex.Array, gates: chex.Array) -> chex.Array:
+def allocations(usage: jax.Array, gates: jax.Array) -> jax.Array:
     """Allocates for several write heads in turn, each counting what those before it will use.
 
     Args:
@@ -163,7 +163,7 @@ def allocations(usage: chex.Array, gates: chex.Array) -> chex.Array:
     return jnp.stack(weights, axis=-2)
 
 
-def write_weighting(interface: Interface, memory: chex.Array, usage: chex.Array) -> chex.Array:
+def write_weighting(interface: Interface, memory: jax.Array, usage: jax.Array) -> jax.Array:
     """Mixes free rows and rows like the write keys by the gates: [..., H, N], of sum 1 at most."""
     content = content_weighting(memory, interface.write_keys, interface.write_strengths)
     allocated = interface.write_gates * interface.allocation_gates
@@ -172,9 +172,7 @@ def write_weighting(interface: Interface, memory: chex.Array, usage: chex.Array)
     return allocated[..., None] * free + looked_up[..., None] * content
 
 
-def write(
-    memory: chex.Array, weights: chex.Array, erase: chex.Array, vectors: chex.Array
-) -> chex.Array:
+def write(memory: jax.Array, weights: jax.Array, erase: jax.Array, vectors: jax.Array) -> jax.Array:
     """Erases with weights [..., H, N] of all heads together, and then adds: memory [..., N, W]."""
     for head in range(weights.shape[-2]):
         share = jnp.einsum('...n,...w->...nw', weights[..., head, :], erase[..., head, :])
@@ -182,7 +180,7 @@ def write(
     return memory + jnp.einsum('...hn,...hw->...nw', weights, vectors)
 
 
-def update_link(link: chex.Array, precedence: chex.Array, weights: chex.Array) -> chex.Array:
+def update_link(link: jax.Array, precedence: jax.Array, weights: jax.Array) -> jax.Array:
     """Links the rows that a step writes to those written before, for each write head.
 
     Args:
@@ -202,14 +200,14 @@ def update_link(link: chex.Array, precedence: chex.Array, weights: chex.Array) -
     return jnp.where(diagonal, 0, (1 - rows - columns) * link + written)
 
 
-def update_precedence(precedence: chex.Array, weights: chex.Array) -> chex.Array:
+def update_precedence(precedence: jax.Array, weights: jax.Array) -> jax.Array:
     """Forgets the rows written last in so far as others are written, all [..., H, N]."""
     return (1 - jnp.sum(weights, axis=-1, keepdims=True)) * precedence + weights
 
 
 def read_weighting(
-    interface: Interface, memory: chex.Array, link: chex.Array, weights: chex.Array
-) -> chex.Array:
+    interface: Interface, memory: jax.Array, link: jax.Array, weights: jax.Array
+) -> jax.Array:
     """Mixes each head's last rows followed one write back or on, and rows like its key.
 
     Args:
@@ -242,5 +240,5 @@ def _interface_shapes(
     return *keys, word, word, read, write, write, modes
 
 
-def _inverse_norm(x: chex.Array) -> chex.Array:
+def _inverse_norm(x: jax.Array) -> jax.Array:
     return jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1) + EPSILON)

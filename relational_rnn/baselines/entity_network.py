@@ -21,7 +21,6 @@ Glossary of shapes:
 
 from typing import NamedTuple
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -32,8 +31,8 @@ from relational_rnn import checks
 class EntityState(NamedTuple):
     """The state of the cells; all zeros before the first step."""
 
-    hidden: chex.Array  # [..., K, h], between -1 and 1
-    cell: chex.Array  # [..., K, h]
+    hidden: jax.Array  # [..., K, h], between -1 and 1
+    cell: jax.Array  # [..., K, h]
 
 
 class EntityNetwork(hk.RNNCore):
@@ -65,7 +64,7 @@ class EntityNetwork(hk.RNNCore):
         self._from_keys = hk.Linear(4 * cell_size, False, w_init=init, name='lstm_keys')
         self._from_hidden = hk.Linear(4 * cell_size, False, w_init=init, name='lstm_hidden')
 
-    def __call__(self, inputs: chex.Array, state: EntityState) -> tuple[chex.Array, EntityState]:
+    def __call__(self, inputs: jax.Array, state: EntityState) -> tuple[jax.Array, EntityState]:
         """Runs one step.
 
         Args:
@@ -93,13 +92,13 @@ class EntityNetwork(hk.RNNCore):
         zeros = jnp.zeros((*batch, *self._shape))
         return EntityState(zeros, zeros)
 
-    def _keys(self, dtype: jnp.dtype) -> chex.Array:
+    def _keys(self, dtype: jnp.dtype) -> jax.Array:
         """The keys, [K, h], of a length of about 1."""
         init = hk.initializers.TruncatedNormal(self._shape[1] ** -0.5)
         return hk.get_parameter('keys', self._shape, dtype, init=init)
 
 
-def gates(encoded: chex.Array, keys: chex.Array, hidden: chex.Array) -> chex.Array:
+def gates(encoded: jax.Array, keys: jax.Array, hidden: jax.Array) -> jax.Array:
     """Returns the gate of each cell, by its content and by its key.
 
     Args:
@@ -115,7 +114,7 @@ def gates(encoded: chex.Array, keys: chex.Array, hidden: chex.Array) -> chex.Arr
 
 
 def candidates(
-    from_input: chex.Array, from_keys: chex.Array, from_hidden: chex.Array, cell: chex.Array
+    from_input: jax.Array, from_keys: jax.Array, from_hidden: jax.Array, cell: jax.Array
 ) -> EntityState:
     """Returns the next state of each cell by an LSTM, its gates in Haiku's order.
 
@@ -137,7 +136,7 @@ def candidates(
     return EntityState(jax.nn.sigmoid(out_gate) * jnp.tanh(cell), cell)
 
 
-def move(open_gates: chex.Array, candidate: EntityState, state: EntityState) -> EntityState:
+def move(open_gates: jax.Array, candidate: EntityState, state: EntityState) -> EntityState:
     """Moves a state towards a candidate, as far as the gates [..., K] of its cells are open."""
     share = jnp.expand_dims(open_gates, -1)
     return jax.tree.map(lambda new, old: old + share * (new - old), candidate, state)

@@ -4,7 +4,6 @@ Glossary of shapes:
   B: batch; D: input size.
 """
 
-import chex
 import haiku as hk
 import jax
 
@@ -16,7 +15,7 @@ class FeedForward(hk.RNNCore):
         super().__init__(name=name)
         self._layer = hk.Linear(num_units)
 
-    def __call__(self, inputs: chex.Array, state: tuple[()]) -> tuple[chex.Array, tuple[()]]:
+    def __call__(self, inputs: jax.Array, state: tuple[()]) -> tuple[jax.Array, tuple[()]]:
         """Returns the output [B, num_units] and the state."""
         return jax.nn.relu(self._layer(inputs)), state
 

@@ -14,7 +14,6 @@ Glossary of shapes:
 
 from typing import NamedTuple
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -27,8 +26,8 @@ BASE = 10_000.0  # the longest wavelength of the rotations is about 2 pi times a
 class TransformerState(NamedTuple):
     """The memory of a Transformer; entries that are not valid are zero."""
 
-    memory: chex.Array  # [B, M, L, F], each layer's inputs of the last M steps, the newest last
-    num_valid: chex.Array  # [B] int32, how many of the M entries have been written
+    memory: jax.Array  # [B, M, L, F], each layer's inputs of the last M steps, the newest last
+    num_valid: jax.Array  # [B] int32, how many of the M entries have been written
 
 
 class Transformer(hk.RNNCore):
@@ -77,8 +76,8 @@ class Transformer(hk.RNNCore):
         self._norm = _layer_norm('norm')
 
     def __call__(
-        self, inputs: chex.Array, state: TransformerState
-    ) -> tuple[chex.Array, TransformerState]:
+        self, inputs: jax.Array, state: TransformerState
+    ) -> tuple[jax.Array, TransformerState]:
         """Runs one step.
 
         Args:
@@ -102,11 +101,11 @@ class Transformer(hk.RNNCore):
 
     def unroll(
         self,
-        inputs: chex.Array,
+        inputs: jax.Array,
         state: TransformerState,
         flags: unrolling.Flags = unrolling.Flags(),  # noqa: B008 - a constant
         options: unrolling.Options = unrolling.Options(),  # noqa: B008 - a constant
-    ) -> tuple[chex.Array, TransformerState]:
+    ) -> tuple[jax.Array, TransformerState]:
         """Runs all steps of a window in one pass; `relational_rnn.unroll` calls it.
 
         Args:
@@ -135,8 +134,8 @@ class Transformer(hk.RNNCore):
         return self._unroll_batch(inputs, state, flags, options.remat)
 
     def _unroll_batch(
-        self, inputs: chex.Array, state: TransformerState, flags: unrolling.Flags, remat: bool
-    ) -> tuple[chex.Array, TransformerState]:
+        self, inputs: jax.Array, state: TransformerState, flags: unrolling.Flags, remat: bool
+    ) -> tuple[jax.Array, TransformerState]:
         """As `unroll`, with a batch dimension."""
         num_steps, size = len(inputs), self._memory_size
         lengths = None if flags.active is None else jnp.sum(flags.active, axis=0)
@@ -164,7 +163,7 @@ class Block(hk.Module):
         self._attention = (num_heads, head_size)
         self._num_layers = num_layers
 
-    def __call__(self, context: chex.Array, mask: chex.Array) -> chex.Array:
+    def __call__(self, context: jax.Array, mask: jax.Array) -> jax.Array:
         """Returns [B, T, F] for inputs [B, S, F], of which the last T are the window."""
         size, num_steps = context.shape[-1], mask.shape[-2]
         residual_init = _initializer(1 / (2 * self._num_layers))
@@ -182,13 +181,13 @@ class Attention(hk.MultiHeadAttention):
 
     @hk.transparent
     def _linear_projection(
-        self, x: chex.Array, head_size: int, name: str | None = None
-    ) -> chex.Array:
+        self, x: jax.Array, head_size: int, name: str | None = None
+    ) -> jax.Array:
         heads = super()._linear_projection(x, head_size, name)
         return heads if name == 'value' else rotate(heads)
 
 
-def rotate(x: chex.Array) -> chex.Array:
+def rotate(x: jax.Array) -> jax.Array:
     """Turns each pair of numbers by an angle in proportion to the steps until the sequence's end.
 
     Counted from the end, the steps between a query and a key are the same whether the query is the
@@ -213,8 +212,8 @@ def rotate(x: chex.Array) -> chex.Array:
 
 
 def first_visible(
-    start: chex.Array, resets: chex.Array | None, num_steps: int, memory_size: int
-) -> chex.Array:
+    start: jax.Array, resets: jax.Array | None, num_steps: int, memory_size: int
+) -> jax.Array:
     """Returns the oldest of the S = M + T entries that no reset hides from each step, [T, B].
 
     Args:
@@ -230,7 +229,7 @@ def first_visible(
     return jnp.maximum(begin, jax.lax.cummax(jnp.where(resets, entries, 0), axis=0))
 
 
-def visible(first: chex.Array, memory_size: int) -> chex.Array:
+def visible(first: jax.Array, memory_size: int) -> jax.Array:
     """Returns the attention mask, [B, T, S] bool: M entries back, itself, none before `first`.
 
     Args:
@@ -246,8 +245,8 @@ def visible(first: chex.Array, memory_size: int) -> chex.Array:
 
 
 def _newest(
-    context: chex.Array, lengths: chex.Array | None, num_valid: chex.Array, memory_size: int
-) -> chex.Array:
+    context: jax.Array, lengths: jax.Array | None, num_valid: jax.Array, memory_size: int
+) -> jax.Array:
     """Returns the M entries up to each last step, [B, M, F], zero where not valid.
 
     Args:
@@ -257,7 +256,7 @@ def _newest(
       memory_size: M.
     """
 
-    def cut(row: chex.Array, length: chex.Array) -> chex.Array:
+    def cut(row: jax.Array, length: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice_in_dim(row, length, memory_size)
 
     newest = context[:, -memory_size:] if lengths is None else jax.vmap(cut)(context, lengths)

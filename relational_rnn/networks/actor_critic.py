@@ -16,7 +16,6 @@ Glossary of shapes:
 
 from typing import Any, NamedTuple
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -31,8 +30,8 @@ CHANNELS = (12, 24)
 class Output(NamedTuple):
     """The network's estimates for an observation."""
 
-    logits: chex.Array  # [..., A], of the policy
-    value: chex.Array  # [...], the discounted return from here on
+    logits: jax.Array  # [..., A], of the policy
+    value: jax.Array  # [...], the discounted return from here on
 
 
 class ActorCritic(hk.Module):
@@ -68,7 +67,9 @@ class ActorCritic(hk.Module):
         """Returns the core's state at the beginning of episodes."""
         return self._core.initial_state(batch_size)
 
-    def step(self, observation: chex.Array, reset: chex.Array, state: Any) -> tuple[Output, Any]:
+    def step(
+        self, observation: jax.Array, reset: jax.Array, state: unrolling.StateT
+    ) -> tuple[Output, unrolling.StateT]:
         """Runs one step.
 
         Args:
@@ -86,8 +87,8 @@ class ActorCritic(hk.Module):
         return jax.tree.map(lambda x: x[0], output), state
 
     def unroll(
-        self, observations: chex.Array, resets: chex.Array, state: Any
-    ) -> tuple[Output, Any]:
+        self, observations: jax.Array, resets: jax.Array, state: unrolling.StateT
+    ) -> tuple[Output, unrolling.StateT]:
         """Runs all steps of trajectories.
 
         Args:
@@ -110,7 +111,7 @@ class ActorCritic(hk.Module):
         outputs = outputs.reshape(*resets.shape, -1)
         return Output(self._policy(outputs), self._value(outputs)[..., 0]), state
 
-    def _features(self, images: chex.Array) -> chex.Array:
+    def _features(self, images: jax.Array) -> jax.Array:
         """Returns the core's inputs for images [T B, H, W, C], in the shape of `CELLS`."""
         for convolution in self._convolutions:
             images = jax.nn.relu(convolution(patches(images)))
@@ -121,7 +122,7 @@ class ActorCritic(hk.Module):
         return rows if self._cells == 'rows' else rows.reshape(len(rows), -1)
 
 
-def patches(images: chex.Array) -> chex.Array:
+def patches(images: jax.Array) -> jax.Array:
     """Joins every pixel with its right, lower and lower right neighbour, zeros outside.
 
     Args:
@@ -136,7 +137,7 @@ def patches(images: chex.Array) -> chex.Array:
     return jnp.concatenate(shifted, axis=-1)
 
 
-def add_coordinates(images: chex.Array) -> chex.Array:
+def add_coordinates(images: jax.Array) -> jax.Array:
     """Adds two feature maps, x and y of every cell, evenly in [-1, 1]: C -> C + 2."""
     *batch, height, width, _ = images.shape
     y, x = jnp.meshgrid(jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width), indexing='ij')

@@ -13,7 +13,6 @@ Glossary of shapes:
 import functools
 from typing import Any, NamedTuple
 
-import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -24,8 +23,8 @@ CHUNK_BYTES = 2**27  # of float32 logits held at a time, by default
 class Output(NamedTuple):
     """An output layer, or the gradient in its place."""
 
-    embeddings: chex.Array  # [V, E]
-    bias: chex.Array  # [V]
+    embeddings: jax.Array  # [V, E]
+    bias: jax.Array  # [V]
 
 
 def default_chunk_size(num_tokens: int, vocab_size: int) -> int:
@@ -41,28 +40,28 @@ def cast(output: Output, dtype: Any) -> Output:
 
 
 def log_probs(
-    hidden: chex.Array, targets: chex.Array, present: chex.Array, output: Output, chunk_size: int
-) -> chex.Array:
+    hidden: jax.Array, targets: jax.Array, present: jax.Array, output: Output, chunk_size: int
+) -> jax.Array:
     """Log-probabilities `[N]` of targets `[N]`, zero where not present."""
     rows, num_chunks = _chunks(present, chunk_size)
 
     @jax.checkpoint
-    def of_chunk(chunk: chex.Array) -> chex.Array:
+    def of_chunk(chunk: jax.Array) -> jax.Array:
         scores = logits(_take(hidden, chunk), output)
         return _pick(scores, _take(targets, chunk)) - jax.nn.logsumexp(scores, axis=0)
 
-    def body(index: chex.Array, chunk: chex.Array) -> tuple[chex.Array, chex.Array]:
+    def body(index: jax.Array, chunk: jax.Array) -> tuple[jax.Array, jax.Array]:
         values = lax.cond(index < num_chunks, of_chunk, lambda c: jnp.zeros(c.shape), chunk)
         return index + 1, values
 
-    _, values = lax.scan(body, 0, rows)
+    _, values = lax.scan(body, jnp.int32(0), rows)
     return jnp.zeros(targets.shape).at[rows.ravel()].set(jnp.ravel(values), mode='drop')
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def cross_entropy(
-    hidden: chex.Array, targets: chex.Array, weights: chex.Array, output: Output, chunk_size: int
-) -> chex.Array:
+    hidden: jax.Array, targets: jax.Array, weights: jax.Array, output: Output, chunk_size: int
+) -> jax.Array:
     """Sum `[]` over N tokens of weight times negative log-probability."""
     return -jnp.sum(weights * log_probs(hidden, targets, weights, output, chunk_size))
 
@@ -70,19 +69,17 @@ def cross_entropy(
 class _Gradients(NamedTuple):
     """Gradients of a weighted sum of negative log-probabilities, float32."""
 
-    hidden: chex.Array  # [N, E]
+    hidden: jax.Array  # [N, E]
     output: Output
 
 
 def _cross_entropy_forward(
-    hidden: chex.Array, targets: chex.Array, weights: chex.Array, output: Output, chunk_size: int
-) -> tuple[chex.Array, tuple[_Gradients, chex.Array]]:
+    hidden: jax.Array, targets: jax.Array, weights: jax.Array, output: Output, chunk_size: int
+) -> tuple[jax.Array, tuple[_Gradients, jax.Array]]:
     """Returns the sum, and its gradients as residuals."""
     rows, num_chunks = _chunks(weights, chunk_size)
 
-    def body(
-        index: chex.Array, carry: tuple[chex.Array, _Gradients]
-    ) -> tuple[chex.Array, _Gradients]:
+    def body(index: jax.Array, carry: tuple[jax.Array, _Gradients]) -> tuple[jax.Array, _Gradients]:
         total, grads = carry
         chunk = rows[index]
         inputs = _take(hidden, chunk)
@@ -102,8 +99,8 @@ def _cross_entropy_forward(
 
 
 def _cross_entropy_backward(
-    chunk_size: int, residuals: tuple[_Gradients, chex.Array], cotangent: chex.Array
-) -> tuple[chex.Array, None, None, Output]:
+    chunk_size: int, residuals: tuple[_Gradients, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, None, None, Output]:
     del chunk_size
     dtype = residuals[1].dtype
     grads = jax.tree.map(lambda grad: cotangent * grad, residuals[0])
@@ -114,8 +111,8 @@ cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def _chunk_errors(
-    hidden: chex.Array, targets: chex.Array, weights: chex.Array, output: Output
-) -> tuple[chex.Array, chex.Array]:
+    hidden: jax.Array, targets: jax.Array, weights: jax.Array, output: Output
+) -> tuple[jax.Array, jax.Array]:
     """Returns a chunk's weighted sum `[]`, and its gradient `[V, C]` by the logits."""
     scores = logits(hidden, output)
     largest = jnp.max(scores, axis=0)
@@ -128,7 +125,7 @@ def _chunk_errors(
     return jnp.sum(weights * nll), exps * (weights / sums)[None] - wanted
 
 
-def _chunks(weights: chex.Array, chunk_size: int) -> tuple[chex.Array, chex.Array]:
+def _chunks(weights: jax.Array, chunk_size: int) -> tuple[jax.Array, jax.Array]:
     """Returns the indices of weights, padded with N to `[chunks, C]`, and how many chunks count."""
     num_tokens = weights.shape[0]
     padded_size = -(-num_tokens // chunk_size) * chunk_size
@@ -136,19 +133,19 @@ def _chunks(weights: chex.Array, chunk_size: int) -> tuple[chex.Array, chex.Arra
     return rows.reshape(-1, chunk_size), -(-jnp.count_nonzero(weights) // chunk_size)
 
 
-def _take(values: chex.Array, rows: chex.Array) -> chex.Array:
+def _take(values: jax.Array, rows: jax.Array) -> jax.Array:
     """Gathers rows; those past the end are zero, and so without a weight."""
     return values.at[rows].get(mode='fill', fill_value=0)
 
 
-def logits(hidden: chex.Array, output: Output) -> chex.Array:
+def logits(hidden: jax.Array, output: Output) -> jax.Array:
     """Logits `[V, C]` of a chunk: with the words first the three products are faster on CPU."""
     return _dot(output.embeddings, hidden.T) + output.bias[:, None]
 
 
-def _pick(scores: chex.Array, targets: chex.Array) -> chex.Array:
+def _pick(scores: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.take_along_axis(scores, targets[None], axis=0)[0]
 
 
-def _dot(left: chex.Array, right: chex.Array) -> chex.Array:
+def _dot(left: jax.Array, right: jax.Array) -> jax.Array:
     return jnp.dot(left, right, preferred_element_type=jnp.float32)

@@ -21,7 +21,6 @@ Glossary of shapes:
 
 from typing import NamedTuple
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -35,10 +34,10 @@ _LABEL_LAYERS = (64, 64)
 class Readings(NamedTuple):
     """The readings after every step; vectors that come later cannot be right."""
 
-    vectors: chex.Array  # [N steps, B, N labels, D]
-    reference: chex.Array  # [N steps, B, D], vector m
-    question: chex.Array  # [N steps, B, 2 N], n and m as standardized one-hots
-    distances: chex.Array  # [N steps, B, N labels], squared, from vector m
+    vectors: jax.Array  # [N steps, B, N labels, D]
+    reference: jax.Array  # [N steps, B, D], vector m
+    question: jax.Array  # [N steps, B, 2 N], n and m as standardized one-hots
+    distances: jax.Array  # [N steps, B, N labels], squared, from vector m
 
 
 class DistanceClassifier(hk.Module):
@@ -56,7 +55,7 @@ class DistanceClassifier(hk.Module):
         super().__init__(name=name)
         self._core, self._shape = core, (num_objects, num_dims)
 
-    def __call__(self, inputs: chex.Array) -> tuple[chex.Array, Readings]:
+    def __call__(self, inputs: jax.Array) -> tuple[jax.Array, Readings]:
         """Returns logits and readings.
 
         Args:
@@ -70,7 +69,7 @@ class DistanceClassifier(hk.Module):
         return self.rank(*jax.lax.stop_gradient(questions(readings))), readings
 
     @hk.transparent
-    def read(self, outputs: chex.Array) -> Readings:
+    def read(self, outputs: jax.Array) -> Readings:
         """Returns the readings from the core's outputs [N, B, Y] of all steps."""
         num_objects, num_dims = self._shape
         flat = hk.Linear(num_objects * num_dims, name='vectors')(outputs)
@@ -85,7 +84,7 @@ class DistanceClassifier(hk.Module):
         return Readings(vectors, reference, question, distances)
 
     @hk.transparent
-    def rank(self, distances: chex.Array, n: chex.Array, m: chex.Array) -> chex.Array:
+    def rank(self, distances: jax.Array, n: jax.Array, m: jax.Array) -> jax.Array:
         """Returns the logits of labels, [..., N], for distances, n and m, [..., N] each."""
         labels = jnp.stack([distances, m], axis=-1)  # [..., N, 2]
         shape = (*labels.shape[:-1], *labels.shape[-2:])  # [..., N, N, 2]
@@ -98,7 +97,7 @@ class DistanceClassifier(hk.Module):
         return hk.Linear(1, name='rank')(hidden)[..., 0]
 
 
-def questions(readings: Readings) -> tuple[chex.Array, chex.Array, chex.Array]:
+def questions(readings: Readings) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the questions after the last step: the one that was read, then one for every n.
 
     Args:
@@ -115,7 +114,7 @@ def questions(readings: Readings) -> tuple[chex.Array, chex.Array, chex.Array]:
     return jnp.broadcast_to(distances, n.shape), n, jnp.broadcast_to(m, n.shape)
 
 
-def standardize(one_hots: chex.Array) -> chex.Array:
+def standardize(one_hots: jax.Array) -> jax.Array:
     """Brings one-hots [..., N] to mean 0 and variance 1."""
     num_objects = one_hots.shape[-1]
     return (one_hots * num_objects - 1) * (num_objects - 1) ** -0.5

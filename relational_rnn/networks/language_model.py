@@ -58,19 +58,19 @@ class LanguageModel(hk.Module):
         self._softmax = output_layer or softmax.FullSoftmax()
         self._projection = hk.Linear(embedding_size, name='projection')
 
-    def initial_state(self, batch_size: int) -> chex.ArrayTree:
+    def initial_state(self, batch_size: int) -> Any:
         """Returns the core's state before the first word, [B, ...]."""
         return self._core.initial_state(batch_size)
 
     def cross_entropy(
         self,
-        inputs: chex.Array,
-        targets: chex.Array,
-        weights: chex.Array,
-        resets: chex.Array,
-        state: chex.ArrayTree,
-        keys: chex.Array | None = None,
-    ) -> tuple[losses.WeightedSum, chex.ArrayTree]:
+        inputs: jax.Array,
+        targets: jax.Array,
+        weights: jax.Array,
+        resets: jax.Array,
+        state: unrolling.StateT,
+        keys: jax.Array | None = None,
+    ) -> tuple[losses.WeightedSum, unrolling.StateT]:
         """Returns the cross entropy of the words of a window, and the state after it.
 
         Args:
@@ -89,15 +89,19 @@ class LanguageModel(hk.Module):
         return softmax.cross_entropy(hidden, targets, weights, self._output()), state
 
     def log_probs(
-        self, inputs: chex.Array, targets: chex.Array, resets: chex.Array, state: chex.ArrayTree
-    ) -> tuple[chex.Array, chex.ArrayTree]:
+        self,
+        inputs: jax.Array,
+        targets: jax.Array,
+        resets: jax.Array,
+        state: unrolling.StateT,
+    ) -> tuple[jax.Array, unrolling.StateT]:
         """Returns the log-probability of each target, [T, B], and the next state."""
         hidden, state = self._hidden(inputs, resets, state, None)
         return softmax.log_probs(hidden, targets, self._output()), state
 
     def next_word(
-        self, words: chex.Array, state: chex.ArrayTree
-    ) -> tuple[chex.Array, chex.ArrayTree]:
+        self, words: jax.Array, state: unrolling.StateT
+    ) -> tuple[jax.Array, unrolling.StateT]:
         """Returns log-probabilities [B, V] of the words after `words`, ids [B], and the state."""
         embedded = jnp.take(self._embeddings(), words, axis=0)
         with precision.multiplying_in(self._dtype):
@@ -107,11 +111,11 @@ class LanguageModel(hk.Module):
 
     def _hidden(
         self,
-        inputs: chex.Array,
-        resets: chex.Array,
-        state: chex.ArrayTree,
-        keys: chex.Array | None,
-    ) -> tuple[chex.Array, chex.ArrayTree]:
+        inputs: jax.Array,
+        resets: jax.Array,
+        state: unrolling.StateT,
+        keys: jax.Array | None,
+    ) -> tuple[jax.Array, unrolling.StateT]:
         """Returns the inputs of the softmax, [T, B, E], and the next state."""
         chex.assert_rank([inputs, resets], 2)
         chex.assert_equal_shape([inputs, resets])
@@ -122,7 +126,7 @@ class LanguageModel(hk.Module):
             hidden = self._projection(outputs)
         return self._rounded(dropout(hidden, self._output_dropout, keys, salt=1)), state
 
-    def _rounded(self, hidden: chex.Array) -> chex.Array:
+    def _rounded(self, hidden: jax.Array) -> jax.Array:
         """Casts the inputs of the softmax, which computes its products in their dtype."""
         return hidden if self._dtype == jnp.float32 else hidden.astype(self._dtype)
 
@@ -130,13 +134,13 @@ class LanguageModel(hk.Module):
         """Returns the parameters of the softmax, tied to the embeddings."""
         return self._softmax(self._embeddings())
 
-    def _embeddings(self) -> chex.Array:
+    def _embeddings(self) -> jax.Array:
         """The embeddings, [V, E]; small, for they are the softmax's weights too."""
         init = hk.initializers.TruncatedNormal(self._shape[1] ** -0.5)
         return hk.get_parameter('embeddings', self._shape, init=init)
 
 
-def dropout(x: chex.Array, rate: float, keys: chex.Array | None, salt: int) -> chex.Array:
+def dropout(x: jax.Array, rate: float, keys: jax.Array | None, salt: int) -> jax.Array:
     """Dropout whose mask of a batch element depends on its own key alone.
 
     Args:
@@ -152,7 +156,7 @@ def dropout(x: chex.Array, rate: float, keys: chex.Array | None, salt: int) -> c
         return x
     shape = (x.shape[0], *x.shape[2:])
 
-    def mask(key: chex.Array) -> chex.Array:
+    def mask(key: jax.Array) -> jax.Array:
         return jax.random.bernoulli(jax.random.fold_in(key, salt), 1 - rate, shape)
 
     kept = jax.vmap(mask, out_axes=1)(keys)

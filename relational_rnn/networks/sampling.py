@@ -7,14 +7,13 @@ Glossary of shapes:
   ...: any leading dimensions; V: words.
 """
 
-import chex
 import jax
 import jax.numpy as jnp
 
 
 def sample(
-    key: chex.PRNGKey, log_probs: chex.Array, temperature: float = 1.0, top_p: float = 1.0
-) -> chex.Array:
+    key: jax.Array, log_probs: jax.Array, temperature: float = 1.0, top_p: float = 1.0
+) -> jax.Array:
     """Samples words from the most likely ones whose probabilities sum to at least `top_p`.
 
     Args:
@@ -38,7 +37,7 @@ def sample(
     return jax.random.categorical(key, logits)
 
 
-def _nucleus(log_probs: chex.Array, top_p: float) -> chex.Array:
+def _nucleus(log_probs: jax.Array, top_p: float) -> jax.Array:
     """Returns which words stay, [..., V] bool: those less likely than top_p of all go."""
     order = jnp.argsort(-log_probs, axis=-1)
     ordered = jnp.exp(jnp.take_along_axis(log_probs, order, axis=-1))

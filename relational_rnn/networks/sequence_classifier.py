@@ -10,8 +10,8 @@ Glossary of shapes:
 
 from collections.abc import Sequence
 
-import chex
 import haiku as hk
+import jax
 
 from relational_rnn import checks, unrolling
 
@@ -43,7 +43,7 @@ class SequenceClassifier(hk.Module):
         self._core = core
         self._head = ClassifierHead(num_classes, layers, name='head')
 
-    def __call__(self, inputs: chex.Array) -> chex.Array:
+    def __call__(self, inputs: jax.Array) -> jax.Array:
         """Returns the logits [B, V] of sequences [T, B, D]."""
         outputs, _ = unrolling.unroll(self._core, inputs, self._core.initial_state(inputs.shape[1]))
         return self._head(outputs[-1])
@@ -59,6 +59,6 @@ class ClassifierHead(hk.Module):
         self._mlp = hk.nets.MLP(layers, activate_final=True, name='mlp')
         self._logits = hk.Linear(num_classes, name='logits')
 
-    def __call__(self, outputs: chex.Array) -> chex.Array:
+    def __call__(self, outputs: jax.Array) -> jax.Array:
         """Returns the logits [..., V] of a core's outputs [..., Y]."""
         return self._logits(self._mlp(outputs))

@@ -12,8 +12,8 @@ Glossary of shapes:
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -57,12 +57,12 @@ class SequenceToSequence(hk.Module):
 
     def __call__(
         self,
-        inputs: chex.Array,
-        lengths: chex.Array,
-        targets: chex.Array,
+        inputs: jax.Array,
+        lengths: checks.AnyArray,
+        targets: checks.AnyArray,
         decoding: str = 'non_autoregressive',
         is_training: bool = False,
-    ) -> chex.Array:
+    ) -> jax.Array:
         """Returns the logits of every step of the answers.
 
         Args:
@@ -92,10 +92,10 @@ class SequenceToSequence(hk.Module):
         outputs, _ = unrolling.unroll(self._decoder, fed, state)
         return self._head(outputs)
 
-    def _feed_back(self, inputs: chex.Array, state: chex.ArrayTree, num_steps: int) -> chex.Array:
+    def _feed_back(self, inputs: jax.Array, state: Any, num_steps: int) -> jax.Array:
         """Returns the logits [A, B, V] of a decoder whose inputs are its own predictions."""
 
-        def advance(now: None, carry: tuple) -> tuple[chex.Array, tuple]:
+        def advance(now: None, carry: tuple) -> tuple[jax.Array, tuple]:
             del now
             fed, state = carry
             output, state = self._decoder(fed, state)
@@ -105,7 +105,7 @@ class SequenceToSequence(hk.Module):
 
         return hk.dynamic_unroll(advance, jnp.arange(num_steps), (inputs, state))[0]
 
-    def _check(self, inputs: chex.Array, targets: chex.Array, decoding: str) -> None:
+    def _check(self, inputs: jax.Array, targets: checks.AnyArray, decoding: str) -> None:
         """Raises where arguments do not fit; `unroll` checks the lengths."""
         checks.check_choice('decoding', decoding, DECODINGS)
         if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[-1] < self._num_classes:
@@ -123,7 +123,7 @@ class SequenceToSequence(hk.Module):
             raise ValueError(f'targets are of an integer dtype, got {targets.dtype}.')
 
 
-def _check_states(encoded: chex.ArrayTree, decoded: chex.ArrayTree) -> None:
+def _check_states(encoded: Any, decoded: Any) -> None:
     """Raises unless the states of both cores are alike."""
     ours, theirs = (jax.tree.map(jnp.shape, state) for state in (encoded, decoded))
     if ours != theirs:
@@ -132,7 +132,7 @@ def _check_states(encoded: chex.ArrayTree, decoded: chex.ArrayTree) -> None:
         )
 
 
-def shifted_one_hots(ids: chex.Array, size: int) -> chex.Array:
+def shifted_one_hots(ids: checks.AnyArray, size: int) -> jax.Array:
     """Returns the inputs of a decoder with teacher forcing: zeros first, then the class before.
 
     Args:

@@ -35,23 +35,23 @@ _TAIL_SHARE = 8  # the chunks of a tail are planned for one token in so many
 class Tail(NamedTuple):
     """A softmax over rare words."""
 
-    projection: chex.Array  # [E, P]
+    projection: jax.Array  # [E, P]
     output: chunked_softmax.Output  # [S, P] and [S]
 
 
 class Params(NamedTuple):
     """All parameters of a softmax."""
 
-    embeddings: chex.Array  # [V, E], of which the first H are used
-    bias: chex.Array  # [H + L] of the head
-    clusters: chex.Array  # [L, E] the tails' embeddings in the head
+    embeddings: jax.Array  # [V, E], of which the first H are used
+    bias: jax.Array  # [H + L] of the head
+    clusters: jax.Array  # [L, E] the tails' embeddings in the head
     tails: tuple[Tail, ...] = ()  # L of them, from frequent words to rare
 
 
 class FullSoftmax(hk.Module):
     """Makes the parameters of a softmax over all words; owns the bias `[V]`."""
 
-    def __call__(self, embeddings: chex.Array) -> Params:
+    def __call__(self, embeddings: jax.Array) -> Params:
         """Returns the parameters for input embeddings `[V, E]`."""
         bias = hk.get_parameter('bias', embeddings.shape[:1], init=jnp.zeros)
         return Params(embeddings, bias, clusters=embeddings[:0])
@@ -74,7 +74,7 @@ class AdaptiveSoftmax(hk.Module):
         self._cutoffs = cutoffs
         self._division = division
 
-    def __call__(self, embeddings: chex.Array) -> Params:
+    def __call__(self, embeddings: jax.Array) -> Params:
         """Returns the parameters for input embeddings `[V, E]`.
 
         Raises:
@@ -96,8 +96,8 @@ class AdaptiveSoftmax(hk.Module):
 
 
 def log_probs(
-    hidden: chex.Array, targets: chex.Array, params: Params, chunk_size: int | None = None
-) -> chex.Array:
+    hidden: jax.Array, targets: jax.Array, params: Params, chunk_size: int | None = None
+) -> jax.Array:
     """Returns the log-probability of each target.
 
     Args:
@@ -120,9 +120,9 @@ def log_probs(
 
 
 def cross_entropy(
-    hidden: chex.Array,
-    targets: chex.Array,
-    weights: chex.Array,
+    hidden: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
     params: Params,
     chunk_size: int | None = None,
 ) -> losses.WeightedSum:
@@ -152,7 +152,7 @@ def cross_entropy(
     return losses.WeightedSum(total, jnp.sum(weights))
 
 
-def distribution(hidden: chex.Array, params: Params) -> chex.Array:
+def distribution(hidden: jax.Array, params: Params) -> jax.Array:
     """Returns the log-probabilities `[..., V]` of all words, given hidden `[..., E]`."""
     vectors = hidden.reshape(-1, hidden.shape[-1])
     head = jax.nn.log_softmax(chunked_softmax.logits(vectors, _head(params, hidden.dtype)), axis=0)
@@ -184,7 +184,7 @@ def _tail(index: int, num_words: int, size: int, projection_size: int) -> Tail:
     return Tail(projection, chunked_softmax.Output(embeddings, bias))
 
 
-def _matrix(name: str, shape: tuple[int, int], fan_in: int) -> chex.Array:
+def _matrix(name: str, shape: tuple[int, int], fan_in: int) -> jax.Array:
     """Makes or gets a parameter that keeps the variance of what it multiplies."""
     return hk.get_parameter(name, shape, init=hk.initializers.TruncatedNormal(fan_in**-0.5))
 
@@ -207,15 +207,15 @@ def _check_split(cutoffs: tuple[int, ...], division: int, vocab_size: int, size:
 class _Part(NamedTuple):
     """The head or a tail, and the tokens whose targets lie in it."""
 
-    hidden: chex.Array  # [N, E] or [N, P]
-    targets: chex.Array  # [N]
-    members: chex.Array  # [N] bool
+    hidden: jax.Array  # [N, E] or [N, P]
+    targets: jax.Array  # [N]
+    members: jax.Array  # [N] bool
     output: chunked_softmax.Output
     chunk_size: int
 
 
 def _parts(
-    hidden: chex.Array, targets: chex.Array, params: Params, chunk_size: int | None
+    hidden: jax.Array, targets: jax.Array, params: Params, chunk_size: int | None
 ) -> list[_Part]:
     """Splits a softmax into the head, for all tokens, and the tails, each for its own."""
     chex.assert_axis_dimension(params.embeddings, 1, hidden.shape[-1])
@@ -252,5 +252,5 @@ def _head(params: Params, dtype: Any) -> chunked_softmax.Output:
     return chunked_softmax.cast(chunked_softmax.Output(rows, params.bias), dtype)
 
 
-def _project(hidden: chex.Array, tail: Tail) -> chex.Array:
+def _project(hidden: jax.Array, tail: Tail) -> jax.Array:
     return hidden @ tail.projection.astype(hidden.dtype)

@@ -64,7 +64,8 @@ class DmEnvironment(dm_env.Environment):
         """Takes a step, or resets if the last episode is over.
 
         Args:
-          action: [] an integer, as `action_spec` says; ignored if the last episode is over.
+          action: [] an integer, as `action_spec` says, of Python, NumPy or JAX; ignored if the last
+            episode is over.
 
         Returns:
           The time step, NumPy arrays as the specs say.
@@ -74,11 +75,8 @@ class DmEnvironment(dm_env.Environment):
         """
         if self._over:
             return self.reset()
-        number = int(action)
-        if number != action or not 0 <= number < self.environment.num_actions:
-            wanted = f'wanted an action of {self.environment.num_actions}, from 0'
-            raise ValueError(f'{wanted}, got {action!r}')
-        self._state, timestep = grid.step(self.environment, self._state, np.int32(number))
+        number = grid.action_number(self.environment, action)
+        self._state, timestep = grid.step(self.environment, self._state, number)
         self._over = bool(timestep.last)
         return dm_env.TimeStep(
             dm_env.StepType.LAST if self._over else dm_env.StepType.MID,

@@ -5,9 +5,9 @@ Glossary of shapes:
 """
 
 from collections.abc import Callable
+import operator
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,8 +24,8 @@ def check_limits(viewport: int | None, max_steps: int | None) -> None:
 
 
 def viewport(
-    picture: chex.Array, position: chex.Array, size: int, fill: chex.Numeric
-) -> chex.Array:
+    picture: jax.Array, position: jax.Array, size: int, fill: jax.typing.ArrayLike
+) -> jax.Array:
     """Returns the squares around a position, with the position in the middle.
 
     Args:
@@ -51,10 +51,26 @@ def viewport(
     return jnp.where(inside[..., None], window, outside)
 
 
-def enlarge(colors: chex.Array, scale: int) -> np.ndarray:
+def enlarge(colors: jax.Array, scale: int) -> np.ndarray:
     """Returns colours [H, W, 3] from 0 to 1 as a picture, uint8 [scale H, scale W, 3]."""
     squares = np.round(255 * np.asarray(colors))
     return np.kron(squares, np.ones((scale, scale, 1))).astype(np.uint8)
+
+
+def action_number(environment: base.Environment, action: Any) -> np.int32:
+    """Returns an action, [] an integer of Python, NumPy or JAX, as the environment takes it.
+
+    Raises:
+      ValueError: there is no such action.
+    """
+    try:
+        number = operator.index(action)
+    except TypeError:  # no integer, or several
+        number = -1
+    if not 0 <= number < environment.num_actions:
+        most = environment.num_actions - 1
+        raise ValueError(f'wanted an action from 0 to {most}, got {" ".join(repr(action).split())}')
+    return np.int32(number)
 
 
 # One episode at a time, compiled; equal environments, which are hashable, share the program.
@@ -66,8 +82,8 @@ class AutoResetState(NamedTuple):
     """The state of an `AutoReset`."""
 
     state: Any  # of the episode
-    key: chex.PRNGKey  # [], of all episodes
-    episodes: chex.Array  # [] int32, ended so far
+    key: jax.Array  # [], of all episodes
+    episodes: jax.Array  # [] int32, ended so far
 
 
 class AutoReset:
@@ -84,7 +100,7 @@ class AutoReset:
     def __init__(
         self,
         environment: base.Environment,
-        reset: Callable[[chex.PRNGKey], tuple[Any, base.TimeStep]] | None = None,
+        reset: Callable[[jax.Array], tuple[Any, base.TimeStep]] | None = None,
     ) -> None:
         """Wraps an environment.
 
@@ -103,13 +119,13 @@ class AutoReset:
         """The environment's."""
         return self.environment.observation_spec
 
-    def reset(self, key: chex.PRNGKey) -> tuple[AutoResetState, base.TimeStep]:
+    def reset(self, key: jax.Array) -> tuple[AutoResetState, base.TimeStep]:
         """Returns the initial state of the first episode, and its first time step."""
         state, timestep = self._reset(jax.random.fold_in(key, 0))
         return AutoResetState(state, key, jnp.int32(0)), timestep
 
     def step(
-        self, state: AutoResetState, action: chex.Array
+        self, state: AutoResetState, action: jax.Array
     ) -> tuple[AutoResetState, base.TimeStep]:
         """Returns the state after an action [] int32, and the time step."""
         stepped, timestep = self.environment.step(state.state, action)

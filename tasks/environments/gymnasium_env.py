@@ -11,8 +11,8 @@ Importing this file registers `relational_rnn/BoxWorld-v0` and `relational_rnn/M
       'relational_rnn/BoxWorld-v0', 4, 'async', vector_kwargs={'context': 'spawn'}
   )
 
-Environments in other processes want `context='spawn'`: JAX, once it has computed, does not survive
-a fork, by which processes start on Linux by default.
+Environments in other processes want `context='spawn'` (or 'forkserver'): JAX, once it has computed,
+does not survive a fork, by which processes start on Linux before Python 3.14.
 
 gymnasium is no requirement of this package: `pip install gymnasium`, https://gymnasium.farama.org.
 The key of each episode comes from its `np_random`, which `reset(seed=...)` seeds. Every step is a
@@ -20,13 +20,10 @@ call into a compiled function and a copy to the host; for fast training, use the
 `jax.vmap` as they are.
 """
 
-import operator
 import os
 from typing import Any
 
-import chex
 import jax
-from jax._src import xla_bridge  # nothing public says whether JAX has started
 import numpy as np
 
 from tasks import base
@@ -42,6 +39,7 @@ except ModuleNotFoundError as error:
 
 _NAMESPACE = 'relational_rnn'
 _ENTRY_POINT = 'tasks.environments.gymnasium_env:GymnasiumEnv'
+_PROCESS = os.getpid()  # another one where it was forked after this import
 
 
 class GymnasiumEnv(gymnasium.Env[Any, Any]):
@@ -80,6 +78,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         )
         self._state: Any = None
         self._over = True
+        self._return, self._length = 0.0, 0  # of the episode
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -92,21 +91,22 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
 
         Returns:
           observation: NumPy arrays, as `observation_space` says.
-          info: empty.
+          info: `discount` 1, and `episode_return` and `episode_length`, 0 so far.
 
         Raises:
-          RuntimeError: the process was forked from one in which JAX had computed.
+          RuntimeError: the process was forked from one that had imported this file; nothing public
+            says whether JAX has computed there.
         """
-        if _Process.is_broken:
+        if os.getpid() != _PROCESS:
             raise RuntimeError(
-                'JAX had computed before this process was forked, and would wait for ever here: '
+                'this process was forked, and JAX may wait for ever in it: '
                 "make the environments with context='spawn'"
             )
         super().reset(seed=seed)
         key = jax.random.key(int(self.np_random.integers(2**31)))
         self._state, timestep = grid.reset(self.environment, key)
-        self._over = False
-        return jax.tree.map(np.array, timestep.observation), {}
+        self._over, self._return, self._length = False, 0.0, 0
+        return jax.tree.map(np.array, timestep.observation), self._info(1.0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes a step.
@@ -119,7 +119,8 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
           reward: of the step.
           terminated: whether the episode has come to an end of its own.
           truncated: whether it is over all the same.
-          info: empty.
+          info: `discount`, 0 where the episode is terminated, else 1; `episode_return` and
+            `episode_length`, the rewards' sum and the number of steps of the episode so far.
 
         Raises:
           ValueError: there is no such action.
@@ -127,20 +128,21 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         """
         if self._over:
             raise gymnasium.error.ResetNeeded('wanted a reset: the episode is over')
-        self._state, timestep = grid.step(self.environment, self._state, self._number(action))
-        last, terminated = bool(timestep.last), float(timestep.discount) == 0
-        self._over = last
+        number = grid.action_number(self.environment, action)
+        self._state, timestep = grid.step(self.environment, self._state, number)
+        reward, discount = float(timestep.reward), float(timestep.discount)
+        self._over, terminated = bool(timestep.last), discount == 0
+        self._return, self._length = self._return + reward, self._length + 1
         observation = jax.tree.map(np.array, timestep.observation)
-        return observation, float(timestep.reward), last and terminated, last and not terminated, {}
+        ends = self._over and terminated, self._over and not terminated
+        return observation, reward, *ends, self._info(discount)
 
-    def _number(self, action: Any) -> np.int32:
-        try:
-            number = operator.index(action)
-        except TypeError:  # no integer, or several
-            number = -1
-        if not 0 <= number < self.environment.num_actions:
-            raise ValueError(f'wanted an action of {self.action_space}, got {action!r}')
-        return np.int32(number)
+    def _info(self, discount: float) -> dict[str, Any]:
+        return {
+            'discount': discount,
+            'episode_return': self._return,
+            'episode_length': self._length,
+        }
 
     def render(self) -> np.ndarray | None:
         """Returns a picture, uint8 [height, width, 3]; None without a render mode."""
@@ -151,7 +153,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
         return self.environment.render(self._state)
 
 
-def _space(spec: chex.ArrayTree, bounds: tuple[float, float]) -> gymnasium.Space[Any]:
+def _space(spec: Any, bounds: tuple[float, float]) -> gymnasium.Space[Any]:
     """Returns the space of a tree of `jax.ShapeDtypeStruct`: of dicts, tuples and boxes."""
     if isinstance(spec, dict):
         return gymnasium.spaces.Dict({name: _space(part, bounds) for name, part in spec.items()})
@@ -159,19 +161,6 @@ def _space(spec: chex.ArrayTree, bounds: tuple[float, float]) -> gymnasium.Space
         return gymnasium.spaces.Tuple([_space(part, bounds) for part in spec])
     return gymnasium.spaces.Box(*bounds, spec.shape, spec.dtype.type)
 
-
-class _Process:
-    """Of the process: whether it was forked after JAX had started."""
-
-    is_broken = False
-
-
-def _note_fork() -> None:
-    _Process.is_broken = xla_bridge.backends_are_initialized()
-
-
-if hasattr(os, 'register_at_fork'):  # not on Windows
-    os.register_at_fork(after_in_child=_note_fork)
 
 for _environment in (boxworld.BoxWorld(), mini_pacman.MiniPacman()):
     registration.register(

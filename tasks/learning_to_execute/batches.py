@@ -21,7 +21,6 @@ Glossary of shapes:
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import chex
 import numpy as np
 
 from tasks.learning_to_execute import programs
@@ -40,10 +39,10 @@ _CHUNK = 256  # programs of an evaluation at a time
 class Batch(NamedTuple):
     """Programs and answers, time-major and padded at their ends."""
 
-    inputs: chex.Array  # [T, B] int32 ids
-    lengths: chex.Array  # [1, B] int32, of the programs
-    targets: chex.Array  # [A, B] int32 ids
-    weights: chex.Array  # [A, B] float32, 1 over the answer
+    inputs: np.ndarray  # [T, B] int32 ids
+    lengths: np.ndarray  # [1, B] int32, of the programs
+    targets: np.ndarray  # [A, B] int32 ids
+    weights: np.ndarray  # [A, B] float32, 1 over the answer
 
 
 def num_levels(setting: setting_lib.Setting, curriculum: str) -> int:

@@ -104,12 +104,23 @@ def test_a_reset_starts_the_next_episode_wherever_it_is_called():
     assert firsts(2, [0])[0] not in first
 
 
-@pytest.mark.parametrize('action', [3, -1, 0.5])
+@pytest.mark.parametrize('action', tiny_environments.BAD_ACTIONS)
 def test_an_action_that_there_is_not_is_refused(action):
     env = dm_environment.DmEnvironment(tiny_environments.Corridor())
     assert env.step(action).first()  # not looked at
-    with pytest.raises(ValueError, match='wanted an action of 3, from 0, got'):
+    with pytest.raises(ValueError, match=r'^wanted an action from 0 to 2, got .*$'):
         env.step(action)
+
+
+@pytest.mark.parametrize('kind', [int, np.int64, np.array, jnp.int32, jnp.uint8, jnp.asarray])
+def test_an_action_is_an_integer_of_python_numpy_or_jax(kind):
+    envs = [dm_environment.DmEnvironment(BOXWORLD, seed=1) for _ in range(2)]
+    for action in (0, 3, 2):
+        got, wanted = (
+            env.step(each) for env, each in zip(envs, (kind(action), action), strict=True)
+        )
+        assert got.observation.tobytes() == wanted.observation.tobytes()
+        assert (got.reward, got.discount) == (wanted.reward, wanted.discount)
 
 
 def test_equal_environments_compile_once():

@@ -237,6 +237,8 @@ def test_help_lists_flags_descriptions_and_the_presets_defaults(capsys):
         '--split valid|test|None',
     ):
         assert word in ' '.join(page.split())
+    assert page.index('--preset') < min(page.index(f'--{name}') for name in ('core', 'run_dir'))
+    assert not re.search(r'default:\s+(None)?\)', page)  # what then happens is in the text
 
 
 @dataclasses.dataclass(frozen=True)

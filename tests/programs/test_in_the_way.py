@@ -60,7 +60,7 @@ def test_a_folder_that_an_editable_install_gives_way_to_is_named(tmp_path, monke
     """Such an install is found after all of the path: even a folder without modules hides it."""
     (tmp_path / 'tasks').mkdir()
     monkeypatch.delitem(sys.modules, 'tasks')
-    rest = [path for path in sys.path if pathlib.Path(path or '.').resolve() != ROOT]
+    rest = [path for path in sys.path if not pathlib.Path(path, 'tasks').exists()]
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *rest])
     monkeypatch.setattr(sys, 'path_importer_cache', {})
     assert launch.in_the_way('tasks') == str(tmp_path / 'tasks')

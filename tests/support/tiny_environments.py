@@ -11,6 +11,13 @@ from launch.agents import rollout
 from tasks import base
 from tasks.environments import grid
 
+# Of an environment of three actions: too large, too small, or no integer.
+BAD_ACTIONS = (
+    *(3, -1, 0.5, 'left', None),
+    *(np.array([0]), np.zeros((2, 2)), np.float32(1)),
+    *(jnp.array([0]), jnp.float32(1), jnp.int32(3)),
+)
+
 
 class State(NamedTuple):
     """The state of an episode."""

@@ -35,7 +35,6 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,10 +53,10 @@ _TONES = 1.0, 0.55
 class State(NamedTuple):
     """The state of an episode; nothing in it is random any more."""
 
-    grid: chex.Array  # [S + 2, S + 2] uint8, codes of what is on the squares, see `levels`
-    position: chex.Array  # [2] int32, row and column of the agent
-    held: chex.Array  # [] uint8, the code of the key that is held, that of a wall if none is
-    steps: chex.Array  # [] int32
+    grid: jax.Array  # [S + 2, S + 2] uint8, codes of what is on the squares, see `levels`
+    position: jax.Array  # [2] int32, row and column of the agent
+    held: jax.Array  # [] uint8, the code of the key that is held, that of a wall if none is
+    steps: jax.Array  # [] int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ class BoxWorld(levels.Setting):
         side, channels = (self.viewport, 6) if self.viewport else (self.size + 2, 3)
         return jax.ShapeDtypeStruct((side, side, channels), jnp.float32)
 
-    def reset(self, key: chex.PRNGKey) -> tuple[State, base.TimeStep]:
+    def reset(self, key: jax.Array) -> tuple[State, base.TimeStep]:
         """Returns the initial state of a new level, and its first time step."""
         return self.reset_to(levels.sample(self, key))
 
@@ -94,25 +93,25 @@ class BoxWorld(levels.Setting):
         observation = observe(self, state)
         return state, base.TimeStep(observation, jnp.float32(0), jnp.float32(1), jnp.array(False))
 
-    def sample_levels(self, key: chex.PRNGKey, count: int) -> levels.Level:
+    def sample_levels(self, key: jax.Array, count: int) -> levels.Level:
         """Returns a pool of N = `count` levels, each field with a first axis [N]."""
         sample = functools.partial(levels.sample, self)
         return jax.vmap(sample)(jax.random.split(key, count))
 
-    def reset_from(self, pool: levels.Level) -> Callable[[chex.PRNGKey], tuple]:
+    def reset_from(self, pool: levels.Level) -> Callable[[jax.Array], tuple]:
         """Returns a function like `reset` that samples its levels uniformly from a pool.
 
         It is the `reset` of `grid.AutoReset`. A large pool is an argument of what is jitted, with
         `reset_from` called within; otherwise it becomes a constant of the compiled program.
         """
 
-        def reset(key: chex.PRNGKey) -> tuple[State, base.TimeStep]:
+        def reset(key: jax.Array) -> tuple[State, base.TimeStep]:
             index = jax.random.randint(key, (), 0, pool.grid.shape[0])
             return self.reset_to(jax.tree.map(lambda x: jnp.asarray(x)[index], pool))
 
         return reset
 
-    def step(self, state: State, action: chex.Array) -> tuple[State, base.TimeStep]:
+    def step(self, state: State, action: jax.Array) -> tuple[State, base.TimeStep]:
         """Returns the state after an action [] int32, and the time step."""
         state, thing = move(self, state, action)
         takes_gem = thing == levels.GEM
@@ -136,7 +135,7 @@ class BoxWorld(levels.Setting):
         return grid_lib.enlarge(_whole(self, state), scale)
 
 
-def move(setting: levels.Setting, state: State, action: chex.Array) -> tuple[State, chex.Array]:
+def move(setting: levels.Setting, state: State, action: jax.Array) -> tuple[State, jax.Array]:
     """Moves the agent.
 
     Args:
@@ -169,12 +168,12 @@ def move(setting: levels.Setting, state: State, action: chex.Array) -> tuple[Sta
     return after, jnp.where(blocked, empty, there)
 
 
-def key_of(setting: levels.Setting, lock: chex.Array) -> chex.Array:
+def key_of(setting: levels.Setting, lock: jax.Array) -> jax.Array:
     """Returns the code of the key that opens a lock, given by its code."""
     return levels.FIRST_KEY + (lock - levels.FIRST_KEY) % setting.num_colors
 
 
-def observe(environment: BoxWorld, state: State) -> chex.Array:
+def observe(environment: BoxWorld, state: State) -> jax.Array:
     """Returns an observation, as `observation_spec` says."""
     if environment.viewport is None:
         return _whole(environment, state)
@@ -186,7 +185,7 @@ def observe(environment: BoxWorld, state: State) -> chex.Array:
     return jnp.concatenate([squares, held], axis=-1)
 
 
-def _whole(setting: levels.Setting, state: State) -> chex.Array:
+def _whole(setting: levels.Setting, state: State) -> jax.Array:
     """Returns the colours of the whole grid [S + 2, S + 2, 3], the held key in its corner."""
     palette = jnp.asarray(_palette(setting.num_colors))
     row, column = state.position

@@ -36,7 +36,6 @@ Glossary of shapes:
 import dataclasses
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -99,19 +98,19 @@ class Setting:
 class Level(NamedTuple):
     """A level in its initial state."""
 
-    grid: chex.Array  # [S + 2, S + 2] uint8, what is on a square, without the agent; walls around
-    position: chex.Array  # [2] int32, row and column of the agent in the grid
+    grid: jax.Array  # [S + 2, S + 2] uint8, what is on a square, without the agent; walls around
+    position: jax.Array  # [2] int32, row and column of the agent in the grid
 
 
 class Boxes(NamedTuple):
     """The loose key, the solution from its first box to its last, and branch after branch."""
 
-    contents: chex.Array  # [K] uint8, codes
-    locks: chex.Array  # [K] uint8, codes; EMPTY for the loose key
-    present: chex.Array  # [K] bool, whether it is in this level
+    contents: jax.Array  # [K] uint8, codes
+    locks: jax.Array  # [K] uint8, codes; EMPTY for the loose key
+    present: jax.Array  # [K] bool, whether it is in this level
 
 
-def sample(setting: Setting, key: chex.PRNGKey) -> Level:
+def sample(setting: Setting, key: jax.Array) -> Level:
     """Samples a level, a function of the key alone."""
     for_boxes, for_places, for_agent = jax.random.split(key, 3)
     boxes = sample_boxes(setting, for_boxes)
@@ -122,7 +121,7 @@ def sample(setting: Setting, key: chex.PRNGKey) -> Level:
     return Level(grid, position)
 
 
-def sample_boxes(setting: Setting, key: chex.PRNGKey) -> Boxes:
+def sample_boxes(setting: Setting, key: jax.Array) -> Boxes:
     """Samples lengths, colours, and where branches leave the solution."""
     for_length, for_branches, for_colors, for_roots = jax.random.split(key, 4)
     length = _between(for_length, setting.solution_length)
@@ -155,7 +154,7 @@ def sample_boxes(setting: Setting, key: chex.PRNGKey) -> Boxes:
     )
 
 
-def sample_places(setting: Setting, present: chex.Array, key: chex.PRNGKey) -> chex.Array:
+def sample_places(setting: Setting, present: jax.Array, key: jax.Array) -> jax.Array:
     """Samples where boxes stand, again and again until there is room for all.
 
     Args:
@@ -168,7 +167,7 @@ def sample_places(setting: Setting, present: chex.Array, key: chex.PRNGKey) -> c
     """
     num_places = (setting.size - 2) * (setting.size - 3)
 
-    def attempt(carry: tuple[chex.PRNGKey, chex.Array, chex.Array]) -> tuple:
+    def attempt(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple:
         key, for_order = jax.random.split(carry[0])
         order = jax.random.bits(for_order, (num_places,)) | 1
         found, places = pack(order, setting.size - 3, present)
@@ -179,7 +178,7 @@ def sample_places(setting: Setting, present: chex.Array, key: chex.PRNGKey) -> c
     return 2 + jax.lax.while_loop(lambda carry: ~carry[1], attempt, start)[2]
 
 
-def put(setting: Setting, boxes: Boxes, places: chex.Array) -> chex.Array:
+def put(setting: Setting, boxes: Boxes, places: jax.Array) -> jax.Array:
     """Returns the grid [S + 2, S + 2] with boxes at their places [K, 2]."""
     inside = jnp.full((setting.size, setting.size), EMPTY, jnp.uint8)
     grid = jnp.pad(inside, 1, constant_values=WALL)
@@ -189,7 +188,7 @@ def put(setting: Setting, boxes: Boxes, places: chex.Array) -> chex.Array:
     return grid.at[rows, columns + 1].max(jnp.where(boxes.present, boxes.locks, empty))
 
 
-def pack(order: chex.Array, num_columns: int, present: chex.Array) -> tuple[chex.Array, chex.Array]:
+def pack(order: jax.Array, num_columns: int, present: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Places box after box at the first free place of one random order.
 
     That is uniform over the free places: given the places of the boxes before, all orders of the
@@ -206,7 +205,7 @@ def pack(order: chex.Array, num_columns: int, present: chex.Array) -> tuple[chex
     """
     rows, columns = jnp.divmod(jnp.arange(order.shape[0]), num_columns)
 
-    def add(order: chex.Array, present: chex.Array) -> tuple:
+    def add(order: jax.Array, present: jax.Array) -> tuple:
         place = jnp.argmax(order)
         row, column = rows[place], columns[place]
         near = (abs(rows - row) <= 1) & (abs(columns - column) <= 2)
@@ -216,6 +215,6 @@ def pack(order: chex.Array, num_columns: int, present: chex.Array) -> tuple[chex
     return jax.lax.scan(add, order, present)[1]
 
 
-def _between(key: chex.PRNGKey, pair: tuple[int, int]) -> chex.Array:
+def _between(key: jax.Array, pair: tuple[int, int]) -> jax.Array:
     """Samples an integer [] uniformly, from the first to the last of a pair."""
     return jax.random.randint(key, (), pair[0], pair[1] + 1)

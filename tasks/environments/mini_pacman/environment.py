@@ -43,7 +43,6 @@ Glossary of shapes:
 
 import dataclasses
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,7 +87,7 @@ class MiniPacman:
         state = jax.eval_shape(self.reset, jax.random.key(0))[0]
         return jax.eval_shape(self.observe, state)
 
-    def reset(self, key: chex.PRNGKey) -> tuple[rules_lib.State, base.TimeStep]:
+    def reset(self, key: jax.Array) -> tuple[rules_lib.State, base.TimeStep]:
         """Returns the initial state of an episode, and its first time step."""
         words = self.sample_words(key, 0)[: levels.NUM_WORDS]
         state = rules_lib.reset(self.rules, key, words)
@@ -96,7 +95,7 @@ class MiniPacman:
         return state, step
 
     def step(
-        self, state: rules_lib.State, action: chex.Array
+        self, state: rules_lib.State, action: jax.Array
     ) -> tuple[rules_lib.State, base.TimeStep]:
         """Returns the state after an action [] int32, and the time step."""
         words = self.sample_words(state.key, state.steps + 1)
@@ -106,12 +105,12 @@ class MiniPacman:
         last = dead | (state.steps >= max_steps)
         return state, base.TimeStep(self.observe(state), reward, discount, last)
 
-    def sample_words(self, key: chex.PRNGKey, step: chex.Numeric) -> chex.Array:
+    def sample_words(self, key: jax.Array, step: jax.typing.ArrayLike) -> jax.Array:
         """Returns the random words [any] uint32 of a step of an episode; step 0 is the reset."""
         count = rules_lib.num_words(self.rules)
         return jax.random.bits(jax.random.fold_in(key, step), (count,))
 
-    def observe(self, state: rules_lib.State) -> chex.Array:
+    def observe(self, state: rules_lib.State) -> jax.Array:
         """Returns an observation, as `observation_spec` says."""
         if self.observation == 'planes':
             return view.planes(state, self.rules, self.viewport)

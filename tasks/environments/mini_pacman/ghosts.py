@@ -9,7 +9,6 @@ Glossary of shapes:
 import functools
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,19 +24,19 @@ _BACK = (levels.LEFT, levels.DOWN, levels.RIGHT, levels.UP, levels.RIGHT, levels
 class Path(NamedTuple):
     """Where Pacman was in a step; the same square twice where he did not move."""
 
-    start: chex.Array  # [] int32
-    middle: chex.Array  # [] int32
-    end: chex.Array  # [] int32
+    start: jax.Array  # [] int32
+    middle: jax.Array  # [] int32
+    end: jax.Array  # [] int32
 
 
 class Ghosts(NamedTuple):
     """Where ghosts are, and which way they face."""
 
-    squares: chex.Array  # [G] int32, NOWHERE where there is none, or none any more
-    directions: chex.Array  # [G] int32
+    squares: jax.Array  # [G] int32, NOWHERE where there is none, or none any more
+    directions: jax.Array  # [G] int32
 
 
-def chase(ghosts: Ghosts, path: Path, powered: chex.Array) -> tuple[Ghosts, chex.Array]:
+def chase(ghosts: Ghosts, path: Path, powered: jax.Array) -> tuple[Ghosts, jax.Array]:
     """Moves the ghosts by the paper's rules.
 
     Args:
@@ -58,8 +57,8 @@ def chase(ghosts: Ghosts, path: Path, powered: chex.Array) -> tuple[Ghosts, chex
 
 
 def wander(
-    ghosts: Ghosts, pacman: chex.Array, level: chex.Array, powered: chex.Array, words: chex.Array
-) -> tuple[Ghosts, chex.Array]:
+    ghosts: Ghosts, pacman: jax.Array, level: jax.Array, powered: jax.Array, words: jax.Array
+) -> tuple[Ghosts, jax.Array]:
     """Moves the ghosts by the released rules.
 
     Args:
@@ -93,13 +92,13 @@ def wander(
     return moved, met & acts
 
 
-def speed(level: chex.Array, powered: chex.Array) -> chex.Array:
+def speed(level: jax.Array, powered: jax.Array) -> jax.Array:
     """Returns how often a ghost moves by the released rules, of `CHANCES`: [] int32, rounded."""
     tenths, parts = jnp.minimum(4 + level, 10), jnp.where(powered, 20, 10)
     return (CHANCES * tenths + parts // 2) // parts
 
 
-def _straightest(ghosts: Ghosts, pacman: chex.Array, powered: chex.Array) -> chex.Array:
+def _straightest(ghosts: Ghosts, pacman: jax.Array, powered: jax.Array) -> jax.Array:
     """Returns the first way that leads most to Pacman or, if he has power, least: [G] int32."""
     width = jnp.int32(levels.WIDTH)
     rows = jax.lax.div(pacman, width) - jax.lax.div(ghosts.squares, width)
@@ -116,7 +115,7 @@ def _straightest(ghosts: Ghosts, pacman: chex.Array, powered: chex.Array) -> che
     return found
 
 
-def _random_way(ghosts: Ghosts, words: chex.Array) -> chex.Array:
+def _random_way(ghosts: Ghosts, words: jax.Array) -> jax.Array:
     """Returns a way that is open, chosen uniformly by words [G] of 8 bits: [G] int32."""
     ways = jnp.asarray(_ways())[ghosts.squares, ghosts.directions]
     is_open = [ways >> way & 1 for way in range(4)]
@@ -128,7 +127,7 @@ def _random_way(ghosts: Ghosts, words: chex.Array) -> chex.Array:
     return found
 
 
-def _ahead(squares: chex.Array, directions: chex.Array) -> chex.Array:
+def _ahead(squares: jax.Array, directions: jax.Array) -> jax.Array:
     """Returns the squares next to squares [G], NOWHERE next to NOWHERE."""
     ahead = squares + jnp.asarray(levels.MOVES)[1 + directions]
     return jnp.where(squares == levels.NOWHERE, levels.NOWHERE, ahead)

@@ -23,7 +23,7 @@ Glossary of shapes:
 import functools
 from typing import NamedTuple
 
-import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -64,18 +64,18 @@ _NEAR = 5
 class Level(NamedTuple):
     """Where things start."""
 
-    pacman: chex.Array  # [] int32, a square
-    pills: chex.Array  # [2] int32
-    ghosts: chex.Array  # [G] int32, NOWHERE from the number of the level's ghosts on
-    directions: chex.Array  # [G] int32
+    pacman: jax.Array  # [] int32, a square
+    pills: jax.Array  # [2] int32
+    ghosts: jax.Array  # [G] int32, NOWHERE from the number of the level's ghosts on
+    directions: jax.Array  # [G] int32
 
 
-def num_ghosts(level: chex.Array) -> chex.Array:
+def num_ghosts(level: jax.Array) -> jax.Array:
     """Returns how many ghosts a level [] int32, from 1, has."""
     return jnp.minimum(1 + (level - 1) // 2, MAX_GHOSTS)
 
 
-def new_level(rules: str, level: chex.Array, words: chex.Array) -> Level:
+def new_level(rules: str, level: jax.Array, words: jax.Array) -> Level:
     """Returns the initial state of a level.
 
     Args:
@@ -93,7 +93,7 @@ def new_level(rules: str, level: chex.Array, words: chex.Array) -> Level:
     return Level(pacman, pills, jnp.where(numbers < num_ghosts(level), ghosts, NOWHERE), directions)
 
 
-def _different(words: chex.Array) -> chex.Array:
+def _different(words: jax.Array) -> jax.Array:
     """Samples different numbers of squares of corridors, one for each word.
 
     It is a Fisher-Yates shuffle of all C numbers, of which only the first are wanted: the n-th one
@@ -108,7 +108,7 @@ def _different(words: chex.Array) -> chex.Array:
     return jnp.stack(found).astype(jnp.int32)
 
 
-def _apart(words: chex.Array) -> chex.Array:
+def _apart(words: jax.Array) -> jax.Array:
     """Samples numbers of squares of corridors, those of the ghosts far from the first one."""
     far, counts = (jnp.asarray(table) for table in _far())
     free = words[: 1 + NUM_PILLS] % len(CORRIDORS)

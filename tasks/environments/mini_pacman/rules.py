@@ -9,7 +9,7 @@ Glossary of shapes:
 
 from typing import NamedTuple
 
-import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,26 +49,26 @@ MODES = {'paper': _PAPER, 'released': {**_PAPER, **_CHANGED}}
 class State(NamedTuple):
     """The state of an episode."""
 
-    food: chex.Array  # [H, W] bool
-    num_food: chex.Array  # [] int32, how much of it there is
-    pills: chex.Array  # [2] int32, squares; NOWHERE once eaten
-    pacman: chex.Array  # [] int32, a square
-    ghosts: chex.Array  # [G] int32, squares; NOWHERE where there is none, or none any more
-    directions: chex.Array  # [G] int32, of the ghosts
-    power: chex.Array  # [] int32, counts the steps down
-    level: chex.Array  # [] int32, from 1
-    timer: chex.Array  # [] int32, steps of the level
-    steps: chex.Array  # [] int32, of the episode
-    score: chex.Array  # [] float32, the rewards of the episode
-    key: chex.PRNGKey  # [], of all that is random in the episode
+    food: jax.Array  # [H, W] bool
+    num_food: jax.Array  # [] int32, how much of it there is
+    pills: jax.Array  # [2] int32, squares; NOWHERE once eaten
+    pacman: jax.Array  # [] int32, a square
+    ghosts: jax.Array  # [G] int32, squares; NOWHERE where there is none, or none any more
+    directions: jax.Array  # [G] int32, of the ghosts
+    power: jax.Array  # [] int32, counts the steps down
+    level: jax.Array  # [] int32, from 1
+    timer: jax.Array  # [] int32, steps of the level
+    steps: jax.Array  # [] int32, of the episode
+    score: jax.Array  # [] float32, the rewards of the episode
+    key: jax.Array  # [], of all that is random in the episode
 
 
 class Eaten(NamedTuple):
     """What Pacman ate in a step, [] int32 each."""
 
-    food: chex.Array
-    pills: chex.Array
-    ghosts: chex.Array
+    food: jax.Array
+    pills: jax.Array
+    ghosts: jax.Array
 
 
 def num_words(rules: str) -> int:
@@ -76,7 +76,7 @@ def num_words(rules: str) -> int:
     return levels.NUM_WORDS + (levels.MAX_GHOSTS if rules == 'released' else 0)
 
 
-def reset(rules: str, key: chex.PRNGKey, words: chex.Array) -> State:
+def reset(rules: str, key: jax.Array, words: jax.Array) -> State:
     """Returns the initial state of an episode.
 
     Args:
@@ -90,8 +90,8 @@ def reset(rules: str, key: chex.PRNGKey, words: chex.Array) -> State:
 
 
 def step(
-    rules: str, mode: str, state: State, action: chex.Array, words: chex.Array
-) -> tuple[State, chex.Array, chex.Array]:
+    rules: str, mode: str, state: State, action: jax.Array, words: jax.Array
+) -> tuple[State, jax.Array, jax.Array]:
     """Returns what a step leads to.
 
     Args:
@@ -129,7 +129,7 @@ def step(
     return _next_level(rules, after, cleared & ~dead, words), reward, dead
 
 
-def move(rules: str, state: State, action: chex.Array) -> ghosts_lib.Path:
+def move(rules: str, state: State, action: jax.Array) -> ghosts_lib.Path:
     """Returns where Pacman goes with an action [] int32."""
     steps = jnp.asarray(levels.steps())
     end = middle = steps[state.pacman, action]
@@ -171,9 +171,9 @@ def move_ghosts(
     rules: str,
     state: State,
     path: ghosts_lib.Path,
-    powered: chex.Array,
-    words: chex.Array,
-) -> tuple[ghosts_lib.Ghosts, chex.Array]:
+    powered: jax.Array,
+    words: jax.Array,
+) -> tuple[ghosts_lib.Ghosts, jax.Array]:
     """Returns the ghosts after their move, and [G] bool, which Pacman met; see there."""
     ghosts = ghosts_lib.Ghosts(state.ghosts, state.directions)
     if rules == 'paper':
@@ -182,7 +182,7 @@ def move_ghosts(
     return ghosts_lib.wander(ghosts, path.end, state.level, powered, words)
 
 
-def is_cleared(goal: Mode, state: State) -> chex.Array:
+def is_cleared(goal: Mode, state: State) -> jax.Array:
     """Returns whether all that clears a level is eaten, [] bool."""
     if goal.cleared_by == 'food':
         return state.num_food == 0
@@ -191,7 +191,7 @@ def is_cleared(goal: Mode, state: State) -> chex.Array:
     return jnp.array(False)
 
 
-def reward_of(goal: Mode, eaten: Eaten, dead: chex.Array) -> chex.Array:
+def reward_of(goal: Mode, eaten: Eaten, dead: jax.Array) -> jax.Array:
     """Returns the reward of a step, [] float32, in which Pacman ate, and died if `dead` [] bool."""
     reward = jnp.float32(goal.step)
     for count, one in zip(eaten, (goal.food, goal.pill, goal.ghost), strict=True):
@@ -199,14 +199,14 @@ def reward_of(goal: Mode, eaten: Eaten, dead: chex.Array) -> chex.Array:
     return jnp.where(dead, reward + goal.death, reward)
 
 
-def _next_level(rules: str, state: State, cleared: chex.Array, words: chex.Array) -> State:
+def _next_level(rules: str, state: State, cleared: jax.Array, words: jax.Array) -> State:
     """Returns the initial state of the next level if `cleared` [] bool, else the state."""
     fresh = _fresh(rules, state.level, words)
     chosen = {name: jnp.where(cleared, new, getattr(state, name)) for name, new in fresh.items()}
     return state._replace(**chosen)
 
 
-def _fresh(rules: str, level: chex.Array, words: chex.Array) -> dict[str, chex.Array]:
+def _fresh(rules: str, level: jax.Array, words: jax.Array) -> dict[str, jax.Array]:
     """Returns the fields of a state that the level after this one resets."""
     start = levels.new_level(rules, level + 1, words[: levels.NUM_WORDS])
     zero = jnp.int32(0)

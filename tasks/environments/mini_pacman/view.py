@@ -17,7 +17,7 @@ Glossary of shapes:
 
 import functools
 
-import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,7 +30,7 @@ _BLACK, _FOOD, _PILL, _GHOST = range(4)
 _PINK = np.array([1, 0.4, 0.7], np.float32)
 
 
-def colors(state: rules_lib.State, rules: str, viewport: int | None, power_bar: bool) -> chex.Array:
+def colors(state: rules_lib.State, rules: str, viewport: int | None, power_bar: bool) -> jax.Array:
     """Returns the colours in view, [H, W, 3] float32, one row more with a power bar.
 
     Args:
@@ -49,7 +49,7 @@ def colors(state: rules_lib.State, rules: str, viewport: int | None, power_bar: 
     return jnp.concatenate([squares, bar])
 
 
-def code(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Array:
+def code(state: rules_lib.State, rules: str, viewport: int | None) -> jax.Array:
     """Returns a code of what covers each square, [H, W] uint8; arguments as in `colors`.
 
     All is written into one map of bytes, so that the colours cost no more than to look them up.
@@ -68,7 +68,7 @@ def code(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Array
     return jnp.where(walls, wall, whole[squares])
 
 
-def planes(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Array:
+def planes(state: rules_lib.State, rules: str, viewport: int | None) -> jax.Array:
     """Returns the planes in view, [H, W, 6] float32; the arguments are as in `colors`."""
     squares, walls = _window(state.pacman, viewport)
     # One comparison after the other is faster than all at once and a reduction.
@@ -87,7 +87,7 @@ def planes(state: rules_lib.State, rules: str, viewport: int | None) -> chex.Arr
     return present.astype(jnp.float32) * weights[None, None]
 
 
-def _share(state: rules_lib.State, rules: str) -> chex.Array:
+def _share(state: rules_lib.State, rules: str) -> jax.Array:
     """Returns which share of a pill's power is left, [] float32."""
     return state.power.astype(jnp.float32) / rules_lib.POWER[rules]
 
@@ -109,14 +109,14 @@ def _palette(rules: str) -> np.ndarray:
     return np.array([black, blue, cyan, *ghosts, green, white], np.float32)
 
 
-def _window(pacman: chex.Array, size: int | None) -> tuple[chex.Array, chex.Array]:
+def _window(pacman: jax.Array, size: int | None) -> tuple[jax.Array, jax.Array]:
     """Returns the squares around Pacman, [V, V] int32, and where walls are, [V, V] bool; or all.
 
     Outside of the maze the squares are numbers of others: there are walls.
     """
     if size is None:
         squares = np.arange(levels.NUM_SQUARES, dtype=np.int32).reshape(levels.WALLS.shape)
-        return squares, jnp.asarray(levels.WALLS)
+        return jnp.asarray(squares), jnp.asarray(levels.WALLS)
     offsets = np.arange(size, dtype=np.int32) - size // 2
     squares = pacman + (levels.WIDTH * offsets[:, None] + offsets[None])
     walls = jnp.asarray(_windows(size))[pacman]
