@@ -141,8 +141,8 @@ class LanguageModel(run_lib.Run):
                 log_probs, state = self.model.next_word(params, words, state)
                 return state, log_probs
 
-            state, log_probs = jax.lax.scan(step, state, ids)
-            return log_probs, state
+            scanned: tuple[chex.ArrayTree, chex.Array] = jax.lax.scan(step, state, ids)
+            return scanned[1], scanned[0]
 
         return jax.jit(read)
 
