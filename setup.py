@@ -55,6 +55,7 @@ PACKAGES = [
     'launch.reports',
     'launch.runs',
     'launch.sweeps',
+    'launch.trained',
     'launch.training',
     'launch.viewer',
 ]

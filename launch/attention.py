@@ -94,16 +94,12 @@ def _inspector(run_dir: str) -> Callable[[tracing.Request], tracing.Subject]:
     Raises:
       RunError, DataError: there is no such run, or it cannot be inspected.
     """
-    about = directory.read_description(run_dir)
-    if not about:
-        message = f'wanted the directory of a trained run, it has no {directory.DESCRIPTION}'
-    elif about['config'].get('core') != 'rmc':
-        message = f'wanted a run with --core=rmc, got {about["config"].get("core")}'
-    elif about['program'] not in INSPECTORS:
-        message = f'wanted a run of {" or ".join(INSPECTORS)}, got one of {about["program"]}'
-    else:
-        return INSPECTORS[about['program']]
-    raise errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: {message}')
+    about = directory.require_description(run_dir, INSPECTORS)
+    core = about['config'].get('core')
+    if core != 'rmc':
+        message = f'--run_dir={run_dir}: wanted a run with --core=rmc, got {core}'
+        raise errors.RunError(errors.BAD_DATA, message)
+    return INSPECTORS[about['program']]
 
 
 if __name__ == '__main__':

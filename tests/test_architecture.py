@@ -55,8 +55,9 @@ FLOORS = (
     {'language', 'agents'},
     {'reports'},
     {'lm', 'nth_farthest', 'learning_to_execute', 'mini_pacman', 'boxworld'},
+    {'trained'},
     {'inspection', 'viewer', 'sweeps', 'benchmarks'},
-    {'attention', 'report', 'sweep', 'play', 'benchmark'},
+    {'attention', 'export', 'report', 'sweep', 'play', 'benchmark'},
     {'__main__'},
 )
 floor_of = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -14,6 +14,7 @@ import pytest
 
 from launch.runs import flags
 from launch.sweeps import grid
+from tests.support import inspected, untrained_runs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = {
@@ -115,6 +116,31 @@ def test_the_agent_of_ones_own_learns_no_values_from_steps_that_truncate(agent, 
     assert any(jnp.any(leaf) for leaf in leaves)  # of the entropy
 
 
+@pytest.mark.usefixtures('compile_quickly')
+def test_a_trained_run_is_loaded_queried_streamed_exported_and_served(tmp_path, monkeypatch):
+    """The runs are untrained here, of the names and the kinds of those of the page."""
+    inspected.lm_run(tmp_path / 'lm')
+    runs = {'lm-pydoc': tmp_path / 'lm' / 'run'}
+    runs['mini_pacman'], _ = untrained_runs.agent(tmp_path / 'agent')
+    runs['nth_farthest'], _ = untrained_runs.questions(tmp_path / 'questions', num_dims=1)
+    flags = {'task': 'addition', 'nesting': 1, 'length': 3}
+    runs['learning_to_execute-addition'], _ = untrained_runs.programs(
+        tmp_path / 'programs', **flags
+    )
+    (tmp_path / 'runs').mkdir()
+    for name, run_dir in runs.items():
+        run_dir.rename(tmp_path / 'runs' / f'{name}-rmc')
+    monkeypatch.chdir(tmp_path)
+    names = _run('docs/trained_runs.md')
+    assert names['logits'].shape == (len(inspected.WORDS),)
+    assert int(names['timestep'].observation.ndim) == 3
+    assert names['answer'].shape == (1,)
+    assert [len(value) for value in names['values']] == [3, 3]
+    ids = [names['run'].encode(word) for word in ('the', 'a')]
+    logits, _ = names['run'].logits(np.stack(ids, axis=1))
+    np.testing.assert_allclose(names['outputs']['log_probs'], logits[-1], rtol=2e-5)
+
+
 def test_the_code_of_every_page_is_run_here():
     with_code = {page for page in PAGES if 'python' in dict(_blocks(page))}
     assert with_code == {
@@ -122,6 +148,7 @@ def test_the_code_of_every_page_is_run_here():
         'docs/core.md',
         'docs/environments_and_agents.md',
         'docs/jax_flax_equinox.md',
+        'docs/trained_runs.md',
     }
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from launch import learning_to_execute as program
 from launch.inspection import tracing
 from launch.runs import errors
-from launch.training import cores, experiment
+from launch.trained import learning_to_execute as trained
+from launch.training import cores
 from relational_rnn.networks import sequence_to_sequence
 from tasks.learning_to_execute import batches, setting, writing
 
@@ -35,16 +36,14 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     """
     if request.prompt:
         raise errors.RunError(errors.USAGE, '--prompt: learning_to_execute reads test programs')
-    asked = program.Config(run_dir=request.run_dir)
-    config = experiment.restore(program.EXPERIMENT, asked, request.run_dir).config
+    run = trained.load(request.run_dir)
+    config = run.config
     batch = sample(config, request)
-    network = program.make_network(config)
-    params, step = experiment.load_params(request.run_dir, network.init)
-    logits = np.asarray(jax.jit(network.logits, static_argnums=2)(params, batch, False))
+    logits = np.asarray(jax.jit(run.network.logits, static_argnums=2)(run.params, batch, False))
     return tracing.Subject(
-        f'learning_to_execute, {config.task}, after {step:,} updates',
+        f'learning_to_execute, {config.task}, after {run.num_updates:,} updates',
         lambda: cores.make(config, (_SIZE,)),
-        params,
+        run.params,
         tuple(_example(config, batch, logits, index) for index in range(logits.shape[1])),
     )
 

@@ -7,17 +7,16 @@ Glossary of shapes:
   T: words of a passage; N: words of the validation text; V: vocabulary size.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-import chex
-import jax
 import numpy as np
 
 from launch import lm as program
 from launch.inspection import tracing
 from launch.language import model as model_lib
-from launch.training import cores, experiment
+from launch.trained import language_model
+from launch.training import cores
 from tasks.text import streams
 from tasks.text import vocabulary as vocabulary_lib
 
@@ -27,16 +26,6 @@ _NOTES = {
     vocabulary_lib.EOS: 'the end of a line',
     vocabulary_lib.UNK: 'a word outside the vocabulary',
 }
-
-
-class _Lm(NamedTuple):
-    """An opened run of `lm`."""
-
-    config: program.Config
-    metadata: Mapping[str, Any]  # of its checkpoint
-    vocabulary: vocabulary_lib.Vocabulary
-    model: model_lib.Model
-    params: chex.ArrayTree
 
 
 class _Passage(NamedTuple):
@@ -53,47 +42,44 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     Raises:
       RunError, DataError: the run or its vocabulary cannot be used.
     """
-    asked = program.Config(run_dir=request.run_dir)
-    config, _, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
-    vocabulary = program.load_vocabulary(request.run_dir, metadata)
-    model = program.make_model(config, len(vocabulary))
-    params, step = experiment.load_params(request.run_dir, model.init)
-    lm = _Lm(config, metadata, vocabulary, model, params)
+    run = language_model.load(request.run_dir)
+    config = run.config
     return tracing.Subject(
-        f'lm on {config.dataset}, after {step:,} updates',
+        f'lm on {config.dataset}, after {run.num_updates:,} updates',
         lambda: cores.make(config, (config.embedding_size,)),
-        params,
-        tuple(_example(lm, passage) for passage in _passages(lm, request)),
+        run.params,
+        tuple(_example(run, passage) for passage in _passages(run, request)),
         config.dtype,
     )
 
 
-def _passages(lm: _Lm, request: tracing.Request) -> list[_Passage]:
+def _passages(run: language_model.LanguageModel, request: tracing.Request) -> list[_Passage]:
     """Returns the prompt and its continuations, or validation text, or sampled text."""
-    valid = None if request.prompt else _validation(lm)
+    valid = None if request.prompt else _validation(run)
     if valid is not None:
-        return list(_cut(lm, request, valid))
-    prompt = program.read_prompt(lm.config, request.prompt, lm.vocabulary)
+        return list(_cut(run, request, valid))
+    prompt = program.read_prompt(run.config, request.prompt, run.vocabulary)
     if len(prompt) >= request.max_steps:
-        ids = lm.vocabulary.encode([vocabulary_lib.EOS, *prompt[: request.max_steps]])
+        ids = run.vocabulary.encode([vocabulary_lib.EOS, *prompt[: request.max_steps]])
         return [_Passage('the prompt', ids, len(ids))]
     seeds = range(request.seed, request.seed + request.num_examples)
-    return [_sample(lm, prompt, request.max_steps, seed) for seed in seeds]
+    return [_sample(run, prompt, request.max_steps, seed) for seed in seeds]
 
 
-def _validation(lm: _Lm) -> np.ndarray | None:
+def _validation(run: language_model.LanguageModel) -> np.ndarray | None:
     """Returns the ids of the run's validation text [N], None if they are not in the cache."""
-    cache_dir = lm.metadata['config'].get('cache_dir')
-    cache_dir = cache_dir if isinstance(cache_dir, str) else None
-    corpus = streams.cached(lm.config.dataset, str(lm.metadata.get('data', '')), cache_dir)
-    if corpus is None or corpus.vocabulary.words != lm.vocabulary.words or len(corpus.valid) < 2:
+    data = str(run.metadata.get('data', ''))
+    corpus = streams.cached(run.config.dataset, data, run.config.cache_dir)
+    if corpus is None or corpus.vocabulary.words != run.vocabulary.words or len(corpus.valid) < 2:
         return None
     return corpus.valid.astype(np.int32)
 
 
-def _cut(lm: _Lm, request: tracing.Request, valid: np.ndarray) -> Iterator[_Passage]:
+def _cut(
+    run: language_model.LanguageModel, request: tracing.Request, valid: np.ndarray
+) -> Iterator[_Passage]:
     """Yields passages of a text [N], each from the end of a line on."""
-    starts = np.flatnonzero(valid == lm.vocabulary.eos)
+    starts = np.flatnonzero(valid == run.vocabulary.eos)
     starts = starts[starts + request.max_steps < len(valid)]
     if not len(starts):
         starts = np.array([0])
@@ -101,35 +87,37 @@ def _cut(lm: _Lm, request: tracing.Request, valid: np.ndarray) -> Iterator[_Pass
     chosen = np.random.default_rng(request.seed).choice(starts, count, replace=False)
     for start in sorted(chosen.tolist()):
         ids = valid[start : start + request.max_steps + 1]
-        first = ' '.join(map(_show, lm.vocabulary.decode(ids[1:6])))
+        first = ' '.join(map(_show, run.vocabulary.decode(ids[1:6])))
         yield _Passage(f'word {start + 1:,} of the validation text: {first} …', ids, len(ids))
 
 
-def _sample(lm: _Lm, prompt: list[str], num_steps: int, seed: int) -> _Passage:
+def _sample(
+    run: language_model.LanguageModel, prompt: list[str], num_steps: int, seed: int
+) -> _Passage:
     """Samples a continuation of a prompt."""
     sizes = num_steps - len(prompt), _TEMPERATURE, _TOP_P, seed
-    text = model_lib.generate(lm.model, lm.params, lm.vocabulary, prompt, *sizes)
+    text = model_lib.generate(run.model, run.params, run.vocabulary, prompt, *sizes)
     words = text.replace('\n', f' {vocabulary_lib.EOS} ').split(' ')
-    ids = lm.vocabulary.encode([vocabulary_lib.EOS, *filter(None, words)])
+    ids = run.vocabulary.encode([vocabulary_lib.EOS, *filter(None, words)])
     return _Passage(f'sampled with seed {seed}: {text[:40]} …', ids, len(prompt) + 1)
 
 
-def _example(lm: _Lm, passage: _Passage) -> tracing.Example:
+def _example(run: language_model.LanguageModel, passage: _Passage) -> tracing.Example:
     """Describes a passage, and after every word which words the model expects next."""
-    words = lm.vocabulary.decode(passage.ids.tolist())
-    next_word, state, steps = jax.jit(lm.model.next_word), lm.model.initial_state(1), []
+    words = run.vocabulary.decode(passage.ids.tolist())
+    state, steps = run.initial_state(), []
     for t, word in enumerate(words[:-1]):
-        log_probs, state = next_word(lm.params, passage.ids[t : t + 1], state)
+        log_probs, state = run.step(passage.ids[t], state)
         is_given = t + 1 < passage.num_given
         answers = tracing.rank_answers(
-            np.exp(log_probs[0]),
-            lambda i: _show(*lm.vocabulary.decode([i])),
+            np.exp(log_probs),
+            lambda i: _show(*run.vocabulary.decode([i])),
             int(passage.ids[t + 1]) if is_given else None,
         )
         mark = 'the model continues the text' if t == passage.num_given else ''
         truth = _show(words[t + 1]) if is_given else ''
         steps.append(tracing.Step(_show(word), _NOTES.get(word, ''), mark, answers, truth))
-    embeddings = np.asarray(lm.params['language_model']['embeddings'])[passage.ids[:-1]]
+    embeddings = np.asarray(run.params['language_model']['embeddings'])[passage.ids[:-1]]
     return tracing.Example(passage.title, embeddings.astype(np.float32), tuple(steps))
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from launch import nth_farthest as program
 from launch.inspection import tracing
 from launch.runs import errors
-from launch.training import cores, experiment
+from launch.trained import nth_farthest as trained
+from launch.training import cores
 from tasks import nth_farthest
 
 _SALT = 4  # separates the keys of these sequences from those of evaluations
@@ -29,13 +30,11 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     """
     if request.prompt:
         raise errors.RunError(errors.USAGE, '--prompt: nth_farthest reads vectors, no text')
-    asked = program.Config(run_dir=request.run_dir)
-    config = experiment.restore(program.EXPERIMENT, asked, request.run_dir).config
+    run = trained.load(request.run_dir)
+    config = run.config
     if config.num_objects > request.max_steps:
         wanted = f'wanted at least {config.num_objects}, the vectors of a sequence'
         raise errors.RunError(errors.USAGE, f'--max_steps: {wanted}, got {request.max_steps}')
-    network = program.make_network(config)
-    params, step = experiment.load_params(request.run_dir, network.init)
     key = jax.random.fold_in(jax.random.key(request.seed), _SALT)
     keys = jax.random.split(key, request.num_examples)
     questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)
@@ -44,14 +43,14 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     @jax.jit
     def answer(params: chex.ArrayTree) -> chex.Array:
         prefixes = [inputs[: t + 1] for t in range(config.num_objects)]
-        logits = [network.apply(params, prefix)[0][0] for prefix in prefixes]
+        logits = [run.network.apply(params, prefix)[0][0] for prefix in prefixes]
         return jax.nn.softmax(jnp.stack(logits))
 
-    probabilities = np.asarray(answer(params))  # [N steps, B, N labels]
+    probabilities = np.asarray(answer(run.params))  # [N steps, B, N labels]
     return tracing.Subject(
-        f'nth_farthest, after {step:,} updates',
+        f'nth_farthest, after {run.num_updates:,} updates',
         lambda: cores.make(config, (config.input_size,)),
-        params,
+        run.params,
         tuple(
             _example(questions, inputs, probabilities[:, index], index)
             for index in range(request.num_examples)

@@ -4,7 +4,7 @@ Glossary of shapes:
   T: words of a window; B: streams; V: vocabulary size; N: words of a text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import re
 from typing import Any, NamedTuple, Protocol
 
@@ -172,8 +172,7 @@ def generate(
 
     def write(carry: tuple, key: chex.PRNGKey) -> tuple[tuple, chex.Array]:
         state, log_probs = carry
-        allowed = jnp.where(jnp.arange(len(vocabulary)) == vocabulary.unk, -jnp.inf, log_probs)
-        word = sampling.sample(key, allowed, temperature, top_p).astype(jnp.int32)
+        word = sample_word(vocabulary, log_probs, key, temperature, top_p)
         return read(state, word), word
 
     @jax.jit
@@ -183,5 +182,22 @@ def generate(
         return jax.lax.scan(write, (state, all_log_probs[-1]), keys)[1]
 
     sampled = vocabulary.decode(run(ids, jax.random.key(seed)).tolist())
-    text = ['\n' if word == vocabulary_lib.EOS else word for word in (*prompt, *sampled)]
+    return join([*prompt, *sampled])
+
+
+def sample_word(
+    vocabulary: vocabulary_lib.Vocabulary,
+    log_probs: chex.Array,
+    key: chex.PRNGKey,
+    temperature: float,
+    top_p: float,
+) -> chex.Array:
+    """Samples the id [] of a word, never of `<unk>`, from log-probabilities [V]."""
+    allowed = jnp.where(jnp.arange(len(vocabulary)) == vocabulary.unk, -jnp.inf, log_probs)
+    return sampling.sample(key, allowed, temperature, top_p).astype(jnp.int32)
+
+
+def join(words: Iterable[str]) -> str:
+    """Returns words as a text, with a new line for each `<eos>`."""
+    text = ['\n' if word == vocabulary_lib.EOS else word for word in words]
     return re.sub(' ?\n ?', '\n', ' '.join(text))

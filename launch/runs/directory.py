@@ -12,7 +12,7 @@
                     first (see `provenance`); [] where the file does not state it
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 import contextlib
 import json
 import os
@@ -148,6 +148,21 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     if description:
         fields.check(file, description, _SHAPE, 'resume the run to have it written again')
     return description
+
+
+def require_description(path: str | os.PathLike[str], programs: Collection[str]) -> dict[str, Any]:
+    """Reads the `run.json` of a run of one of some programs.
+
+    Raises:
+      RunError, DataError: it is no run, not one of these programs, or the file is damaged.
+    """
+    description = read_description(path)
+    if description and description['program'] in programs:
+        return description
+    message = f'wanted the directory of a trained run, it has no {DESCRIPTION}'
+    if description:
+        message = f'wanted a run of {" or ".join(programs)}, got one of {description["program"]}'
+    raise errors.RunError(errors.BAD_DATA, f'--run_dir={path}: {message}')
 
 
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:

@@ -241,11 +241,7 @@ def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
     Raises:
       RunError: there is no whole checkpoint, or a fixed flag differs.
     """
-    saved = checkpoint.Reader(run_dir).newest_metadata()
-    if saved is None:
-        message = f'--run_dir={run_dir}: wanted a run with a checkpoint, it has none yet'
-        raise errors.RunError(errors.BAD_DATA, message)
-    step, metadata = saved
+    step, metadata = saved = _newest(run_dir)
     on_resume = flags.on_resume(config)
     trained = resuming.saved_config(type(config), saved)
     start = experiment.presets.get(config.preset)
@@ -263,6 +259,25 @@ def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
         return Restored(dataclasses.replace(config, **values), step, metadata)
     except (ValueError, OverflowError) as error:
         raise resuming.bad_config(step, error) from error
+
+
+def read(experiment: Experiment, run_dir: str) -> Restored:
+    """Returns the whole configuration that a run was trained with, but where it is now.
+
+    Raises:
+      RunError: there is no whole checkpoint, or its configuration cannot be used.
+    """
+    step, metadata = saved = _newest(run_dir)
+    return Restored(resuming.whole_config(experiment.config, saved, run_dir), step, metadata)
+
+
+def _newest(run_dir: str) -> resuming.Saved:
+    """Returns step and metadata of the newest whole checkpoint; a RunError if there is none."""
+    saved = checkpoint.Reader(run_dir).newest_metadata()
+    if saved is None:
+        message = f'--run_dir={run_dir}: wanted a run with a checkpoint, it has none yet'
+        raise errors.RunError(errors.BAD_DATA, message)
+    return saved
 
 
 def load_params(

@@ -24,6 +24,15 @@ def saved_config(config_type: type[Any], saved: Saved) -> dict[str, Any]:
     return {**dataclasses.asdict(config_type()), **values}
 
 
+def whole_config(config_type: type[Any], saved: Saved, run_dir: str) -> Any:
+    """Returns the flags of a checkpoint as they were, but for where the run is now."""
+    values = {**saved_config(config_type, saved), 'run_dir': run_dir}
+    try:
+        return config_type(**{name: values[name] for name in flags.on_resume(config_type)})
+    except (ValueError, OverflowError) as error:
+        raise bad_config(saved[0], error) from error
+
+
 def bad_config(step: int, error: Exception) -> errors.RunError:
     """Returns what to raise for a checkpoint whose configuration cannot be used."""
     reason = f'the configuration in the checkpoint of step {step} cannot be used'

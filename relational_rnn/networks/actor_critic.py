@@ -118,8 +118,9 @@ class ActorCritic(hk.Module):
         features = add_coordinates(images)
         if self._cells == 'map':
             return features
-        rows = features.reshape(len(features), -1, features.shape[-1])
-        return rows if self._cells == 'rows' else rows.reshape(len(rows), -1)
+        size, *_, channels = features.shape  # size may be symbolic, as `jax.export` has it
+        rows = features.reshape(size, -1, channels)
+        return rows if self._cells == 'rows' else rows.reshape(size, -1)
 
 
 def patches(images: jax.Array) -> jax.Array:

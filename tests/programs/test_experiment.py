@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+from launch import trained
 from launch.agents import network
 from launch.runs import directory, errors, flags, integrity, metrics
 from launch.training import experiment
@@ -173,6 +174,14 @@ def test_a_run_is_restored_with_what_it_was_trained_with(name, program, whole):
     restored = experiment.restore(program, asked, str(whole))
     assert (restored.step, restored.config.total_units, restored.config.seed) == (6, 16, 0)
     assert restored.config.num_steps == asked.num_steps  # of today, for it is no part of the run
+
+
+def test_a_trained_run_is_loaded_from_its_directory_alone_and_exported(name, whole, tmp_path):
+    run = trained.load(whole)
+    assert (run.program, run.num_updates, run.config.num_steps) == (name, 6, 6)
+    assert run.config.total_units == 16
+    about = json.loads((run.export(tmp_path / 'served') / 'about.json').read_text())
+    assert (about['program'], about['num_updates']) == (name, 6)
 
 
 _FORGED = [None, [1], 'x' * 5000, {'batch_size': 'many'}, {'seed': [1]}, {'total_units': -5}]

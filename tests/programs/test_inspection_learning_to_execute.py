@@ -125,7 +125,7 @@ def _inspect_variant(monkeypatch, **changes):
         lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(init, jax.random.key(0))
     )
     restored = experiment.Restored(config, 1200, {})
-    monkeypatch.setattr(experiment, 'restore', lambda *_: restored)
+    monkeypatch.setattr(experiment, 'read', lambda *_: restored)
     monkeypatch.setattr(experiment, 'load_params', lambda *_: (params, 6))
 
     def logits(params, batch, teacher):

@@ -102,7 +102,7 @@ def test_what_is_no_run_of_an_agent_is_refused(trained, tmp_path):
         assert error.value.code == errors.BAD_DATA
         return str(error.value)
 
-    assert 'wanted the directory of a trained run, it has none' in refusal()
+    assert 'wanted the directory of a trained run, it has no run.json' in refusal()
     description = json.loads(pathlib.Path(trained[0], 'run.json').read_text())
     (tmp_path / 'run.json').write_text(json.dumps({**description, 'program': 'lm'}))
     assert 'wanted a run of boxworld or mini_pacman, got one of lm' in refusal()
