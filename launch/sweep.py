@@ -74,6 +74,8 @@ def run(config: Config) -> list[results_lib.Result]:
         if grid is None:
             raise base.DataError(f'--sweep_dir={folder}: wanted the directory of a sweep, got none')
         return _show(config, folder, grid)
+    if config.executor == 'slurm':
+        slurm.check_is_here()
     module = grid_lib.load_program(config.arguments[0])
     _plan(config.arguments, folder, module)  # before the directory is touched
     with directory.owned(folder, 'sweep_dir'):

@@ -62,7 +62,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        """Raises a ValueError if a flag does not fit the executor, or Slurm is not here."""
+        """Raises a ValueError if a flag does not fit the executor."""
         flags.check(self)
         if self.executor == 'local':
             for field in dataclasses.fields(Config):
@@ -70,10 +70,14 @@ class Config:
                     raise ValueError(f'--{field.name}: wanted --executor=slurm with it')
             return
         sbatch_options(self)
-        absent = [each for each in ('sbatch', 'squeue') if not shutil.which(each)]
-        if absent:
-            wanted = 'wanted the commands of Slurm on PATH'
-            raise ValueError(f'--executor=slurm: {wanted}, got no {" and no ".join(absent)}')
+
+
+def check_is_here() -> None:
+    """Raises a RunError if this machine has no Slurm."""
+    if absent := [each for each in ('sbatch', 'squeue') if not shutil.which(each)]:
+        wanted = 'wanted the commands of Slurm on PATH'
+        got = ' and no '.join(absent)
+        raise errors.RunError(errors.USAGE, f'--executor=slurm: {wanted}, got no {got}')
 
 
 def sbatch_options(config: Config) -> list[str]:

@@ -229,6 +229,7 @@ def test_a_machine_without_slurm_and_flags_without_the_executor_cost_one_line(
 
 
 @needs_slurm
+@pytest.mark.slow
 def test_two_seeds_of_a_program_that_trains(here, tmp_path, capsys):
     assert _main(tmp_path, f'nth_farthest seed=0,1 num_steps=2 {SMALL}') == 0
     assert '[2 configurations: 2 done]' in capsys.readouterr().out
@@ -266,8 +267,36 @@ def test_a_run_that_was_requeued_ends_in_the_same_bytes(act, here, tmp_path, cap
     with _meanwhile(disturb):
         assert _main(run_dir.parent, line, '--slurm_partition=spot') == 0
     log = (run_dir / 'output.log').read_text()
-    assert re.search('resumes? .*[1-9][0-9]*', log)
+    assert 'resumes from the checkpoint of update ' in log
     assert 'pending   seed=0: job ' in capsys.readouterr().out
     assert _main(tmp_path / 'whole', line) == 0
     wanted = saved_bytes.digest(tmp_path / 'whole' / 'seed=0', STEPS)
     assert saved_bytes.digest(run_dir, STEPS) == wanted
+
+
+@needs_slurm
+@pytest.mark.slow
+def test_the_script_of_the_documentation_runs_two_processes_and_is_requeued(here, tmp_path):
+    page = (ROOT / 'docs' / 'scale.md').read_text()
+    script = page.partition('```bash\n')[2].partition('```')[0]
+    script = script.replace('--nodes=4', '--nodes=2').replace(' --gpus-per-node=8', '')
+    flags = ' '.join(f'--{pair}' for pair in f'seed=0 num_steps={STEPS} {SMALL}'.split())
+    command = f'srun {sys.executable} -m launch.nth_farthest {flags} --run_dir='
+    digests = []
+    for name in ('whole', 'requeued'):
+        run_dir, log = tmp_path / name, tmp_path / f'{name}.log'
+        text = re.sub('^srun .*', f'{command}{run_dir}', script, flags=re.MULTILINE)
+        sbatch = ['sbatch', '--parsable', f'--output={log}']
+        done = subprocess.run(sbatch, input=text, check=True, capture_output=True, text=True)
+        number = done.stdout.strip()
+        if name == 'requeued':
+            metrics = run_dir / 'metrics.jsonl'
+            _wait_for(lambda path=metrics: path.exists() and path.stat().st_size > 2000, 120)
+            subprocess.run(['scancel', '--signal=TERM', number], check=True)
+        _wait_for(lambda number=number: number not in slurm._queue(), 200)
+        printed = log.read_text()
+        assert '2 processes, 2 devices' in printed
+        resumed = re.search('resumes from the checkpoint of update [1-9]', printed)
+        assert bool(resumed) == (name == 'requeued'), printed
+        digests.append(saved_bytes.digest(run_dir, STEPS))
+    assert digests[0] == digests[1]
