@@ -280,7 +280,7 @@ def test_the_script_of_the_documentation_runs_two_processes_and_is_requeued(here
     page = (ROOT / 'docs' / 'scale.md').read_text()
     script = page.partition('```bash\n')[2].partition('```')[0]
     script = script.replace('--nodes=4', '--nodes=2').replace(' --gpus-per-node=8', '')
-    flags = ' '.join(f'--{pair}' for pair in f'seed=0 num_steps={STEPS} {SMALL}'.split())
+    flags = ' '.join(f'--{pair}' for pair in f'seed=0 num_steps=200 {SMALL}'.split())
     command = f'srun {sys.executable} -m launch.nth_farthest {flags} --run_dir='
     digests = []
     for name in ('whole', 'requeued'):
@@ -291,12 +291,12 @@ def test_the_script_of_the_documentation_runs_two_processes_and_is_requeued(here
         number = done.stdout.strip()
         if name == 'requeued':
             metrics = run_dir / 'metrics.jsonl'
-            _wait_for(lambda path=metrics: path.exists() and path.stat().st_size > 2000, 120)
+            _wait_for(lambda path=metrics: path.exists() and path.stat().st_size > 500, 120)
             subprocess.run(['scancel', '--signal=TERM', number], check=True)
-        _wait_for(lambda number=number: number not in slurm._queue(), 200)
+        _wait_for(lambda number=number: number not in slurm._queue(), 150)
         printed = log.read_text()
         assert '2 processes, 2 devices' in printed
         resumed = re.search('resumes from the checkpoint of update [1-9]', printed)
         assert bool(resumed) == (name == 'requeued'), printed
-        digests.append(saved_bytes.digest(run_dir, STEPS))
+        digests.append(saved_bytes.digest(run_dir, 200))
     assert digests[0] == digests[1]

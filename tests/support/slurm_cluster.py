@@ -14,7 +14,17 @@ import socket
 import subprocess
 import time
 
-PROGRAMS = 'munged', 'slurmctld', 'slurmd', 'sbatch', 'srun', 'squeue', 'scontrol', 'scancel'
+PROGRAMS = (
+    'munged',
+    'slurmctld',
+    'slurmd',
+    'sbatch',
+    'srun',
+    'squeue',
+    'scontrol',
+    'scancel',
+    'setpriv',
+)
 CONFIGURATION = """
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -69,7 +79,8 @@ def running(folder, num_nodes=1):
     """
     folder = pathlib.Path(folder)
     (folder / 'state').mkdir()
-    names = [f'node{number}' for number in range(num_nodes)]
+    # JAX connects processes at the address of the first node.
+    names = [_host(), *(f'{_host()}-{number}' for number in range(1, num_nodes))]
     (folder / 'slurm.conf').write_text(_configuration(folder, names))
     (folder / 'munge.key').write_bytes(os.urandom(128))
     (folder / 'munge.key').chmod(0o400)
@@ -117,7 +128,7 @@ def _path(program):
 def _daemon(command, environment):
     path = _path(command[0])
     process = subprocess.Popen(
-        [path, *command[1:]],
+        ['setpriv', '--pdeathsig', 'TERM', path, *command[1:]],  # if the tests are killed
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
