@@ -123,7 +123,8 @@ def load_program(name: str) -> Any:
       RunError: there is none, or it does not train.
     """
     package = importlib.import_module(PACKAGE)
-    known = [each.name for each in pkgutil.iter_modules(package.__path__) if not each.ispkg]
+    modules = [each.name for each in pkgutil.iter_modules(package.__path__) if not each.ispkg]
+    known = [each for each in modules if not each.startswith('_')]
     if name not in known:
         raise _usage(f'no program {name!r}; wanted one that trains, out of {", ".join(known)}')
     module = importlib.import_module(f'{PACKAGE}.{name}')
