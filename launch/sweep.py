@@ -10,7 +10,8 @@ SWEEP_DIR/NAME, by the same command that would run it alone.
 
 The program checks all configurations before any starts. The same command resumes a sweep that was
 stopped: configurations that are done stay as they are, a larger `num_steps` trains all of them
-further, and another grid with the same axes adds its configurations. The picture is after figure 4
+further, and another grid with the same axes adds its configurations. With `--executor=slurm` the
+runs are jobs, which go on without the sweep (docs/scale.md). The picture is after figure 4
 of Santoro et al. 2018, "Relational recurrent neural networks", https://arxiv.org/abs/1806.01822:
 panels for the first axis, colours for the second, dashes for the third.
 """
@@ -23,14 +24,14 @@ import sys
 from typing import Any, Literal
 
 from launch.runs import directory, errors, flags
-from launch.sweeps import execution, figure
+from launch.sweeps import execution, figure, slurm
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results as results_lib
 from tasks import base, storage
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(slurm.Config):
     """Runs a grid of a program: PROGRAM NAME=VALUE,VALUE NAME=VALUE --sweep_dir=DIR."""
 
     arguments: tuple[str, ...] = flags.positional(
@@ -43,7 +44,9 @@ class Config:
         path=True,
     )
     mode: Literal['run', 'draw'] = flags.flag('run', 'draw: only the table and the picture', 'free')
-    processes: int = flags.flag(1, 'runs at a time', 'free', 1, 1000)
+    processes: int | None = flags.flag(
+        None, 'runs at a time; default 1, with slurm as many as it starts', 'free', 1, 1000
+    )
     x: Literal['minutes', 'hours', 'steps'] = flags.flag(
         'minutes', 'the horizontal axis of the picture', 'free'
     )
@@ -54,6 +57,7 @@ class Config:
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
+        super().__post_init__()
         directory.check_path('sweep_dir', self.sweep_dir)
 
 
@@ -70,18 +74,27 @@ def run(config: Config) -> list[results_lib.Result]:
         if grid is None:
             raise base.DataError(f'--sweep_dir={folder}: wanted the directory of a sweep, got none')
         return _show(config, folder, grid)
+    if config.executor == 'slurm':
+        slurm.check_is_here()
     module = grid_lib.load_program(config.arguments[0])
     _plan(config.arguments, folder, module)  # before the directory is touched
     with directory.owned(folder, 'sweep_dir'):
         grid = _plan(config.arguments, folder, module)  # another sweep may have added to it
         grid_lib.write(folder, grid)
-        failures = execution.execute(grid.program, grid.runs(folder), config.processes)
+        failures = _execute(config, grid.program, grid.runs(folder))
     results = _show(config, folder, grid)
     if failures:
         run, code, reason = failures[0]
         message = f'{len(failures)} of {len(results)} configurations failed, the first {run.name}'
         raise errors.RunError(code, f'{message}: {reason}; see {run.folder / execution.LOG}')
     return results
+
+
+def _execute(config: Config, program: str, runs: list[grid_lib.Run]) -> list[execution.Failure]:
+    if config.executor == 'slurm':
+        options = slurm.sbatch_options(config)
+        return slurm.execute(program, runs, config.processes, options)
+    return execution.execute(program, runs, config.processes or 1)
 
 
 def _plan(arguments: Sequence[str], folder: pathlib.Path, module: Any) -> grid_lib.Grid:

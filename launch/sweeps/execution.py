@@ -134,7 +134,7 @@ class _State:
                 stdin=subprocess.PIPE,  # is closed when this process ends, however it does
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(self._num_processes),
+                env=run_environment(self._num_processes),
                 start_new_session=True,  # a terminal's Ctrl-C shall reach it once, through us
             )
             return _Child(run, process, log.tell())
@@ -161,12 +161,12 @@ class _State:
         if self._stopped and code in (errors.INTERRUPTED, -signal.SIGTERM):
             self.waiting.append(run)
             return f'stopped   {run.name}'
-        reason = _reason(run.folder / LOG, log_start, code)
+        reason = why_ended(run.folder / LOG, log_start, code)
         self.failures.append(Failure(run, code if code > 0 else errors.INTERNAL, reason))
         return f'failed    {run.name}: {reason}'
 
 
-def _environment(num_processes: int) -> dict[str, str]:
+def run_environment(num_processes: int) -> dict[str, str]:
     """Returns the environment of a run, which has its share of a GPU's memory, and no buffers.
 
     JAX takes most of a GPU's memory unless it is told not to; without buffers the last line of a
@@ -178,7 +178,7 @@ def _environment(num_processes: int) -> dict[str, str]:
     return environment
 
 
-def _reason(log: pathlib.Path, start: int, code: int) -> str:
+def why_ended(log: pathlib.Path, start: int, code: int) -> str:
     """Returns why a run ended: the signal that killed it, or the last line it wrote."""
     if code < 0:
         return f'killed by {signal.Signals(-code).name}'

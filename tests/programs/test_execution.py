@@ -88,8 +88,8 @@ def test_several_run_at_a_time_and_share_the_memory_of_a_gpu(tmp_path, monkeypat
 @pytest.mark.parametrize('name', sorted(execution._MEMORY_LIMITS))
 def test_a_memory_limit_of_the_user_stays(name, monkeypatch):
     monkeypatch.setenv(name, '0.3')
-    assert execution._environment(2)[name] == '0.3'
-    limits = execution._environment(2).keys() & execution._MEMORY_LIMITS
+    assert execution.run_environment(2)[name] == '0.3'
+    limits = execution.run_environment(2).keys() & execution._MEMORY_LIMITS
     assert limits == {name}
 
 
@@ -112,8 +112,8 @@ def test_a_failure_is_reported_with_the_runs_last_line_and_the_others_go_on(tmp_
 def test_an_old_line_of_the_log_is_no_reason(tmp_path):
     log = tmp_path / 'output.log'
     log.write_bytes(b'old\n\xffnew \n\n')
-    assert execution._reason(log, 4, 65) == '\N{REPLACEMENT CHARACTER}new (exit 65)'
-    assert execution._reason(log, 10, 65) == 'it printed nothing (exit 65)'
+    assert execution.why_ended(log, 4, 65) == '\N{REPLACEMENT CHARACTER}new (exit 65)'
+    assert execution.why_ended(log, 10, 65) == 'it printed nothing (exit 65)'
 
 
 def test_a_signal_is_passed_on_once_and_waited_for_and_all_is_resumable(tmp_path, capsys):
