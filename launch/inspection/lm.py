@@ -16,6 +16,7 @@ import numpy as np
 
 from launch import lm as program
 from launch.inspection import tracing
+from launch.language import corpus as corpus_lib
 from launch.language import model as model_lib
 from launch.training import cores, experiment
 from tasks.text import streams
@@ -55,7 +56,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     """
     asked = program.Config(run_dir=request.run_dir)
     config, _, metadata = experiment.restore(program.EXPERIMENT, asked, request.run_dir)
-    vocabulary = program.load_vocabulary(request.run_dir, metadata)
+    vocabulary = corpus_lib.load_vocabulary(request.run_dir, metadata)
     model = program.make_model(config, len(vocabulary))
     params, step = experiment.load_params(request.run_dir, model.init)
     lm = _Lm(config, metadata, vocabulary, model, params)
@@ -73,7 +74,7 @@ def _passages(lm: _Lm, request: tracing.Request) -> list[_Passage]:
     valid = None if request.prompt else _validation(lm)
     if valid is not None:
         return list(_cut(lm, request, valid))
-    prompt = program.read_prompt(lm.config, request.prompt, lm.vocabulary)
+    prompt = corpus_lib.read_prompt(lm.config, request.prompt, lm.vocabulary)
     if len(prompt) >= request.max_steps:
         ids = lm.vocabulary.encode([vocabulary_lib.EOS, *prompt[: request.max_steps]])
         return [_Passage('the prompt', ids, len(ids))]
