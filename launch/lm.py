@@ -15,33 +15,30 @@ Glossary of shapes:
   T: words of a window; B: streams; V: vocabulary size.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import os
-import sys
 from typing import Any, ClassVar, Literal
 
 import chex
 import numpy as np
 
+from launch.language import corpus as corpus_lib
 from launch.language import evaluation as evaluation_lib
 from launch.language import model as model_lib
 from launch.language import tables
-from launch.runs import directory, display, flags, kept_files, metrics, plots, progress
+from launch.runs import display, flags, metrics, plots
 from launch.training import cores, devices, experiment, task
 from tasks import base
-from tasks.text import corpora, streams, windows
+from tasks.text import corpora, windows
 from tasks.text import vocabulary as vocabulary_lib
-
-VOCABULARY = 'vocabulary.txt'  # in a run's directory
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(cores.Config, experiment.Config):
+class Config(corpus_lib.Config, cores.Config, experiment.Config):
     """Word-level language modelling; see --preset=paper for Santoro et al. 2018, appendix A.4."""
 
     GROUPS: ClassVar = {
-        'data': '*',
         'model': 'embedding_size dropout output_dropout softmax dtype',
         'training': 'unroll_length',
         'evaluation': 'evaluation_batch evaluation_words',
@@ -50,38 +47,6 @@ class Config(cores.Config, experiment.Config):
 
     mode: Literal['train', 'evaluate', 'generate', 'benchmark'] = flags.flag(  # type: ignore[assignment]
         'train', 'train; evaluate, sample from or only measure a model', 'free'
-    )
-    dataset: Literal['pydoc', 'text', 'gutenberg', 'gigaword', 'lm1b', 'pg19', 'wikitext103'] = (
-        flags.flag(
-            'pydoc',
-            'pydoc (the documentation inside Python), text, gutenberg (your files), or of TFDS the '
-            'others. gigaword is the headline corpus of Rush et al. 2015 (3.8 M sentences), NOT '
-            'the GigaWord v5 of the paper (LDC2011T07, 4 B words, licensed): if you own that, '
-            'give it as text',
-            'fixed',
-        )
-    )
-    data_dir: str | None = flags.flag(
-        None,
-        'text, gutenberg: where its three splits are; data sets of TFDS: its data_dir, default '
-        '$TFDS_DATA_DIR or ~/tensorflow_datasets',
-        'free',
-        path=True,
-    )
-    gigaword_text: Literal['document', 'summary', 'both'] = flags.flag(
-        'document', 'of gigaword: sentences, headlines, or both after each other', 'fixed'
-    )
-    tokenizer: Literal['whitespace', 'words'] | None = flags.flag(
-        None, "default the corpus's own", 'fixed'
-    )
-    vocab_size: int = flags.flag(
-        0,
-        'the most frequent words; 0 for all (pydoc: 10,000; gigaword, lm1b, pg19: 250,000)',
-        'fixed',
-        0,
-    )
-    cache_dir: str | None = flags.flag(
-        None, 'of encoded corpora; default ~/.cache', 'free', path=True
     )
     unroll_length: int = flags.flag(100, 'words of a window of BPTT', 'fixed', 1, 100_000)
     embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1, 100_000)
@@ -102,19 +67,12 @@ class Config(cores.Config, experiment.Config):
         """Raises a ValueError for the first flag that does not fit."""
         cores.Config.__post_init__(self)
         experiment.Config.__post_init__(self)
-        directory.check_path('data_dir', self.data_dir)
-        directory.check_path('cache_dir', self.cache_dir)
-        if self.gigaword_text != 'document' and self.dataset != 'gigaword':
-            raise ValueError(f'--gigaword_text: wanted --dataset=gigaword, got {self.dataset}')
+        corpus_lib.Config.__post_init__(self)
         if self.dataset in corpora.OWN_FILES and self.mode == 'train' and self.data_dir is None:
             wanted = 'wanted --data_dir=DIR with your texts'
             raise ValueError(f'--dataset={self.dataset}: {wanted}, got none')
-        if self.dataset == 'pydoc' and self.data_dir is not None:
-            raise ValueError(f'--dataset=pydoc: wanted no --data_dir, got {self.data_dir!r}')
         if self.mode == 'benchmark' and not self.vocab_size:
             raise ValueError('--mode=benchmark: wanted --vocab_size=WORDS, for it reads no corpus')
-        if 0 < self.vocab_size < 3:
-            raise ValueError(f'--vocab_size: wanted 0 (all) or at least 3, got {self.vocab_size}')
         if self.softmax == 'adaptive' and self.embedding_size < 16:
             wanted = 'wanted at least 16 for --softmax=adaptive'
             raise ValueError(f'--embedding_size: {wanted}, got {self.embedding_size}')
@@ -156,10 +114,9 @@ def make_model(config: Config, vocab_size: int) -> model_lib.Model:
       DataError: the vocabulary is too small for the softmax.
     """
     if config.softmax == 'adaptive' and vocab_size < 16:
-        message = (
-            f'{_corpus_name(config)}: wanted at least 16 different words for --softmax=adaptive'
-        )
-        raise base.DataError(f'{message}, got {vocab_size}; take --softmax=full or add text')
+        wanted = 'wanted at least 16 different words for --softmax=adaptive'
+        found = f'got {vocab_size}; take --softmax=full or add text'
+        raise base.DataError(f'{corpus_lib.describe(config)}: {wanted}, {found}')
     return model_lib.make(
         lambda: cores.make(config, (config.embedding_size,)),
         vocab_size,
@@ -171,27 +128,9 @@ def make_model(config: Config, vocab_size: int) -> model_lib.Model:
     )
 
 
-def _corpus_name(config: Config) -> str:
-    """Returns what messages call the corpus: its name, and where it is."""
-    return f'{config.dataset} in {config.data_dir}' if config.data_dir else config.dataset
-
-
-def open_corpus(config: Config) -> streams.Streams:
-    """Opens the corpus, encoding it if need be.
-
-    Raises:
-      DataError: the corpus cannot be used.
-    """
-    names = config.dataset, config.data_dir, config.tokenizer, config.cache_dir
-    size = config.vocab_size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
-    with progress.Progress() as bar:
-        corpus = corpora.load(*names, config.gigaword_text, progress=bar)
-        return streams.prepare(corpus, config.cache_dir, size, progress=bar)
-
-
 def build(config: Config) -> task.Task:
     """Returns the task of a configuration."""
-    corpus = open_corpus(config)
+    corpus = corpus_lib.load(config)
     size = len(corpus.vocabulary)
     model = make_model(config, size)
     score = model_lib.make_score(model, corpus.vocabulary)
@@ -200,7 +139,7 @@ def build(config: Config) -> task.Task:
     needed = config.batch_size * config.unroll_length + 1
     if len(corpus.train) < needed:
         raise base.DataError(
-            f'{_corpus_name(config)}: the train split has {len(corpus.train):,} words, '
+            f'{corpus_lib.describe(config)}: the train split has {len(corpus.train):,} words, '
             f'--batch_size x --unroll_length need {needed:,}; lower them or add text'
         )
     share = devices.process_slice(config.batch_size)
@@ -223,7 +162,7 @@ def build(config: Config) -> task.Task:
         return {'dataset': config.dataset, **results, 'sample': sample}
 
     return _task(config, model, batch, evaluate, test)._replace(
-        data=corpus.key, files={VOCABULARY: corpus.vocabulary.save}
+        data=corpus.key, files={corpus_lib.VOCABULARY: corpus.vocabulary.save}
     )
 
 
@@ -271,28 +210,13 @@ def generate(config: Config, run_dir: str) -> str:
     """Prints and returns a sample of the newest checkpoint; needs no corpus."""
     trained, _, metadata = experiment.restore(EXPERIMENT, config, run_dir)
     restored = dataclasses.replace(trained, seed=config.seed)  # of the sampling
-    vocabulary = load_vocabulary(run_dir, metadata)
+    vocabulary = corpus_lib.load_vocabulary(run_dir, metadata)
     model = make_model(restored, len(vocabulary))
     params, _ = experiment.load_params(run_dir, model.init)
-    read_prompt(restored, config.prompt, vocabulary)
+    corpus_lib.read_prompt(restored, config.prompt, vocabulary)
     sample = _sample(restored, model, params, vocabulary)
     print(sample)
     return sample
-
-
-def load_vocabulary(run_dir: str, metadata: Mapping[str, Any]) -> vocabulary_lib.Vocabulary:
-    """Returns the vocabulary that a run keeps; raises a DataError unless it is the checkpoint's."""
-    return vocabulary_lib.load(kept_files.find(run_dir, metadata, VOCABULARY))
-
-
-def read_prompt(config: Config, prompt: str, vocabulary: vocabulary_lib.Vocabulary) -> list[str]:
-    """Returns the words of a prompt, and warns of those that are not in the vocabulary."""
-    words = corpora.tokenize(prompt, config.dataset, config.tokenizer)
-    unknown = ', '.join(repr(x) for x in dict.fromkeys(words) if x not in vocabulary.index)
-    if unknown:
-        line = f'--prompt: not in the vocabulary, read as <unk>: {unknown}'
-        print(line, file=sys.stderr, flush=True)
-    return words
 
 
 def build_synthetic(config: Config) -> task.Task:

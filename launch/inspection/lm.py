@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from launch import lm as program
 from launch.inspection import tracing
+from launch.language import corpus as corpus_lib
 from launch.language import model as model_lib
 from launch.trained import language_model
 from launch.training import cores
@@ -58,7 +58,7 @@ def _passages(run: language_model.LanguageModel, request: tracing.Request) -> li
     valid = None if request.prompt else _validation(run)
     if valid is not None:
         return list(_cut(run, request, valid))
-    prompt = program.read_prompt(run.config, request.prompt, run.vocabulary)
+    prompt = corpus_lib.read_prompt(run.config, request.prompt, run.vocabulary)
     if len(prompt) >= request.max_steps:
         ids = run.vocabulary.encode([vocabulary_lib.EOS, *prompt[: request.max_steps]])
         return [_Passage('the prompt', ids, len(ids))]

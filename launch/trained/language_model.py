@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch import lm
+from launch.language import corpus as corpus_lib
 from launch.language import model as model_lib
 from launch.trained import exporting
 from launch.trained import run as run_lib
@@ -127,7 +128,7 @@ class LanguageModel(run_lib.Run):
             log_probs, state = self.model.next_word(params, inputs['words'], state)
             return {'log_probs': log_probs}, state
 
-        inputs, files = {'words': ('int32', 'b')}, {lm.VOCABULARY: self.vocabulary.save}
+        inputs, files = {'words': ('int32', 'b')}, {corpus_lib.VOCABULARY: self.vocabulary.save}
         return exporting.Servable(call, inputs, self.initial_state(), files=files)
 
     @functools.cached_property
@@ -155,7 +156,7 @@ class LanguageModel(run_lib.Run):
 def load(run_dir: str) -> LanguageModel:
     """Loads a run of `lm`; raises as `loading.load`."""
     config, _, metadata = experiment.read(lm.EXPERIMENT, run_dir)
-    vocabulary = lm.load_vocabulary(run_dir, metadata)
+    vocabulary = corpus_lib.load_vocabulary(run_dir, metadata)
     model = lm.make_model(config, len(vocabulary))
     params, step = experiment.load_params(run_dir, model.init)
     return LanguageModel(run_dir, 'lm', config, metadata, step, params, vocabulary, model)

@@ -15,7 +15,8 @@ Names for `load`:
          In files every line ends in one `<eos>`, blank lines too: the published counts of WikiText
          hold. Books are wrapped at some column, so in folders a paragraph ends in one `<eos>`: at
          blank lines and at the end of the file.
-  gutenberg    your own books in `data_dir`, in the last of these layouts.
+         A single file of one of these kinds in place of the folder is split as in `shares`.
+  gutenberg    your own books in `data_dir`, in the last of these layouts, or a single file.
   gigaword, lm1b, pg19, wikitext103
          the data sets of TensorFlow Datasets (TFDS) in its `data_dir`, see `tfds.builders`; they
          are prepared when they are used first. One `<eos>` ends
@@ -41,7 +42,7 @@ import re
 import unicodedata
 
 from tasks import base
-from tasks.text import digests, files, layouts, python_docs, vocabulary
+from tasks.text import digests, files, layouts, python_docs, shares, vocabulary
 
 SPLITS = layouts.SPLITS
 OWN_FILES = ('text', 'gutenberg')  # the corpora that are read from a folder that the user names
@@ -111,6 +112,7 @@ class _Request:
     tokenizer: str
     cache_dir: pathlib.Path
     gigaword_text: str
+    split: shares.Split
     progress: base.Progress
 
     @property
@@ -125,19 +127,21 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     gigaword_text: str = 'document',
     progress: base.Progress = base.SILENT,
+    split: shares.Split = shares.DEFAULT,
 ) -> Corpus:
     """Opens a corpus and checks that its splits are there.
 
     Args:
       name: one of `NAMES`.
-      data_dir: the folder of your own files, or of all data sets of TFDS: there None means what
-        TFDS means by it, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+      data_dir: the folder of your own files, or a single file, or the folder of all data sets of
+        TFDS: there None means what TFDS means by it, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
       tokenizer: 'whitespace' or 'words', None for the corpus's own: 'words' for pydoc, gutenberg
         and pg19, 'whitespace' for those that are published as words with spaces between.
       cache_dir: where digests of files over a gibibyte are remembered, None for the default.
       gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
       progress: receives how far the preparation of a data set of TFDS is, and which files of your
         own are left out.
+      split: how a single file of yours is split.
 
     Returns:
       The corpus.
@@ -159,6 +163,7 @@ def load(
         tokenizer or _default_tokenizer(name),
         pathlib.Path(cache_dir or default_cache_dir()),
         gigaword_text,
+        split,
         progress,
     )
     return _CORPORA[name](request)
@@ -226,6 +231,8 @@ def _files(patterns: Sequence[str], request: _Request) -> Corpus:
     name = request.name
     if not request.folder:
         raise ValueError(f'dataset {name} reads your own files: name their folder with data_dir')
+    if request.folder.is_file():
+        return _one_file(request.folder, request)
     layout, paths, left_out = layouts.find(request.folder, patterns)
     for line in left_out:
         request.progress.say(line)
@@ -248,6 +255,20 @@ def _files(patterns: Sequence[str], request: _Request) -> Corpus:
     found = {split: list(paths[split].values()) for split in SPLITS}
     places = {split: x[0] if len(x) == 1 else x[0].parent for split, x in found.items()}
     return Corpus(name, _hash(name, request.tokenizer, layout, sums), blocks, sizes, places)
+
+
+def _one_file(path: pathlib.Path, request: _Request) -> Corpus:
+    """A corpus of a single file, which is split by shares."""
+    layouts.check_kind(path)
+    is_book = request.name == 'gutenberg'
+    split_up, end = (files.paragraphs, '\n\n') if is_book else (files.lines, '\n')
+
+    def blocks(split: str) -> Iterator[list[str]]:
+        return split_up(shares.read(path, end, split, request.split), request.cut)
+
+    content = digests.digest(path, request.cache_dir), path.name
+    identity = _hash(request.name, request.tokenizer, content, request.split)
+    return Corpus(request.name, identity, blocks, {}, dict.fromkeys(SPLITS, path))
 
 
 def _gigaword(request: _Request) -> Corpus:

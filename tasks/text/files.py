@@ -9,6 +9,7 @@ wrapped at some column, a paragraph does: at blank lines and at the end of the b
 """
 
 from collections.abc import Callable, Iterable, Iterator
+import contextlib
 import gzip
 import importlib
 import json
@@ -22,6 +23,7 @@ from tasks.text import layouts, vocabulary
 
 Tokenizer = Callable[[str], list[str]]
 _BLANK_LINES = re.compile(r'\n[ \t\r\f\v]*\n[ \t\n\r\f\v]*')
+_LINE_BREAK = re.compile(r'\n')
 _EOS = vocabulary.EOS
 _PACKAGES = {'.parquet': 'pyarrow', '.zst': 'backports.zstd'}
 _BLOCK = 1 << 20  # bytes
@@ -41,11 +43,18 @@ def read(path: pathlib.Path, end: str = '\n') -> Iterator[str]:
       DataError: the file cannot be read or unpacked, is not UTF-8, has other records, or wants a
         package that cannot be imported.
     """
-    try:
+    with _explained(path):
         if layouts.kind(path) not in _RECORDS:
             yield from _read_text(path)
             return
         yield from _blocks(_strings(path), end)
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path) -> Iterator[None]:
+    """Raises a DataError for what goes wrong with a file."""
+    try:
+        yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise base.DataError(f'{path} cannot be unpacked: {error}; get it again') from error
     except ImportError as error:
@@ -128,6 +137,32 @@ def _open(path: pathlib.Path) -> IO[bytes]:
             zstd = importlib.import_module('backports.zstd')
         return cast(IO[bytes], zstd.open(path))
     return cast(IO[bytes], gzip.open(path)) if ending == '.gz' else path.open('rb')
+
+
+def units(path: pathlib.Path, end: str) -> Iterator[str]:
+    """Yields the records of a file, or the lines or paragraphs of a text, with what ends them.
+
+    Args:
+      path: as for `read`, which see for what is raised.
+      end: one line break for lines, two for paragraphs; a record ends in it too.
+    """
+    if layouts.kind(path) in _RECORDS:
+        with _explained(path):
+            for text in _strings(path):
+                yield text.removesuffix('\n') + end
+        return
+    borders, rest = _BLANK_LINES if end == '\n\n' else _LINE_BREAK, ''
+    for text in read(path, end):
+        rest += text
+        start = 0
+        for border in borders.finditer(rest):
+            if border.end() == len(rest):
+                break  # the next block may begin with more of it
+            yield rest[start : border.end()]
+            start = border.end()
+        rest = rest[start:]
+    if rest:
+        yield rest
 
 
 def lines(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:

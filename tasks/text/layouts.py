@@ -63,7 +63,7 @@ def find(folder: pathlib.Path, layouts: Sequence[str] = LAYOUTS) -> Found:
       DataError: there is no such folder, it cannot be listed, or a split is missing or empty.
     """
     if not folder.is_dir():
-        raise base.DataError(f'{folder} is not a folder: data_dir names the folder of the splits')
+        raise base.DataError(f'{folder} is neither a folder nor a file: data_dir names one')
     found = {
         layout: {split: _split(folder, layout, split) for split in SPLITS} for layout in layouts
     }
@@ -82,6 +82,13 @@ def find(folder: pathlib.Path, layouts: Sequence[str] = LAYOUTS) -> Found:
 def is_packed(path: pathlib.Path) -> bool:
     """Returns whether the name of a file says that its bytes are not those of a text."""
     return path.suffix.lower() in (*_PACKED, '.parquet')
+
+
+def check_kind(path: pathlib.Path) -> None:
+    """Raises a DataError if a single file does not end like one that can be read."""
+    if kind(path) not in _KINDS:
+        wanted = f'wanted a file that ends in {", ".join(_KINDS)}, also packed as .gz or .zst'
+        raise base.DataError(f'{path}: {wanted}; or the folder of the splits')
 
 
 def kind(path: pathlib.Path) -> str:

@@ -136,7 +136,7 @@ class TestErrors:
         assert '\n' not in str(caught.value)
 
     def test_missing_folder(self, tmp_path):
-        self.check('none is not a folder', corpora.load, 'text', tmp_path / 'none')
+        self.check('none is neither a folder nor a file', corpora.load, 'text', tmp_path / 'none')
 
     def test_a_missing_split_names_the_files_that_were_expected(self, tmp_path):
         write(tmp_path, {'wiki.valid.tokens': 'v', 'wiki.test.tokens': 't', 'train.txt': 'x'})

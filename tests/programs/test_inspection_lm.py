@@ -6,6 +6,7 @@ import pytest
 
 from launch import lm as program
 from launch.inspection import lm, tracing
+from launch.language import corpus
 from launch.runs import errors
 from tasks.text import vocabulary
 from tests.support import inspected
@@ -110,7 +111,7 @@ def test_a_prompt_longer_than_the_steps_is_cut_and_shown_once(run, capsys):
 
 @pytest.mark.parametrize('damage', ['missing', 'other vocabulary', 'other text'])
 def test_without_its_validation_text_the_model_samples_some(damage, run):
-    file = program.VOCABULARY if damage == 'other vocabulary' else 'valid.bin'
+    file = corpus.VOCABULARY if damage == 'other vocabulary' else 'valid.bin'
     (path,) = (run[0].parent / 'cache').rglob(file)
     kept = path.read_bytes()
     path.unlink() if damage == 'missing' else path.write_bytes(kept[::-1])

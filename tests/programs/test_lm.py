@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from launch import lm
+from launch.language import corpus as corpus_lib
 from launch.runs import directory, errors, metrics
 from launch.runs import flags as flags_lib
 from launch.training import devices, kernels, loop
@@ -305,7 +306,7 @@ def _gone(folder):
             _short,
             ['text in ', 'the train split has 7 words', '--batch_size x --unroll_length need 21'],
         ),
-        (_gone, ['is not a folder', 'data_dir']),
+        (_gone, ['is neither a folder nor a file', 'data_dir']),
     ],
 )
 def test_bad_data_get_one_line(damage, parts, tmp_path, capsys):
@@ -327,12 +328,12 @@ def test_a_text_of_few_words_is_too_small_for_an_adaptive_softmax(tmp_path, caps
 
 def test_a_text_that_changed_since_the_checkpoint_is_refused(trained, tmp_path, capsys):
     other = _write_corpus(tmp_path / 'other', seed=1)
-    before = (trained.run_dir / lm.VOCABULARY).read_bytes()
+    before = (trained.run_dir / corpus_lib.VOCABULARY).read_bytes()
     for mode in ('train', 'evaluate'):
         flags = *trained.flags, f'--data_dir={other}', f'--mode={mode}'
         line = _fails(capsys, errors.BAD_DATA, *flags)
         assert f'the data has changed since the checkpoint of step {NUM_STEPS}' in line
-    assert (trained.run_dir / lm.VOCABULARY).read_bytes() == before
+    assert (trained.run_dir / corpus_lib.VOCABULARY).read_bytes() == before
 
 
 @pytest.mark.parametrize('change', ['--unroll_length=6', '--core=lstm', '--seed=1'])
@@ -459,7 +460,7 @@ def test_a_vocabulary_that_is_not_the_checkpoints_is_refused_until_training_writ
     trained, tmp_path, capsys
 ):
     run_dir = _copy(trained, tmp_path)
-    path, generate = run_dir / lm.VOCABULARY, ('--mode=generate', f'--run_dir={run_dir}')
+    path, generate = run_dir / corpus_lib.VOCABULARY, ('--mode=generate', f'--run_dir={run_dir}')
     first, second, *rest = path.read_text().splitlines(keepends=True)
     path.write_text(''.join([second, first, *rest]))
     line = _fails(capsys, errors.BAD_DATA, *generate)
@@ -505,3 +506,16 @@ def test_every_preset_is_a_whole_configuration(preset):
     config = flags_lib.parse(lm.Config, [f'--preset={preset}'], 'lm', lm.PRESETS)
     assert config == lm.PRESETS[preset]
     assert flags_lib.parse(lm.Config, [], 'lm', lm.PRESETS) == lm.PRESETS['cpu']
+
+
+def test_a_single_file_is_split_and_only_resumed_with_the_same_split(tmp_path, capsys):
+    text = (_write_corpus(tmp_path / 'text') / 'train.txt').read_text()
+    text_folders.write(tmp_path, {'book.txt': text})
+    flags = '--dataset=text', f'--data_dir={tmp_path / "book.txt"}', *SIZES.split()
+    flags = *flags, f'--run_dir={tmp_path / "run"}', f'--cache_dir={tmp_path / "cache"}'
+    evaluation, _ = _run(*flags, '--num_steps=3', '--split_shares=0.8,0.1,0.1')
+    lines = [split['words'] / 8 for split in evaluation['splits'].values()]
+    assert lines == pytest.approx([30, 30], abs=1)
+    for flag in ('--split_shares=0.9,0.05,0.05', '--split_seed=1'):
+        wrong = _fails(capsys, errors.MISMATCH, *flags, '--split_shares=0.8,0.1,0.1', flag)
+        assert flag.partition('=')[0].removeprefix('--') in wrong

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from launch import lm
+from launch.language import corpus as corpus_lib
 from launch.runs import errors, metrics
 from launch.runs import flags as flags_lib
 from launch.training import experiment
@@ -60,7 +61,7 @@ def _check(evaluation, num_words):
 def test_a_data_set_is_trained_on(dataset, tmp_path, capsys):
     PREPARE[dataset](tmp_path / 'data')
     config = _config(dataset, tmp_path / 'data', tmp_path)
-    task, corpus = lm.build(config), lm.open_corpus(config)
+    task, corpus = lm.build(config), corpus_lib.load(config)
     assert task.data == corpus.key
     ids = [word for step in range(12) for word in task.batch(step).inputs[:, 2]]
     assert len(SENTENCE.findall(' '.join(corpus.vocabulary.decode(ids)))) >= 4
@@ -72,9 +73,9 @@ def test_a_data_set_is_trained_on(dataset, tmp_path, capsys):
 
 def test_a_data_set_that_tensorflow_prepared_gives_the_same_batches(tmp_path):
     prepared_corpora.gigaword(tmp_path / 'data')
-    array_record = lm.open_corpus(_config('gigaword', tmp_path / 'data', tmp_path / '1'))
+    array_record = corpus_lib.load(_config('gigaword', tmp_path / 'data', tmp_path / '1'))
     prepared_corpora.as_tfrecord(tmp_path / 'data' / 'gigaword' / '1.2.0')
-    tfrecord = lm.open_corpus(_config('gigaword', tmp_path / 'data', tmp_path / '2'))
+    tfrecord = corpus_lib.load(_config('gigaword', tmp_path / 'data', tmp_path / '2'))
     assert tfrecord.vocabulary.words == array_record.vocabulary.words
     for split in ('train', 'valid', 'test'):
         assert getattr(tfrecord, split).tolist() == getattr(array_record, split).tolist()
@@ -106,7 +107,7 @@ def test_without_flags_the_documentation_of_python_is_read(tmp_path, monkeypatch
     monkeypatch.setattr(python_docs, 'read', lambda split: [(texts[split], 'Last.')])
     monkeypatch.setattr(python_docs, 'fingerprint', lambda: 'c0ffee')
     config = flags_lib.parse(lm.Config, [f'--cache_dir={tmp_path}'], 'lm', lm.PRESETS)
-    corpus = lm.open_corpus(config)
+    corpus = corpus_lib.load(config)
     assert sorted(corpus.vocabulary.words) == [
         *('.', '<eos>', '<unk>', 'an', 'is', 'last', 'object'),
     ]

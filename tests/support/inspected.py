@@ -8,6 +8,7 @@ import numpy as np
 
 from launch import lm
 from launch.inspection import tracing
+from launch.language import corpus as corpus_lib
 from launch.runs import checkpoint, directory, kept_files
 from launch.training import update
 import relational_rnn
@@ -99,7 +100,7 @@ def lm_run(root, **flags):
     texts = {'train': train, 'valid': [WORDS[i] for i in ids], 'test': ['the']}
     corpus = corpora.Corpus('text', 'a text', lambda split: iter([texts[split]]))
     prepared = streams.prepare(corpus, config.cache_dir)
-    files = kept_files.save(run_dir, {lm.VOCABULARY: prepared.vocabulary.save})
+    files = kept_files.save(run_dir, {corpus_lib.VOCABULARY: prepared.vocabulary.save})
     params = lm.make_model(config, len(WORDS)).init(jax.random.key(0))
     save_run(run_dir, 'lm', config, params, data=prepared.key, files=files)
     return config, ids

@@ -1,0 +1,104 @@
+"""The corpus of a language model's run: its flags, its vocabulary, and words of a prompt."""
+
+from collections.abc import Mapping
+import dataclasses
+import sys
+from typing import Any, ClassVar, Literal
+
+from launch.runs import directory, flags, kept_files, progress
+from tasks.text import corpora, shares, streams
+from tasks.text import vocabulary as vocabulary_lib
+
+VOCABULARY = 'vocabulary.txt'  # in a run's directory
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags of a corpus."""
+
+    GROUPS: ClassVar = {'data': '*'}
+
+    dataset: Literal['pydoc', 'text', 'gutenberg', 'gigaword', 'lm1b', 'pg19', 'wikitext103'] = (
+        flags.flag(
+            'pydoc',
+            'pydoc (the documentation inside Python), text, gutenberg (your files), or of TFDS the '
+            'others. gigaword is the headline corpus of Rush et al. 2015 (3.8 M sentences), NOT '
+            'the GigaWord v5 of the paper (LDC2011T07, 4 B words, licensed): if you own that, '
+            'give it as text',
+            'fixed',
+        )
+    )
+    data_dir: str | None = flags.flag(
+        None,
+        'text, gutenberg: the folder of its three splits, or a single file; data sets of TFDS: its '
+        'data_dir, default $TFDS_DATA_DIR or ~/tensorflow_datasets',
+        'free',
+        path=True,
+    )
+    gigaword_text: Literal['document', 'summary', 'both'] = flags.flag(
+        'document', 'of gigaword: sentences, headlines, or both after each other', 'fixed'
+    )
+    tokenizer: Literal['whitespace', 'words'] | None = flags.flag(
+        None, "default the corpus's own", 'fixed'
+    )
+    vocab_size: int = flags.flag(
+        0,
+        'the most frequent words; 0 for all (pydoc: 10,000; gigaword, lm1b, pg19: 250,000)',
+        'fixed',
+        0,
+    )
+    cache_dir: str | None = flags.flag(
+        None, 'of encoded corpora; default ~/.cache', 'free', path=True
+    )
+    split_shares: str = flags.flag(
+        '0.9,0.05,0.05', 'of a single file: train, valid, test, each in whole stretches', 'fixed'
+    )
+    split_seed: int = flags.flag(
+        0, 'of a single file: where the stretches of valid and test are', 'fixed', 0
+    )
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError for the first flag that does not fit."""
+        directory.check_path('data_dir', self.data_dir)
+        directory.check_path('cache_dir', self.cache_dir)
+        if self.gigaword_text != 'document' and self.dataset != 'gigaword':
+            raise ValueError(f'--gigaword_text: wanted --dataset=gigaword, got {self.dataset}')
+        shares.parse(self.split_shares, self.split_seed)
+        if self.dataset == 'pydoc' and self.data_dir is not None:
+            raise ValueError(f'--dataset=pydoc: wanted no --data_dir, got {self.data_dir!r}')
+        if 0 < self.vocab_size < 3:
+            raise ValueError(f'--vocab_size: wanted 0 (all) or at least 3, got {self.vocab_size}')
+
+
+def describe(config: Config) -> str:
+    """Returns what messages call the corpus: its name, and where it is."""
+    return f'{config.dataset} in {config.data_dir}' if config.data_dir else config.dataset
+
+
+def load(config: Config) -> streams.Streams:
+    """Opens the corpus, encoding it if need be.
+
+    Raises:
+      DataError: the corpus cannot be used.
+    """
+    names = config.dataset, config.data_dir, config.tokenizer, config.cache_dir
+    size = config.vocab_size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
+    with progress.Progress() as bar:
+        split = shares.parse(config.split_shares, config.split_seed)
+        corpus = corpora.load(*names, config.gigaword_text, bar, split)
+        return streams.prepare(corpus, config.cache_dir, size, progress=bar)
+
+
+def load_vocabulary(run_dir: str, metadata: Mapping[str, Any]) -> vocabulary_lib.Vocabulary:
+    """Returns the vocabulary that a run keeps; raises a DataError unless it is the checkpoint's."""
+    return vocabulary_lib.load(kept_files.find(run_dir, metadata, VOCABULARY))
+
+
+def read_prompt(config: Config, prompt: str, vocabulary: vocabulary_lib.Vocabulary) -> list[str]:
+    """Returns the words of a prompt, and warns of those that are not in the vocabulary."""
+    words = corpora.tokenize(prompt, config.dataset, config.tokenizer)
+    unknown = ', '.join(repr(x) for x in dict.fromkeys(words) if x not in vocabulary.index)
+    if unknown:
+        line = f'--prompt: not in the vocabulary, read as <unk>: {unknown}'
+        print(line, file=sys.stderr, flush=True)
+    return words
