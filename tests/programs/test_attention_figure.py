@@ -9,8 +9,9 @@ from tests.support import inspected
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(tmp_path, monkeypatch):
     """Returns the pictures that a test draws; they are not written, which takes its time."""
+    monkeypatch.chdir(tmp_path)
     seen = []
     monkeypatch.setattr(figure.Figure, 'savefig', lambda self, *_, **__: seen.append(self))
     return seen
