@@ -7,7 +7,8 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
 `evaluation.json` in a run's directory:
   program, core, step, dataset   what was evaluated
   corpus      hex; perplexities are comparable where it is equal
-  vocab_size  words of the vocabulary
+  unit        what a token is: word, character or byte; all that is called a word here is a token
+  vocab_size  tokens of the vocabulary
   streams     in which a split is read, each from an initial state on: the more, the more words are
               predicted from little; perplexities are comparable where it is equal, too
   test        the perplexity of the test split, for tables of all kinds of runs
@@ -79,6 +80,7 @@ def evaluate(
     batch_size: int,
     unroll_length: int,
     num_unrolled: int,
+    unit: str = 'word',
 ) -> dict[str, Any]:
     """Returns the part of `evaluation.json` about a model's predictions, and shows the progress.
 
@@ -90,19 +92,21 @@ def evaluate(
       unroll_length: words of a window.
       num_unrolled: the words of test on which unroll lengths are measured, from its beginning; 0
         for none.
+      unit: what a token is.
     """
     texts = {'valid': streams.valid, 'test': streams.test}
     cut = streams.test[:num_unrolled]
     num_words = sum(map(len, texts.values())) + len(cut) * len(UNROLL_LENGTHS)
     sizes = batch_size, unroll_length
     with progress.Progress() as bar:
-        count = _Counter(bar, num_words)
+        count = _Counter(bar, num_words, f'{unit}s')
         nll = {name: score(params, tokens, *sizes, count) for name, tokens in texts.items()}
         carried = nll['test'][:num_unrolled]
         unroll = measure_unrolls(score, params, cut, carried, *sizes, count) if len(cut) else None
     vocabulary = streams.vocabulary
     splits = {name: measure_split(nll[name], texts[name], vocabulary) for name in texts}
     return {
+        'unit': unit,
         'corpus': streams.key,
         'vocab_size': len(vocabulary),
         'streams': batch_size,
@@ -116,12 +120,12 @@ def evaluate(
 class _Counter:
     """Shows how many words of an evaluation are read."""
 
-    def __init__(self, bar: progress.Progress, total: int):
-        self._bar, self._total, self._words = bar, total, 0
+    def __init__(self, bar: progress.Progress, total: int, units: str):
+        self._bar, self._total, self._words, self._units = bar, total, 0, units
 
     def __call__(self, words: int) -> None:
         """Counts the words of the next window."""
-        self._bar.update('evaluation', self._words, self._total, 'words')
+        self._bar.update('evaluation', self._words, self._total, self._units)
         self._words += words
 
 

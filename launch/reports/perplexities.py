@@ -54,21 +54,25 @@ def draw(evaluations: Evaluations, folder: str) -> list[str]:
 
 def _describe_corpus(evaluations: Evaluations) -> str:
     first = next(iter(evaluations.values()))
-    published = published_lib.CORPORA.get(first['dataset'], _NOTHING)
+    unit = tables.unit(first)
+    published = (
+        published_lib.CORPORA.get(first['dataset'], _NOTHING) if unit == 'word' else _NOTHING
+    )
     smaller = 'larger vocabulary' if first['vocab_size'] < _PAPER_VOCABULARY else ''
     difference = published.difference or smaller
     paper = f'paper ({difference}): ' if difference else 'paper: '
     parts = [
-        f'perplexity per word on {first["dataset"]} (vocabulary of {first["vocab_size"]:,} words, '
+        f'perplexity per {unit} on {first["dataset"]} '
+        f'(vocabulary of {first["vocab_size"]:,} {unit}s, '
         f'read as {first["streams"]} stream{"s"[: first["streams"] > 1]}), as in Table 2',
         display.table(_splits(evaluations, published, paper)),
         *tables.describe_short_streams(first),
-        '\ntest perplexity by how often a word occurs in train, as in Table 3',
+        f'\ntest perplexity by how often a {unit} occurs in train, as in Table 3',
         display.table(_bands(evaluations, published, paper)),
     ]
     if any(each['unroll'] for each in evaluations.values()):
         parts += [
-            '\nincrease of test perplexity if the state is reset every so many words, '
+            f'\nincrease of test perplexity if the state is reset every so many {unit}s, '
             'as in Figure 12',
             display.table(_unrolls(evaluations, published, paper)),
         ]
@@ -93,7 +97,8 @@ def _bands(
 ) -> list[list[str]]:
     bands = next(iter(evaluations.values()))['splits']['test']['bands']
     shares = [f'{bands[name]["share"]:.2%}' for name in evaluation_lib.BANDS]
-    rows = [['', *evaluation_lib.BANDS, 'all'], ['share of the words', *shares, '100%']]
+    title = f'share of the {tables.unit(next(iter(evaluations.values())))}s'
+    rows = [['', *evaluation_lib.BANDS, 'all'], [title, *shares, '100%']]
     for label, each in evaluations.items():
         rows.append([label, *_cells(tables.band_heights(each, 'test'))])
     rows += [[paper + model, *_cells(row)] for model, row in published.bands.items()]

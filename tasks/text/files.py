@@ -165,6 +165,16 @@ def units(path: pathlib.Path, end: str) -> Iterator[str]:
         yield rest
 
 
+def ended(blocks: Iterable[str]) -> Iterator[str]:
+    """Yields the blocks of a text, and a line break if its last line has none."""
+    last = '\n'
+    for text in filter(None, blocks):
+        yield text
+        last = text[-1]
+    if last != '\n':
+        yield '\n'
+
+
 def lines(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:
     """Yields the words of each block of a text, with one `<eos>` after each line."""
     text = ''

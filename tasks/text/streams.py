@@ -1,4 +1,4 @@
-"""A corpus as streams of word ids, encoded once into memory-mapped files in a cache.
+"""A corpus as streams of ids of its tokens, encoded once into memory-mapped files in a cache.
 
 With a limited vocabulary the memory that this takes does not grow with the corpus. `windows` cuts
 batches out of the streams.
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks import base, storage
-from tasks.text import build_once, corpora, digests, vocabulary
+from tasks.text import build_once, corpora, digests, tokenizing, vocabulary
 
 _FORMAT = 1  # raise it when the files of the cache change
 _SAMPLE = 1000  # words of a block whose bytes are counted
@@ -115,7 +115,8 @@ def _build(
 ) -> None:
     """Counts and encodes a corpus into an empty folder."""
     blocks = functools.partial(_blocks, corpus, progress)
-    words = _count(blocks('train', 'counted'), folder.parent / 'counts', vocab_size)
+    always = tokenizing.make(corpus.tokenizer).always
+    words = _count(blocks('train', 'counted'), folder.parent / 'counts', vocab_size, always)
     words.save(folder / _VOCABULARY)
     num_words = int(words.counts.sum())
     _check_space(folder, num_words * np.dtype(_dtype(words)).itemsize, corpus)
@@ -134,16 +135,17 @@ def _blocks(
     verb: str,
     total: int | None = None,
 ) -> Iterator[list[str]]:
-    """The blocks of a split, reported; its words are `total` or guessed from its bytes."""
+    """The blocks of a split, reported; its tokens are `total` or guessed from its bytes."""
+    unit = f'{tokenizing.make(corpus.tokenizer).unit}s'
     title, num_bytes = f'{corpus.name} {split}: {verb}', corpus.num_bytes.get(split)
     done, read = 0, 0.0
-    progress.update(title, 0, total, 'words')
+    progress.update(title, 0, total, unit)
     for block in corpus.blocks(split):
         yield block
         done += len(block)
         read += _num_bytes(block)
         guess = max(done, round(num_bytes * done / read)) if num_bytes and read else None
-        progress.update(title, done, total or guess, 'words')
+        progress.update(title, done, total or guess, unit)
 
 
 def _num_bytes(words: list[str]) -> float:
@@ -153,10 +155,13 @@ def _num_bytes(words: list[str]) -> float:
 
 
 def _count(
-    blocks: Iterator[list[str]], spill_dir: pathlib.Path, vocab_size: int | None
+    blocks: Iterator[list[str]],
+    spill_dir: pathlib.Path,
+    vocab_size: int | None,
+    always: tuple[str, ...],
 ) -> vocabulary.Vocabulary:
     spill_dir.mkdir()
-    words = vocabulary.from_counts(vocabulary.count(blocks, spill_dir), vocab_size)
+    words = vocabulary.from_counts(vocabulary.count(blocks, spill_dir), vocab_size, always)
     shutil.rmtree(spill_dir)
     return words
 
