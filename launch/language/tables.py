@@ -16,7 +16,41 @@ def describe_splits(evaluation: Mapping[str, Any]) -> str:
     lines = [f'{title:<21} {"validation":>10} {"test":>10}']
     for name, (valid, test) in perplexities(evaluation).items():
         lines.append(f'{name:<21} {show(valid):>10} {show(test):>10}')
-    return '\n'.join([*lines, *describe_short_streams(evaluation)])
+    return '\n'.join([*lines, *_text_lines(evaluation), *describe_short_streams(evaluation)])
+
+
+def _text_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns lines with bits per byte and perplexities per word of the text, if known."""
+    cells = text_cells(evaluation)
+    if not cells:
+        return []
+    names, bound = ('bits per byte', 'per word of the text'), lower_bound(evaluation)
+    note = f'  ({bound})' if bound else ''
+    pairs = zip(names, (cells[:2], cells[2:]), strict=True)
+    return [f'{name:<21} {valid:>10} {test:>10}{note}' for name, (valid, test) in pairs]
+
+
+def text_cells(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns bits per byte of validation and test, then perplexities per word of the text.
+
+    Returns:
+      Four cells of a table; none if they are not known.
+    """
+    texts = [(evaluation.get('texts') or {}).get(split) for split in ('valid', 'test')]
+    if None in texts:
+        return []
+    bits = [text['bits_per_byte'] for text in texts]
+    cells = ['none' if value is None else f'{value:.3f}' for value in bits]
+    return [*cells, *(show(text['perplexity_per_word']) for text in texts)]
+
+
+def lower_bound(evaluation: Mapping[str, Any]) -> str:
+    """Returns why numbers about the text are lower bounds; '' if they are exact."""
+    valid, test = (evaluation['splits'][split]['oov_rate'] for split in ('valid', 'test'))
+    reasons = ['spaces are left out'] if unit(evaluation) == 'word' else []
+    if valid or test:
+        reasons.append(f'<unk> is {valid:.2%} and {test:.2%}')
+    return f'not comparable, a lower bound: {", ".join(reasons)}' if reasons else ''
 
 
 def describe_short_streams(evaluation: Mapping[str, Any]) -> list[str]:

@@ -25,10 +25,16 @@ _NOTHING = published_lib.Corpus({}, {}, {}, '')
 
 
 def describe(evaluations: Evaluations) -> list[str]:
-    """Returns the tables of language models as text, one for each corpus and number of streams."""
+    """Returns the tables of language models as text.
+
+    There is one for each corpus and number of streams, and one for each text that was read as
+    characters, bytes or subwords, with all runs on that text, whatever their tokens.
+    """
     key = operator.itemgetter('corpus', 'streams')
     groups = records.group(evaluations, key)
-    return [_describe_corpus(group) for group in groups.values()]
+    texts = records.group({k: x for k, x in evaluations.items() if tables.text_cells(x)}, _text)
+    whole = [x for x in texts.values() if any(tables.unit(each) != 'word' for each in x.values())]
+    return [*map(_describe_corpus, groups.values()), *map(_describe_text, whole)]
 
 
 def draw(evaluations: Evaluations, folder: str) -> list[str]:
@@ -77,6 +83,27 @@ def _describe_corpus(evaluations: Evaluations) -> str:
             display.table(_unrolls(evaluations, published, paper)),
         ]
     return '\n'.join(parts)
+
+
+def _text(evaluation: records.Facts) -> tuple:
+    """Returns what is the same for runs on the same text: the name and sizes of its splits."""
+    sizes = [(x['words'], x['bytes']) for x in map(evaluation['texts'].get, ('valid', 'test'))]
+    return evaluation['dataset'], *sizes
+
+
+def _describe_text(evaluations: Evaluations) -> str:
+    first = next(iter(evaluations.values()))
+    sizes = first['texts']['test']
+    title = (
+        f'the text of {first["dataset"]}, whatever the tokens (test: {sizes["words"]:,} words '
+        f'between spaces, {sizes["bytes"]:,} bytes)'
+    )
+    rows = [['', 'tokens', 'bits per byte', 'test', 'perplexity per word', 'test', '']]
+    for label, each in evaluations.items():
+        rows.append(
+            [label, tables.unit(each) + 's', *tables.text_cells(each), tables.lower_bound(each)]
+        )
+    return f'{title}\n{display.table(rows)}'
 
 
 def _splits(

@@ -7,7 +7,7 @@ Glossary of shapes:
   N: tokens of a split.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import functools
 import hashlib
 import json
@@ -19,11 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks import base, storage
-from tasks.text import build_once, corpora, digests, tokenizing, vocabulary
+from tasks.text import build_once, corpora, digests, files, tokenizing, vocabulary
 
 _FORMAT = 1  # raise it when the files of the cache change
 _SAMPLE = 1000  # words of a block whose bytes are counted
 _VOCABULARY = 'vocabulary.txt'
+_SIZES = 'sizes.json'  # older caches have none
 _MANIFEST = 'manifest.json'
 
 
@@ -35,6 +36,7 @@ class Streams(NamedTuple):
     valid: np.ndarray  # [N]
     test: np.ndarray  # [N]
     key: str  # hex; identifies corpus, tokenizer and vocabulary size
+    sizes: Mapping[str, files.Size] = {}  # split -> of its text; none if that is not known
 
 
 def prepare(
@@ -103,7 +105,14 @@ def _open(folder: pathlib.Path, key: str) -> Streams:
     train, valid, test = (
         np.memmap(folder / f'{split}.bin', _dtype(words), 'r') for split in corpora.SPLITS
     )
-    return Streams(words, train, valid, test, key)
+    return Streams(words, train, valid, test, key, _read_sizes(folder))
+
+
+def _read_sizes(folder: pathlib.Path) -> dict[str, files.Size]:
+    if not (folder / _SIZES).exists():
+        return {}
+    sizes = json.loads((folder / _SIZES).read_text())
+    return {split: files.Size(*size) for split, size in sizes.items()}
 
 
 def _build(
@@ -125,6 +134,9 @@ def _build(
         if not _encode(blocks(split, 'encoded', total), words, folder / f'{split}.bin'):
             where = corpus.places.get(split, f'the {split} split of {corpus.name}')
             raise base.DataError(f'{where} holds no words: the {split} split needs some')
+    if corpus.texts:
+        sizes = {split: files.measure(corpus.texts(split)) for split in corpora.SPLITS}
+        storage.write_text(folder / _SIZES, json.dumps(sizes))
     storage.write_text(folder / _MANIFEST, _manifest(folder, key, storage.sha256))
 
 
@@ -195,6 +207,7 @@ def _dtype(words: vocabulary.Vocabulary) -> type[np.integer]:
 def _manifest(folder: pathlib.Path, key: str, digest: Callable[[pathlib.Path], str]) -> str:
     """What seals a prepared corpus: its key and the digests of its files."""
     names = [_VOCABULARY, *(f'{split}.bin' for split in corpora.SPLITS)]
+    names += [_SIZES] if (folder / _SIZES).exists() else []
     return json.dumps({'key': key} | {name: digest(folder / name) for name in names}, indent=1)
 
 

@@ -57,6 +57,12 @@ def test_a_model_of_pieces_learns_and_calls_them_by_their_name(run):
     assert evaluation['unit'] == units[:-1]
     assert evaluation['vocab_size'] == (257 if units == 'bytes' else len({*LINES}) + 1)
     assert evaluation['splits']['test']['oov_rate'] == 0
+    size = evaluation['texts']['test']
+    num_tokens = evaluation['splits']['test']['words']
+    bits = num_tokens * np.log2(evaluation['test']) / size['bytes']
+    assert size['bits_per_byte'] == pytest.approx(bits)
+    assert size['bytes'] == num_tokens if units == 'bytes' else size['bytes'] > num_tokens
+    assert re.search(rf'bits per byte +[\d.]+ +{size["bits_per_byte"]:.3f}\n', out)
     assert 1 < evaluation['test'] < evaluation['ngrams']['unigram']['test']
 
 
