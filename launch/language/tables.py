@@ -36,8 +36,9 @@ def text_cells(evaluation: Mapping[str, Any]) -> list[str]:
     Returns:
       Four cells of a table; none if they are not known.
     """
-    texts = [(evaluation.get('texts') or {}).get(split) for split in ('valid', 'test')]
-    if None in texts:
+    known = evaluation.get('texts') or {}
+    texts = [known[split] for split in ('valid', 'test') if known.get(split)]
+    if len(texts) < 2:
         return []
     bits = [text['bits_per_byte'] for text in texts]
     cells = ['none' if value is None else f'{value:.3f}' for value in bits]
