@@ -40,6 +40,7 @@ class Config:
     )
     num_examples: int = flags.flag(4, 'sequences on the page', 'free', 1, 100)
     max_steps: int = flags.flag(40, 'the longest sequence', 'free', 1, 1000)
+    picture_steps: int = flags.flag(40, 'first steps in the picture', 'free', 1, 1000)
     seed: int = flags.flag(0, 'of the choice of sequences', 'free', minimum=0)
     prompt: str = flags.flag('', 'of lm: the text, which the model continues', 'free')
 
@@ -79,7 +80,8 @@ def run(config: Config) -> dict[str, str]:
     picture = page.with_suffix('.png')
     try:
         storage.write_text(page, page_lib.render(subject, traces))
-        attention_figure.draw(subject.examples[0], traces[0], picture, subject.title)
+        first = subject.examples[0], traces[0]
+        attention_figure.draw(*first, picture, subject.title, config.picture_steps)
     except OSError as error:
         message = f'{error.filename or page} cannot be written: {error.strerror}'
         raise errors.RunError(errors.CANNOT_SAVE, message) from error

@@ -45,7 +45,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     run = language_model.load(request.run_dir)
     config = run.config
     return tracing.Subject(
-        f'lm on {config.dataset}, after {run.num_updates:,} updates',
+        f'Language model on {config.dataset}, after {run.num_updates:,} updates',
         lambda: cores.make(config, (config.embedding_size,)),
         run.params,
         tuple(_example(run, passage) for passage in _passages(run, request)),

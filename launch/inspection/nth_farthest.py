@@ -48,7 +48,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
 
     probabilities = np.asarray(answer(run.params))  # [N steps, B, N labels]
     return tracing.Subject(
-        f'nth_farthest, after {run.num_updates:,} updates',
+        f'Nth Farthest, after {run.num_updates:,} updates',
         lambda: cores.make(config, (config.input_size,)),
         run.params,
         tuple(

@@ -61,7 +61,7 @@ class Example(NamedTuple):
 class Subject(NamedTuple):
     """A trained core and its sequences."""
 
-    title: str  # 'lm on pydoc, after 1,200 updates'
+    title: str  # 'Language model on pydoc, after 1,200 updates'
     make_core: Callable[[], hk.RNNCore]  # inside `hk.transform`
     params: Mapping[str, Any]  # the network's; of the core where make_core creates it
     examples: tuple[Example, ...]  # of lengths that may differ

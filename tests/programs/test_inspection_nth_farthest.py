@@ -25,7 +25,7 @@ def run_dir(tmp_path_factory, compile_quickly):
 
 def test_sequences_are_described_in_the_terms_of_the_task(run_dir):
     subject = nth_farthest.inspect(tracing.Request(run_dir, 4, 40, 1, ''))
-    assert subject.title == 'nth_farthest, after 1,200 updates'
+    assert subject.title == 'Nth Farthest, after 1,200 updates'
     assert len({example.title for example in subject.examples}) == 4
     for example in subject.examples:
         assert example.inputs.shape == (3, 1 + 3 * 3)
