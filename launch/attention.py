@@ -14,14 +14,23 @@ import dataclasses
 import os
 import pathlib
 
-from launch.inspection import attention_figure, learning_to_execute, lm, nth_farthest, tracing
+from launch.inspection import (
+    agents,
+    attention_figure,
+    learning_to_execute,
+    lm,
+    nth_farthest,
+    tracing,
+)
 from launch.inspection import page as page_lib
 from launch.runs import directory, errors, flags
 from tasks import storage
 
 INSPECTORS = {
+    'boxworld': agents.inspect,
     'learning_to_execute': learning_to_execute.inspect,
     'lm': lm.inspect,
+    'mini_pacman': agents.inspect,
     'nth_farthest': nth_farthest.inspect,
 }
 

@@ -78,7 +78,6 @@ def draw(
     for step, head in np.ndindex(attention.shape[:2]):
         corner, marked = layout.corner(step, head), bool(example.steps[step].mark)
         image = _draw_matrix(axes, layout, corner, attention[step, head], num_slots, marked)
-    axes.set(xlim=(0, _WIDTH), ylim=(height, 0), aspect='auto')  # images have changed them
     for step in range(num_steps):
         _name_step(axes, layout, step, example.steps[step])
         _name_keys(axes, layout, step, attention.shape[3], num_slots)
@@ -182,8 +181,9 @@ def _numbers(pitch: float, num_slots: int, count: int) -> Iterator[tuple[float, 
 def _write_title(axes: Any, title: str, example: tracing.Example, num_steps: int) -> None:
     shown = len(example.steps)
     count = f'{shown} steps' if num_steps == shown else f'the first {num_steps} of {shown} steps'
-    axes.text(0, 0.02, f'{title}, {count}', fontsize=9, weight='bold', va='top')
-    text = textwrap.shorten(example.title, 100, placeholder=' …')
+    size = min(9, 9 * 66 / len(title))  # so that it is no wider than the picture
+    axes.text(0, 0.02, title, fontsize=size, weight='bold', va='top')
+    text = textwrap.shorten(f'{count}: {example.title}', 100, placeholder=' …')
     axes.text(0, 0.23, text, fontsize=7, color='0.25', va='top')
 
 

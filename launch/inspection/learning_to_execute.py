@@ -26,6 +26,10 @@ _NUM_SAMPLED = 512  # programs, of which the first that are short enough are sho
 _SHOWN = {' ': '␣', '\n': '⏎'}
 _NOTES = {' ': 'a space', '\n': 'the end of a line'}
 _REPEATED = {'copy': 'copied', 'reverse': 'reversed', 'double': 'doubled'}
+_ABOUT = (
+    'The task: the network reads a text, a character at a time, then gives its answer, a character '
+    'at a time: '
+)
 _SIZE = len(setting.CHARACTERS)  # D
 
 
@@ -46,6 +50,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
         lambda: cores.make(config, (_SIZE,)),
         run.params,
         tuple(_example(config, batch, logits, index) for index in range(logits.shape[1])),
+        about=f'{_ABOUT}{_answer(config)}.',
     )
 
 
@@ -81,6 +86,15 @@ def _example(
         steps += _decoder_steps(probabilities, truth)
     title = f'{_question(config, _show(text))} {_show(truth)}, {result}'
     return tracing.Example(title, inputs, tuple(steps))
+
+
+def _answer(config: program.Config) -> str:
+    """Returns what the answer to a text is."""
+    if config.task in setting.MEMORIZATION:
+        return f'the text {_REPEATED[config.task]}'
+    if config.dialect == 'zaremba':
+        return 'what Python prints when it runs the text, and a dot'
+    return f'the value of the program modulo {10 ** (config.length + 1):,}, which has no sign'
 
 
 def _question(config: program.Config, text: str) -> str:

@@ -50,6 +50,8 @@ def inspect(request: tracing.Request) -> tracing.Subject:
         run.params,
         tuple(_example(run, passage) for passage in _passages(run, request)),
         config.dtype,
+        'The task: the network reads a text, a word at a time, and predicts after each word which '
+        'one comes next.',
     )
 
 

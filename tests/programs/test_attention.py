@@ -90,7 +90,10 @@ def test_a_mistake_gets_one_line(flags, code, message, capsys):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (['os'], 'wanted a run of learning_to_execute or lm or nth_farthest, got one of os'),
+        (
+            ['os'],
+            'or learning_to_execute or lm or mini_pacman or nth_farthest, got one of os',
+        ),
         (['lm', {'core': 'lstm'}], 'wanted a run with --core=rmc, got lstm'),
         (None, 'wanted the directory of a trained run, it has no run.json'),
     ],

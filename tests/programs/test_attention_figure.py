@@ -9,8 +9,9 @@ from tests.support import inspected
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(monkeypatch, tmp_path):
     """Returns the pictures that a test draws; they are not written, which takes its time."""
+    monkeypatch.chdir(tmp_path)
     seen = []
     monkeypatch.setattr(figure.Figure, 'savefig', lambda self, *_, **__: seen.append(self))
     return seen
@@ -67,11 +68,13 @@ def test_heads_queries_keys_and_steps_have_names_which_are_upright(drawn):
     assert [texts.count(f'{slot}') for slot in (1, 2, 3, 4)] == [25 + 2 * bands] * 3 + [0]
     assert texts.count('in') == 25
     assert 'the input (in).\nFramed: m is shown.' in texts[-1]
-    assert texts[-3] == 'a title, 25 steps'
+    assert texts[-3] == 'a title'
+    assert texts[-2] == '25 steps: sequence 1'
 
 
-def test_numbers_of_many_slots_do_not_touch(drawn):
-    _draw(8, slots=16, heads=1)
+@pytest.mark.parametrize('slots', [9, 16])
+def test_numbers_of_many_slots_do_not_touch(slots, drawn):
+    _draw(8, slots=slots, heads=1)
     numbers = [text for text in drawn[0].axes[0].texts if text.get_fontsize() == 5.5]
     keys = [text for text in numbers if text.get_ha() == 'center']
     rows = {}
@@ -113,7 +116,7 @@ def test_steps_that_are_not_shown_are_counted_with_the_flag_that_shows_them(draw
     texts = _texts(drawn[0])
     assert len(drawn[0].axes[0].images) == 7 * 2
     assert '23 further steps are not shown; --picture_steps=30 shows all.' in texts[-1]
-    assert texts[-3] == 'a title, the first 7 of 30 steps'
+    assert texts[-2] == 'the first 7 of 30 steps: sequence 1'
 
 
 def test_long_labels_are_cut_and_say_so(drawn):

@@ -150,7 +150,9 @@ def test_a_decoder_that_is_fed_its_answers_is_fed_them_here(monkeypatch):
 
 def test_titles_say_what_the_answer_is(monkeypatch):
     options = {'dialect': 'sonnet', 'length': 2, 'nesting': 1}
-    for example in _inspect_variant(monkeypatch, **options, task='algebra').examples:
+    values = _inspect_variant(monkeypatch, **options, task='algebra')
+    assert 'the value of the program modulo 1,000' in values.about
+    for example in values.examples:
         text, answering = _parts(example)
         truth = ''.join(step.truth for step in answering)
         assert int(truth) == eval(text) % 1000
