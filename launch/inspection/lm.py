@@ -48,11 +48,13 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     run = language_model.load(request.run_dir)
     config = run.config
     return tracing.Subject(
-        f'lm on {config.dataset}, after {run.num_updates:,} updates',
+        f'Language model on {config.dataset}, after {run.num_updates:,} updates',
         lambda: cores.make(config, (config.embedding_size,)),
         run.params,
         tuple(_example(run, passage) for passage in _passages(run, request)),
         config.dtype,
+        'The task: the network reads a text, a word at a time, and predicts after each word which '
+        'one comes next.',
     )
 
 

@@ -16,7 +16,10 @@ def describe_splits(evaluation: Mapping[str, Any]) -> str:
     lines = [f'{title:<21} {"validation":>10} {"test":>10}']
     for name, (valid, test) in perplexities(evaluation).items():
         lines.append(f'{name:<21} {show(valid):>10} {show(test):>10}')
-    return '\n'.join([*lines, *_text_lines(evaluation), *describe_short_streams(evaluation)])
+    texts = _text_lines(evaluation)
+    return '\n'.join(
+        [*lines, describe_unknown(evaluation), *texts, *describe_short_streams(evaluation)]
+    )
 
 
 def _text_lines(evaluation: Mapping[str, Any]) -> list[str]:
@@ -52,6 +55,12 @@ def lower_bound(evaluation: Mapping[str, Any]) -> str:
     if valid or test:
         reasons.append(f'<unk> is {valid:.2%} and {test:.2%}')
     return f'not comparable, a lower bound: {", ".join(reasons)}' if reasons else ''
+
+
+def describe_unknown(evaluation: Mapping[str, Any]) -> str:
+    """Returns the share of `<unk>` in both splits as text: an easy word makes a low perplexity."""
+    valid, test = (evaluation['splits'][split]['oov_rate'] for split in ('valid', 'test'))
+    return f'<unk> is {valid:.2%} of validation and {test:.2%} of test'
 
 
 def describe_short_streams(evaluation: Mapping[str, Any]) -> list[str]:
@@ -90,8 +99,7 @@ def describe_bands(evaluation: Mapping[str, Any]) -> str:
         rows.append([name, *cells, f'{band["words"]:,}', f'{band["share"]:.2%}'])
     cells = [show(valid['perplexity']), show(test['perplexity'])]
     rows.append(['all', *cells, f'{test["words"]:,}', '100%'])
-    shares = f'<unk> is {valid["oov_rate"]:.2%} of validation and {test["oov_rate"]:.2%} of test'
-    return f'{display.table(rows)}\n{shares}'
+    return f'{display.table(rows)}\n{describe_unknown(evaluation)}'
 
 
 def describe_unrolls(evaluation: Mapping[str, Any]) -> str:

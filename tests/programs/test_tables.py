@@ -52,6 +52,7 @@ def test_splits_are_listed_below_n_gram_models():
         'perplexity per word   validation       test',
         'unigram                    12.00      13.50',
         'rmc                         4.25       5.50',
+        '<unk> is 20.00% of validation and 12.50% of test',
     ]
 
 
