@@ -1,6 +1,6 @@
 """What `evaluation.json` holds as tables and pictures; see `evaluation` for the numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
 
@@ -91,27 +91,50 @@ def band_heights(evaluation: Mapping[str, Any], split: str) -> list[float | None
     return [band['perplexity'] for band in [*bands, measured]]
 
 
-def draw_bands(heights: Mapping[str, list[float | None]], output: str, title: str) -> None:
-    """Draws perplexities by the frequency of the word, as from `band_heights`, by name."""
+def draw_bands(
+    heights: Mapping[str, list[float | None]],
+    output: str,
+    title: str,
+    errors: Mapping[str, Sequence[float]] | None = None,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Draws perplexities by the frequency of the word, as from `band_heights`, by name.
+
+    Errors and styles are those of `plots.plot_bars`.
+    """
     title = f'Perplexity by frequency of the word: {title}'
     groups, label = [*evaluation_lib.BANDS, 'all'], 'how often the word occurs in the training text'
-    plots.plot_bars(heights, groups, output, title, label)
+    plots.plot_bars(heights, groups, output, title, label, 'perplexity', errors, styles)
 
 
 def draw_unrolls(unrolls: Mapping[str, Mapping[str, Any]], output: str, title: str) -> None:
     """Draws increases of the perplexity over the unroll length, by name."""
-    series = {}
-    for name, unroll in unrolls.items():
-        values = zip(unroll['lengths'], unroll['perplexities'], strict=True)
-        increases = [(length, increase(value, unroll['carried'])) for length, value in values]
-        series[name] = [(length, value) for length, value in increases if value is not None]
+    curves = {name: plots.Curve(increases(unroll)) for name, unroll in unrolls.items()}
+    draw_increases(curves, output, title)
+
+
+def draw_increases(
+    curves: Mapping[str, plots.Curve],
+    output: str,
+    title: str,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Draws increases of the perplexity, as from `increases`, by name."""
     plots.plot_points(
-        series,
+        curves,
         output,
         f'Test perplexity by unroll length: {title}',
         'words after which the state is reset',
         'increase over the carried state',
+        styles,
     )
+
+
+def increases(unroll: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Returns by how much resets raise the perplexity: (length, increase), where it is known."""
+    values = zip(unroll['lengths'], unroll['perplexities'], strict=True)
+    found = [(length, increase(value, unroll['carried'])) for length, value in values]
+    return [(length, value) for length, value in found if value is not None]
 
 
 def increase(value: float | None, carried: float | None) -> float | None:
