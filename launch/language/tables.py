@@ -1,6 +1,6 @@
 """What `evaluation.json` holds as tables and pictures; see `evaluation` for the numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
 
@@ -34,18 +34,24 @@ def _text_lines(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def text_cells(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns what `text_numbers` returns as cells of a table."""
+    numbers = text_numbers(evaluation)
+    cells = ['none' if value is None else f'{value:.3f}' for value in numbers[:2]]
+    return [*cells, *('none' if value is None else show(value) for value in numbers[2:])]
+
+
+def text_numbers(evaluation: Mapping[str, Any]) -> list[float | None]:
     """Returns bits per byte of validation and test, then perplexities per word of the text.
 
     Returns:
-      Four cells of a table; none if they are not known.
+      Four numbers; none if they are not known.
     """
     known = evaluation.get('texts') or {}
     texts = [known[split] for split in ('valid', 'test') if known.get(split)]
     if len(texts) < 2:
         return []
     bits = [text['bits_per_byte'] for text in texts]
-    cells = ['none' if value is None else f'{value:.3f}' for value in bits]
-    return [*cells, *(show(text['perplexity_per_word']) for text in texts)]
+    return [*bits, *(text['perplexity_per_word'] for text in texts)]
 
 
 def lower_bound(evaluation: Mapping[str, Any]) -> str:
@@ -139,27 +145,50 @@ def band_heights(evaluation: Mapping[str, Any], split: str) -> list[float | None
     return [band['perplexity'] for band in [*bands, measured]]
 
 
-def draw_bands(heights: Mapping[str, list[float | None]], output: str, title: str) -> None:
-    """Draws perplexities by the frequency of the word, as from `band_heights`, by name."""
+def draw_bands(
+    heights: Mapping[str, list[float | None]],
+    output: str,
+    title: str,
+    errors: Mapping[str, Sequence[float]] | None = None,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Draws perplexities by the frequency of the word, as from `band_heights`, by name.
+
+    Errors and styles are those of `plots.plot_bars`.
+    """
     title = f'Perplexity by frequency of the word: {title}'
     groups, label = [*evaluation_lib.BANDS, 'all'], 'how often the word occurs in the training text'
-    plots.plot_bars(heights, groups, output, title, label)
+    plots.plot_bars(heights, groups, output, title, label, 'perplexity', errors, styles)
 
 
 def draw_unrolls(unrolls: Mapping[str, Mapping[str, Any]], output: str, title: str) -> None:
     """Draws increases of the perplexity over the unroll length, by name."""
-    series = {}
-    for name, unroll in unrolls.items():
-        values = zip(unroll['lengths'], unroll['perplexities'], strict=True)
-        increases = [(length, increase(value, unroll['carried'])) for length, value in values]
-        series[name] = [(length, value) for length, value in increases if value is not None]
+    curves = {name: plots.Curve(increases(unroll)) for name, unroll in unrolls.items()}
+    draw_increases(curves, output, title)
+
+
+def draw_increases(
+    curves: Mapping[str, plots.Curve],
+    output: str,
+    title: str,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Draws increases of the perplexity, as from `increases`, by name."""
     plots.plot_points(
-        series,
+        curves,
         output,
         f'Test perplexity by unroll length: {title}',
         'words or other tokens after which the state is reset',
         'increase over the carried state',
+        styles,
     )
+
+
+def increases(unroll: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Returns by how much resets raise the perplexity: (length, increase), where it is known."""
+    values = zip(unroll['lengths'], unroll['perplexities'], strict=True)
+    found = [(length, increase(value, unroll['carried'])) for length, value in values]
+    return [(length, value) for length, value in found if value is not None]
 
 
 def increase(value: float | None, carried: float | None) -> float | None:

@@ -102,7 +102,7 @@ def test_pictures_show_what_was_measured(tmp_path, monkeypatch):
     assert pictures == [str(tmp_path / 'frequency.png'), str(tmp_path / 'unroll.png')]
     assert seen == [
         {'validation': [None, 2.0, 64000.125, 4.25], 'test': [None, 3.0, 700.0, 5.5]},
-        {'rmc': [(25, 4.0), (50, 3.5), (100, 2.0), (200, 1.0), (500, -0.25)]},
+        {'rmc': plots.Curve([(25, 4.0), (50, 3.5), (100, 2.0), (200, 1.0), (500, -0.25)])},
     ]
 
 
