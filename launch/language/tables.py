@@ -13,13 +13,16 @@ SHORT_STREAM = 500  # words; see docs/language_modelling.md for what shorter str
 def describe_splits(evaluation: Mapping[str, Any]) -> str:
     """Returns the perplexities of both splits as text, the n-gram models' first."""
     title = f'perplexity per {unit(evaluation)}'
-    lines = [f'{title:<21} {"validation":>10} {"test":>10}']
+    rows = [(title, 'validation', 'test')]
     for name, (valid, test) in perplexities(evaluation).items():
-        lines.append(f'{name:<21} {show(valid):>10} {show(test):>10}')
-    return '\n'.join([*lines, *_text_lines(evaluation), *describe_short_streams(evaluation)])
+        rows.append((name, show(valid), show(test)))
+    width = max(21, len(title))
+    lines = [f'{name:<{width}} {valid:>10} {test:>10}' for name, valid, test in rows]
+    texts = _text_lines(evaluation, width)
+    return '\n'.join([*lines, *texts, *describe_short_streams(evaluation)])
 
 
-def _text_lines(evaluation: Mapping[str, Any]) -> list[str]:
+def _text_lines(evaluation: Mapping[str, Any], width: int) -> list[str]:
     """Returns lines with bits per byte and perplexities per word of the text, if known."""
     cells = text_cells(evaluation)
     if not cells:
@@ -27,7 +30,7 @@ def _text_lines(evaluation: Mapping[str, Any]) -> list[str]:
     names, bound = ('bits per byte', 'per word of the text'), lower_bound(evaluation)
     note = f'  ({bound})' if bound else ''
     pairs = zip(names, (cells[:2], cells[2:]), strict=True)
-    return [f'{name:<21} {valid:>10} {test:>10}{note}' for name, (valid, test) in pairs]
+    return [f'{name:<{width}} {valid:>10} {test:>10}{note}' for name, (valid, test) in pairs]
 
 
 def text_cells(evaluation: Mapping[str, Any]) -> list[str]:
