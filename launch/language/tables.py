@@ -13,16 +13,16 @@ SHORT_STREAM = 500  # words; see docs/language_modelling.md for what shorter str
 def describe_splits(evaluation: Mapping[str, Any]) -> str:
     """Returns the perplexities of both splits as text, the n-gram models' first."""
     title = f'perplexity per {unit(evaluation)}'
-    lines = [f'{title:<21} {"validation":>10} {"test":>10}']
+    rows = [(title, 'validation', 'test')]
     for name, (valid, test) in perplexities(evaluation).items():
-        lines.append(f'{name:<21} {show(valid):>10} {show(test):>10}')
-    texts = _text_lines(evaluation)
-    return '\n'.join(
-        [*lines, describe_unknown(evaluation), *texts, *describe_short_streams(evaluation)]
-    )
+        rows.append((name, show(valid), show(test)))
+    width = max(21, len(title))
+    lines = [f'{name:<{width}} {valid:>10} {test:>10}' for name, valid, test in rows]
+    lines += [*describe_unknown(evaluation), *_text_lines(evaluation, width)]
+    return '\n'.join([*lines, *describe_short_streams(evaluation)])
 
 
-def _text_lines(evaluation: Mapping[str, Any]) -> list[str]:
+def _text_lines(evaluation: Mapping[str, Any], width: int) -> list[str]:
     """Returns lines with bits per byte and perplexities per word of the text, if known."""
     cells = text_cells(evaluation)
     if not cells:
@@ -30,7 +30,7 @@ def _text_lines(evaluation: Mapping[str, Any]) -> list[str]:
     names, bound = ('bits per byte', 'per word of the text'), lower_bound(evaluation)
     note = f'  ({bound})' if bound else ''
     pairs = zip(names, (cells[:2], cells[2:]), strict=True)
-    return [f'{name:<21} {valid:>10} {test:>10}{note}' for name, (valid, test) in pairs]
+    return [f'{name:<{width}} {valid:>10} {test:>10}{note}' for name, (valid, test) in pairs]
 
 
 def text_cells(evaluation: Mapping[str, Any]) -> list[str]:
@@ -63,10 +63,12 @@ def lower_bound(evaluation: Mapping[str, Any]) -> str:
     return f'not comparable, a lower bound: {", ".join(reasons)}' if reasons else ''
 
 
-def describe_unknown(evaluation: Mapping[str, Any]) -> str:
-    """Returns the share of `<unk>` in both splits as text: an easy word makes a low perplexity."""
+def describe_unknown(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns a line with the share of `<unk>`, an easy word that makes a low perplexity."""
     valid, test = (evaluation['splits'][split]['oov_rate'] for split in ('valid', 'test'))
-    return f'<unk> is {valid:.2%} of validation and {test:.2%} of test'
+    if unit(evaluation) != 'word' and not valid and not test:
+        return []
+    return [f'<unk> is {valid:.2%} of validation and {test:.2%} of test']
 
 
 def describe_short_streams(evaluation: Mapping[str, Any]) -> list[str]:

@@ -146,5 +146,7 @@ def test_bits_per_byte_of_the_whole_text_stand_alone():
         'bits per byte              1.250      1.500',
         'per word of the text       76.10       none',
     ]
+    wider = tables.describe_splits({**evaluation, 'unit': 'character'}).splitlines()
+    assert len({len(line) for line in wider}) == 1
     for texts in (None, {'valid': None, 'test': TEXTS['test']}):
         assert len(tables.describe_splits({**evaluation, 'texts': texts}).splitlines()) == 3
