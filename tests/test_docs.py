@@ -199,6 +199,32 @@ def test_a_trained_memory_compares_by_attention_between_its_slots(tmp_path, monk
     assert names['kept'][0] > 0.9 > 0.8 > names['kept'][4] > 0.2 > 0.1 > names['kept'][8]
 
 
+OWN_MODEL = 'docs/tutorial_own_model.md'
+
+
+@pytest.mark.usefixtures('compile_quickly')
+def test_a_model_of_ones_own_learns_and_continues_from_its_checkpoint(tmp_path, monkeypatch):
+    """On logs of one or two assignments, which take fewer updates."""
+    monkeypatch.chdir(tmp_path)
+    smaller = [('longest=9', 'longest=2'), ('20_000', '2_000'), ('until=600', 'until=300')]
+    smaller += [('until=800', 'until=400'), ('(2, 4, 6, 8, 10)', '(2, 3)')]
+    names = _run(OWN_MODEL, smaller)
+    assert names['accuracy'] > 0.9
+    assert all(jax.tree.leaves(names['same']))
+    assert int(names['restored']['updates']) == 400
+    np.testing.assert_array_equal(*names['logits'])  # whatever the padding holds
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_learns_what_the_tutorial_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = _run(OWN_MODEL)
+    assert names['accuracy'] > 0.97
+    assert names['accuracy_long'] > 0.9
+    assert names['lstm_accuracy'] > 0.9
+    assert all(jax.tree.leaves(names['same']))
+
+
 def test_the_code_of_every_page_is_run_here():
     with_code = {page for page in PAGES if 'python' in dict(_blocks(page))}
     assert with_code == {
@@ -208,6 +234,7 @@ def test_the_code_of_every_page_is_run_here():
         'docs/jax_flax_equinox.md',
         'docs/trained_runs.md',
         'docs/tutorial_memory.md',
+        OWN_MODEL,
     }
 
 
