@@ -78,6 +78,7 @@ setuptools.setup(
             'page.html',
             'page.js',
             'page_panels.js',
+            'page_scene.js',
         ],
         'launch.training': ['targets.json'],
         'relational_rnn': ['py.typed'],

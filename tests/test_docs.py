@@ -3,64 +3,45 @@
 import dataclasses
 import importlib
 import importlib.util
-import pathlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from launch import nth_farthest
 from launch.runs import flags
 from launch.sweeps import grid
-from tests.support import inspected, untrained_runs
+from tests.support import inspected, pages, untrained_runs
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = {
-    str(path.relative_to(ROOT)): path.read_text('utf-8')
-    for path in [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/**/*.md'))]
-}
+ROOT, PAGES = pages.ROOT, pages.PAGES
 README = PAGES['README.md']
-
-
-def _blocks(page):
-    """Returns the language and the text of a page's code blocks."""
-    return re.findall(r'^```(\w*)\n(.*?)^```$', PAGES[page], re.DOTALL | re.MULTILINE)
 
 
 def _commands(page):
     """Returns the commands of a page that start a program, of its blocks and its tables."""
-    shell = [text for language, text in _blocks(page) if language != 'python']
+    shell = [text for language, text in pages.blocks(page) if language != 'python']
     lines = '\n'.join(shell).split('\n')
     lines += re.findall(r'`(python -m launch\.[^`]+)`', PAGES[page])
     parts = [part for line in lines for part in line.split(' #')[0].split('&&')]
     return [part[part.index('launch.') :].strip() for part in parts if 'python -m launch.' in part]
 
 
-def _run(page, **replaced):
-    """Runs the Python of a page in one namespace and returns it.
-
-    Between blocks, names of the page are given the values of `replaced`.
-    """
-    names = {}
-    for language, text in _blocks(page):
-        if language == 'python':
-            exec(text, names)
-            names.update({name: replaced[name] for name in replaced if name in names})
-    return names
-
-
 @pytest.mark.usefixtures('compile_quickly')
 def test_the_code_of_the_readme_runs():
-    logits = _run('README.md')['logits']
+    logits = pages.run('README.md')['logits']
     assert logits.shape == (20, 8, 10)
     assert bool(jnp.all(jnp.isfinite(logits)))
 
 
 @pytest.mark.usefixtures('compile_quickly')
 def test_the_code_about_the_core_runs_and_has_the_shapes_that_its_comments_name():
-    names = _run('docs/core.md')
+    names = pages.run('docs/core.md')
     assert names['outputs'].shape == (6, 5, 24)
     assert names['state'].shape == (5, 3, 8)
     assert names['attention'].shape == (6, 5, 2, 3, 4)
@@ -85,10 +66,10 @@ def test_the_code_about_the_core_runs_and_has_the_shapes_that_its_comments_name(
 
 @pytest.mark.usefixtures('compile_quickly')
 def test_plain_jax_flax_and_equinox_learn_the_toy_task_in_under_thirty_lines():
-    names = _run('docs/jax_flax_equinox.md')
+    names = pages.run('docs/jax_flax_equinox.md')
     losses = [float(names[f'{library}_loss']) for library in ('jax', 'flax', 'equinox')]
     assert max(losses) < 0.1, losses  # of 0.69 for a guess
-    programs = [text for _, text in _blocks('docs/jax_flax_equinox.md') if 'update(' in text]
+    programs = [text for _, text in pages.blocks('docs/jax_flax_equinox.md') if 'update(' in text]
     assert len(programs) == 3
     assert max(len(text.splitlines()) for text in programs) < 30
     jax.tree.map(np.testing.assert_array_equal, names['core_params'], names['params']['core'])
@@ -97,7 +78,7 @@ def test_plain_jax_flax_and_equinox_learn_the_toy_task_in_under_thirty_lines():
 @pytest.fixture(scope='module')
 def agent(compile_quickly):
     """Returns the names of the page with an agent of one's own, after its updates."""
-    return _run('docs/environments_and_agents.md')
+    return pages.run('docs/environments_and_agents.md')
 
 
 def test_the_agent_of_ones_own_learns_from_what_it_does(agent):
@@ -120,103 +101,6 @@ def test_the_agent_of_ones_own_learns_no_values_from_steps_that_truncate(agent, 
     assert any(jnp.any(leaf) for leaf in leaves)  # of the entropy
 
 
-@pytest.fixture(scope='module')
-def tutorial_agent(compile_quickly, tmp_path_factory):
-    """Returns the names of the tutorial with recurrent PPO, after two updates of each agent."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp('tutorial_agent'))
-        names = _run('docs/tutorial_agent.md', num_updates=2)
-        assert pathlib.Path('tutorial_agent.png').stat().st_size
-    return names
-
-
-def _rollout(names, forget=False):
-    """Returns the carries before and after a rollout of the trained agent, and its steps."""
-    run = jax.jit(names['rollout'])
-    return names['carry'], *run(names['params'], names['carry'], jax.random.key(7), forget)
-
-
-def test_the_question_of_the_tutorial_is_answered_by_the_first_symbol_only(tutorial_agent):
-    @jax.jit
-    def play(states, key):
-        def step(states, key):
-            same = states.shown == states.first
-            after, reward, done = jax.vmap(tutorial_agent['step'])(
-                states, jnp.int32(same), jax.random.split(key, 200)
-            )
-            return after, (states.shown, states.left == 0, same, reward, done)
-
-        return jax.lax.scan(step, states, jax.random.split(key, 100))[1]
-
-    states = jax.vmap(tutorial_agent['reset'])(jax.random.split(jax.random.key(8), 200))
-    shown, asks, same, reward, done = jax.tree.map(np.asarray, play(states, jax.random.key(9)))
-    np.testing.assert_array_equal(asks, done)
-    np.testing.assert_array_equal(reward, done)
-    lengths = [np.diff(np.flatnonzero(column)) for column in done.T]
-    assert set(np.concatenate(lengths)) == {5, 6, 7, 8, 9}
-    shares = [same[asks & (shown == symbol)].mean() for symbol in range(4)]
-    assert np.abs(np.array(shares) - 0.5).max() < 0.07, shares  # of some 700 questions each
-
-
-def test_the_tutorial_learns_from_what_the_agent_remembered_when_it_acted(tutorial_agent):
-    names = tutorial_agent
-    (_, _, start), _, steps = _rollout(names)
-
-    def error(resets, state):
-        logits, *_ = names['forward'](names['params'], steps.observation, resets, state)
-        return float(jnp.abs(names['log_prob_of'](logits, steps.action) - steps.log_prob).max())
-
-    assert error(steps.reset, start) < 1e-5
-    assert error(jnp.zeros_like(steps.reset), start) > 1e-3
-    assert error(steps.reset, names['memory'].initial_memory(names['config'], 64)) > 1e-3
-    np.testing.assert_array_equal(steps.reset[1:], steps.done[:-1])
-
-
-def test_an_agent_of_the_tutorial_that_forgets_acts_on_the_present_only(tutorial_agent):
-    names = tutorial_agent
-    *_, steps = _rollout(names, forget=True)
-    assert bool(steps.reset[1:].all())
-    logits, values, state = names['forward'](
-        names['params'], steps.observation[-1:], steps.reset[-1:], names['carry'][2]
-    )
-    initial = names['memory'].initial_memory(names['config'], 64)
-    others = names['forward'](names['params'], steps.observation[-1:], steps.done[:1], initial)
-    for wanted, got in zip((logits, values, state), others, strict=True):
-        np.testing.assert_allclose(got, wanted, atol=1e-6)
-
-
-def test_the_advantages_of_the_tutorial_stop_at_the_end_of_an_episode(tutorial_agent):
-    names = tutorial_agent
-    _, after, steps = _rollout(names)
-    got = jax.jit(names['advantages'])(names['params'], steps, after)
-    observation = jax.vmap(names['observe'])(after[0])[None]
-    _, last, _ = names['forward'](names['params'], observation, after[1][None], after[2])
-    values = np.concatenate([steps.value, last])
-    wanted, following = np.zeros((32, 64)), np.zeros(64)
-    for t in reversed(range(32)):
-        remains = 1.0 - np.asarray(steps.done[t])
-        error = steps.reward[t] + 0.99 * remains * values[t + 1] - values[t]
-        wanted[t] = following = error + 0.99 * 0.95 * remains * following
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
-
-
-def test_both_agents_of_the_tutorial_update_all_parameters(tutorial_agent):
-    first = tutorial_agent['init'](jax.random.split(jax.random.key(0), 3)[0])
-    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), first, tutorial_agent['params'])
-    assert all(jax.tree.leaves(moved))
-    curves = tutorial_agent['curve'] + tutorial_agent['forgetful_curve']
-    assert len(curves) == 4
-    assert all(0.3 < success < 0.7 for success in curves), curves  # nothing is learned yet
-
-
-@pytest.mark.slow
-def test_the_agent_of_the_tutorial_needs_its_memory_to_learn(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = _run('docs/tutorial_agent.md')
-    assert np.mean(names['curve'][-50:]) > 0.95
-    assert 0.45 < np.mean(names['forgetful_curve'][-50:]) < 0.55
-
-
 @pytest.mark.usefixtures('compile_quickly')
 def test_a_trained_run_is_loaded_queried_streamed_exported_and_served(tmp_path, monkeypatch):
     """The runs are untrained here, of the names and the kinds of those of the page."""
@@ -232,7 +116,7 @@ def test_a_trained_run_is_loaded_queried_streamed_exported_and_served(tmp_path, 
     for name, run_dir in runs.items():
         run_dir.rename(tmp_path / 'runs' / f'{name}-rmc')
     monkeypatch.chdir(tmp_path)
-    names = _run('docs/trained_runs.md')
+    names = pages.run('docs/trained_runs.md')
     assert names['logits'].shape == (len(inspected.WORDS),)
     assert int(names['timestep'].observation.ndim) == 3
     assert names['answer'].shape == (1,)
@@ -242,8 +126,55 @@ def test_a_trained_run_is_loaded_queried_streamed_exported_and_served(tmp_path, 
     np.testing.assert_allclose(names['outputs']['log_probs'], logits[-1], rtol=2e-5)
 
 
+@pytest.mark.usefixtures('compile_quickly')
+def test_the_interventions_in_a_memory_do_what_the_tutorial_says(tmp_path, monkeypatch):
+    """Whatever the run has learned; here it is one of three updates."""
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(
+        nth_farthest.PRESETS['cpu'],
+        warmup_steps=1,
+        num_steps=3,
+        evaluation_size=400,
+        final_evaluation_size=400,
+    )
+    nth_farthest.run(config)
+    smaller = [('2000', '400'), ('num_examples=500', 'num_examples=20'), ('=400', '=15')]
+    names = pages.run('docs/tutorial_memory.md', smaller)
+    assert names['attention'].shape == (20, 3, 8, 9)
+    never, nothing, answer = (names[name] for name in ('never', 'nothing', 'answer'))
+    unchanged = answer(never, nothing)
+    np.testing.assert_array_equal(unchanged, names['answers'])
+    np.testing.assert_array_equal(answer(never.at[0].set(True), nothing), unchanged)
+    other = names['other']
+    transplanted = answer(never, ~nothing)
+    question = other.vectors, other.labels, other.n, other.m
+    np.testing.assert_array_equal(transplanted, names['run'].predict(*question))
+    state = np.random.default_rng(0).normal(size=(2, 4, 8, 64)).astype(np.float32)
+    true, deceived = names['step'], names['step_deceived']
+    now = names['inputs'][0, :4]
+    np.testing.assert_allclose(deceived(now, state[0], state[0]), true(now, state[0]), atol=1e-5)
+    slot_2 = np.where(np.arange(8)[:, None] == 2, state[0], state[1])
+    changed = deceived(now, *state)[:, 2]
+    np.testing.assert_allclose(changed, true(now, slot_2)[:, 2], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_trained_memory_compares_by_attention_between_its_slots(tmp_path, monkeypatch):
+    """The claims of the tutorial, on the whole training, which another machine rounds otherwise."""
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, '-m', 'launch.nth_farthest']
+    subprocess.run(command, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    names = pages.run('docs/tutorial_memory.md')
+    accuracy = {steps: np.array(shares) for steps, shares in names['accuracy'].items()}
+    assert min(accuracy['never']) > 0.9
+    np.testing.assert_array_equal(accuracy['step 1'], accuracy['never'])
+    assert max(accuracy['all'][:2]) < min(accuracy['never'][:2]) - 0.05
+    assert accuracy['all'][2] > 0.99
+    assert names['kept'][0] > 0.9 > 0.8 > names['kept'][4] > 0.2 > 0.1 > names['kept'][8]
+
+
 def test_the_code_of_every_page_is_run_here():
-    with_code = {page for page in PAGES if 'python' in dict(_blocks(page))}
+    with_code = {page for page in PAGES if 'python' in dict(pages.blocks(page))}
     assert with_code == {
         'README.md',
         'docs/core.md',
@@ -251,6 +182,7 @@ def test_the_code_of_every_page_is_run_here():
         'docs/jax_flax_equinox.md',
         'docs/trained_runs.md',
         'docs/tutorial_agent.md',
+        'docs/tutorial_memory.md',
     }
 
 
@@ -270,8 +202,8 @@ def test_commands_are_ones_that_the_programs_take(page, command):
 def test_the_readme_and_the_pages_name_every_program():
     programs = {f'launch.{path.stem}' for path in (ROOT / 'launch').glob('[!_]*.py')}
     assert programs <= set(re.findall(r'launch\.\w+', README))
-    pages = ' '.join(text for page, text in PAGES.items() if page.startswith('docs/'))
-    assert programs <= set(re.findall(r'python -m (launch\.\w+)', pages))
+    text = ' '.join(text for page, text in PAGES.items() if page.startswith('docs/'))
+    assert programs <= set(re.findall(r'python -m (launch\.\w+)', text))
 
 
 @pytest.mark.parametrize('marker', ['main job', 'tests'])
