@@ -107,7 +107,7 @@ def describe_bands(evaluation: Mapping[str, Any]) -> str:
         rows.append([name, *cells, f'{band["words"]:,}', f'{band["share"]:.2%}'])
     cells = [show(valid['perplexity']), show(test['perplexity'])]
     rows.append(['all', *cells, f'{test["words"]:,}', '100%'])
-    return f'{display.table(rows)}\n{describe_unknown(evaluation)}'
+    return '\n'.join([display.table(rows), *describe_unknown(evaluation)])
 
 
 def describe_unrolls(evaluation: Mapping[str, Any]) -> str:
