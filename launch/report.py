@@ -1,22 +1,36 @@
-"""Compares runs of any program: a table, their curves, and the paper's numbers next to them.
+"""Compares runs of any program: tables, their curves, and the paper's numbers next to them.
 
   python -m launch.report runs/lm-pydoc-rmc runs/lm-pydoc-lstm
+  python -m launch.report runs/cores/core=* --formats=png,pdf
   python -m launch.report runs/* --x=minutes --output=curves.png
 
 It reads the files that every run writes: `metrics.jsonl`, `run.json` (see `directory`) and, after
-training, `evaluation.json`, also while a run is being trained. For language models it shows
-Figure 11 (validation perplexity over words), Tables 2 and 3 and Figure 12 of Santoro et al. 2018,
-https://arxiv.org/abs/1806.01822, for runs of `learning_to_execute` Table 1 and Figure 8.
+training, `evaluation.json`, also while a run is being trained. Runs that differ in the seed alone
+are one curve and one row, with mean and standard error. Runs of different tasks, worlds, windows,
+corpora or numbers of streams have tables and pictures of their own. The tables are also written as
+`table.csv` and `table.md`, with the command, revision and machine of every run. For language models
+it shows Figure 11 (validation perplexity over words), Tables 2 and 3 and Figure 12 of Santoro et
+al. 2018, https://arxiv.org/abs/1806.01822, for runs of `learning_to_execute` Table 1 and Figure 8.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import os
 import pathlib
-from typing import Any
 
-from launch.reports import accuracies, accuracy_figure, perplexities, records
-from launch.runs import directory, display, errors, flags, metrics, plots
+from launch.reports import (
+    accuracies,
+    accuracy_figure,
+    overview,
+    perplexities,
+    records,
+    seeds,
+    settings,
+    sources,
+)
+from launch.reports import series as series_lib
+from launch.runs import directory, display, errors, flags, labels, metrics, plots
+from tasks import storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +40,7 @@ class Config:
     runs: tuple[str, ...] = flags.positional("the runs' directories", path=True)
     output: str = flags.flag(
         'runs/report',
-        'folder of the pictures, or FILE.png for the curves only',
+        'folder of pictures and tables, or FILE.png (.pdf, .svg) for the curves only',
         'free',
         path=True,
     )
@@ -36,20 +50,33 @@ class Config:
     y: str | None = flags.flag(
         None, 'a column of metrics.jsonl; default: the measure in run.json', 'free'
     )
+    formats: str = flags.flag('png', 'of the pictures in a folder: png,pdf,svg', 'free')
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
+        plots.check_formats(self.formats)
         directory.check_path('output', self.output)
         for path in self.runs:
             directory.check_path('runs', path)
         suffix = pathlib.Path(self.output).suffix[1:]
-        if suffix.isalpha() and suffix != 'png' and not os.path.isdir(self.output):
+        if suffix.isalpha() and not self.alone and not os.path.isdir(self.output):
             raise ValueError(f'--output: wanted a folder or FILE.png, got {self.output!r}')
+
+    @property
+    def alone(self) -> bool:
+        """Whether the output is one picture."""
+        return pathlib.Path(self.output).suffix[1:] in plots.FORMATS
+
+    def paths(self, name: str) -> list[str]:
+        """Returns the paths of a picture, one for each format."""
+        if self.alone:
+            return [self.output]
+        return [os.path.join(self.output, f'{name}.{kind}') for kind in self.formats.split(',')]
 
 
 def run(config: Config) -> list[str]:
-    """Prints the tables and draws the pictures.
+    """Prints and writes the tables and draws the pictures.
 
     Args:
       config: the flags.
@@ -58,75 +85,149 @@ def run(config: Config) -> list[str]:
       The paths of the pictures.
 
     Raises:
-      RunError: a flag does not fit the runs, or a picture cannot be written.
+      RunError: a flag does not fit the runs, or a file cannot be written.
       DataError: a directory cannot be used.
     """
     runs = records.load_all(config.runs)
-    programs = {run.label: facts for run in runs if (facts := accuracies.facts(run))}
-    evaluations = {
-        run.label: run.evaluation for run in runs if run.evaluation.get('program') == 'lm'
-    }
-    x, columns = _choose_x(config.x, runs), _columns(runs, config.y)
-    print(display.table([_HEADER, *(_describe(run, config.y) for run in runs)]))
-    evaluated = {label: facts for label, facts in programs.items() if 'test' in facts}
-    for text in perplexities.describe(evaluations) + accuracies.describe(evaluated):
-        print(f'\n{text}')
+    comparisons = series_lib.compare(runs)
+    programs = {each.runs[0].label: each for x in comparisons for each in x.series}
+    facts = {label: known for label, each in programs.items() if (known := _facts(each))}
+    _check_x(config.x, runs)
+    columns = [_columns(comparison.runs, config.y) for comparison in comparisons]
+    if config.y and not any(columns):
+        raise _unknown_column(runs, config.y)
+    _describe(config, comparisons, facts)
     try:
-        pictures = _draw_columns(config.output, runs, columns, x)
-        if not config.output.endswith('.png'):
-            pictures += perplexities.draw(evaluations, config.output) if evaluations else []
-            pictures += _draw_programs(config, runs, programs)
+        pictures = _draw(config, comparisons, columns, facts)
+        files = [] if config.alone else _write_tables(config, comparisons)
     except OSError as error:
         message = f'--output={config.output}: cannot be written: {error.strerror}'
         raise errors.RunError(errors.CANNOT_SAVE, message) from error
+    print(''.join(f'\ntable        {path}' for path in files), end='')
     print(''.join(f'\npicture      {picture}' for picture in pictures))
     return pictures
 
 
-def _choose_x(asked: str | None, runs: Sequence[records.Run]) -> str:
-    """Returns the unit of the horizontal axis: by default the one that all runs count, if any.
+def _facts(series: series_lib.Series) -> records.Facts | None:
+    """Returns the facts of a series of `learning_to_execute`, those with an evaluation first."""
+    known = [facts for run in series.runs if (facts := accuracies.facts(run))]
+    evaluated = [facts for facts in known if 'test' in facts]
+    return seeds.pool(evaluated or known) if known else None
 
-    Raises:
-      RunError: not all of the runs have the one that was asked for.
-    """
+
+def _evaluations(comparison: series_lib.Comparison) -> dict[str, records.Facts]:
+    """Returns the evaluations of language models; those of a series in other streams are apart."""
+    found: dict[str, records.Facts] = {}
+    for each in comparison.series:
+        known = {run.label: run.evaluation for run in each.runs}
+        known = {label: facts for label, facts in known.items() if facts.get('program') == 'lm'}
+        groups = records.group(known, lambda facts: (facts['corpus'], facts['streams']))
+        for index, group in enumerate(groups.values()):
+            label = f'{each.label}: {next(iter(group))}' if index else each.label
+            found[label] = seeds.pool(list(group.values()))
+    return found
+
+
+def _check_x(asked: str | None, runs: Sequence[records.Run]) -> None:
+    """Raises a RunError if not all of the runs have the unit of the horizontal axis."""
     units = {run.description['unit'] for run in runs}
     known = ['steps', 'minutes', *(units if len(units) == 1 else ())]
     if asked is not None and asked not in known:
         reason = '' if len(units) == 1 else '; the runs count different things'
         message = f'--x: wanted one of {", ".join(known)}, got {asked!r}{reason}'
         raise errors.RunError(errors.USAGE, message)
-    return asked or (known[2] if len(units) == 1 else 'steps')
 
 
 def _columns(runs: Sequence[records.Run], asked: str | None) -> list[str]:
-    """Returns the columns to plot, one picture each; prints which runs have nothing to plot.
-
-    Raises:
-      RunError: a column was asked for that no run has.
-    """
-    wanted = {run.label: asked or run.description['measure'] for run in runs}
-    plotted = {run.label for run in runs if metrics.points(run.rows, wanted[run.label])}
-    if asked and not plotted:
-        known = sorted({name for run in runs for row in run.rows for name in row} - {'step'})
-        raise errors.RunError(errors.USAGE, f'--y: wanted one of {", ".join(known)}, got {asked!r}')
-    for label in wanted:
-        if label not in plotted:
-            print(f'{label}: nothing to plot, no {wanted[label]} yet')
-    _warn_of_streams(runs)
-    return list(dict.fromkeys(wanted[label] for label in wanted if label in plotted))
+    """Returns the column to plot, if there is one; prints which runs have nothing to plot."""
+    column = asked or runs[0].description['measure']
+    empty = [run.label for run in runs if not metrics.points(run.rows, column)]
+    for label in empty:
+        print(f'{label}: nothing to plot, no {column} yet')
+    return [column] if len(empty) < len(runs) else []
 
 
-def _warn_of_streams(runs: Sequence[records.Run]) -> None:
-    """Prints that curves of perplexity were measured in different ways, where they were."""
-    streams = [run.description['config'].get('evaluation_batch') for run in runs]
-    numbers = dict.fromkeys(str(number) for number in streams if number is not None)
-    if len(numbers) > 1:
-        found = f'valid_perplexity was measured with --evaluation_batch={", ".join(numbers)}'
-        print(f'{found}: these curves cannot be compared')
+def _unknown_column(runs: Sequence[records.Run], asked: str) -> errors.RunError:
+    names = {name for run in runs for row in run.rows for name in row}
+    known = ', '.join(sorted(names - {'step', 'time'}))
+    return errors.RunError(errors.USAGE, f'--y: wanted one of {known}, got {asked!r}')
 
 
-def _curve(run: records.Run, column: str, x: str) -> list[tuple[float, float]]:
-    """Returns the points of a run's curve, none if it has nothing in that column."""
+def _describe(
+    config: Config, comparisons: Sequence[series_lib.Comparison], programs: accuracies.Runs
+) -> None:
+    """Prints all tables."""
+    if len(comparisons) > 1:
+        count = len(comparisons)
+        print(f'{count} tasks that cannot be compared, each in a table and pictures of its own')
+    for comparison in comparisons:
+        print(f'\n{comparison.title}\n{display.table(_table(config, comparison))}')
+        for text in perplexities.describe(_evaluations(comparison)):
+            print(f'\n{text}')
+    evaluated = {label: facts for label, facts in programs.items() if 'test' in facts}
+    for text in accuracies.describe(evaluated):
+        print(f'\n{text}')
+
+
+def _table(config: Config, comparison: series_lib.Comparison) -> list[list[str]]:
+    return overview.rows(comparison, config.y or comparison.setting.measure)
+
+
+def _write_tables(config: Config, comparisons: Sequence[series_lib.Comparison]) -> list[str]:
+    """Writes the tables as CSV and Markdown and returns their paths."""
+    rows = [
+        row
+        for comparison in comparisons
+        for row in overview.facts(comparison, config.y or comparison.setting.measure)
+    ]
+    csv, page = (pathlib.Path(config.output, f'table.{kind}') for kind in ('csv', 'md'))
+    sources.write_csv(csv, rows)
+    tables = [(each.title, _table(config, each)) for each in comparisons]
+    storage.write_text(page, overview.page(tables, comparisons))
+    return [str(csv), str(page)]
+
+
+def _draw(
+    config: Config,
+    comparisons: Sequence[series_lib.Comparison],
+    columns: Sequence[Sequence[str]],
+    programs: accuracies.Runs,
+) -> list[str]:
+    """Draws all pictures, each comparison in its own; returns their paths."""
+    plotted = [x for x, found in zip(comparisons, columns, strict=True) if found]
+    if config.alone and len(plotted) > 1:
+        message = f'wanted a folder, for pictures of {len(plotted)} tasks'
+        raise errors.RunError(errors.USAGE, f'--output={config.output}: {message}')
+    folder = os.path.dirname(config.output) if config.alone else config.output
+    os.makedirs(folder or '.', exist_ok=True)
+    pictures: list[str] = []
+    names = _names(comparisons)
+    for comparison, name, found in zip(comparisons, names, columns, strict=True):
+        for column in found:
+            pictures += _draw_curves(config, comparison, column, f'{column}{name}')
+        evaluations = {} if config.alone else _evaluations(comparison)
+        for kind in config.formats.split(',') if evaluations else ():
+            where = config.output, comparison.title, f'{name}.{kind}'
+            pictures += perplexities.draw(evaluations, *where, series_lib.styles(comparison.series))
+    return pictures + ([] if config.alone else _draw_programs(config, comparisons, programs))
+
+
+def _names(comparisons: Sequence[series_lib.Comparison]) -> list[str]:
+    """Returns what tells the pictures of comparisons apart, nothing where there is one."""
+    if len(comparisons) == 1:
+        return ['']
+    names = [f'-{settings.file_name(each.title)}' for each in comparisons]
+    return [
+        name if names.count(name) == 1 else f'{name}-{index}' for index, name in enumerate(names, 1)
+    ]
+
+
+def _curve(series: series_lib.Series, column: str, x: str) -> plots.Curve:
+    """Returns the curve of a series, without points if it has nothing in that column."""
+    return seeds.mean_curve([_points(run, column, x) for run in series.runs])
+
+
+def _points(run: records.Run, column: str, x: str) -> list[tuple[float, float]]:
     points = metrics.points(run.rows, column)
     steps = [step for step, _ in points]
     if x == 'minutes':
@@ -137,90 +238,57 @@ def _curve(run: records.Run, column: str, x: str) -> list[tuple[float, float]]:
     return [(position, value) for position, (_, value) in zip(positions, points, strict=True)]
 
 
-_HEADER = [
-    *('run', 'program', 'core', 'dataset', 'parameters', 'updates', 'seen'),
-    *('measure', 'best', 'last', 'test', 'speed'),
-]
-
-
-def _describe(run: records.Run, asked: str | None) -> list[str]:
-    """Returns the row of a run in the table."""
-    about, updates = run.description, run.rows[-1]['step']
-    config = about['config']
-    column = asked or about['measure']
-    values = [value for _, value in metrics.points(run.rows, column)]
-    best = min if _is_loss(column) else max
-    return [
-        run.label,
-        about['program'],
-        str(config.get('core', '?')),
-        str(config.get('dataset', config.get('task', '?'))),
-        f'{about["parameters"]:,}',
-        f'{updates:,}',
-        f'{updates * about["units_per_update"]:,} {about["unit"]}',
-        column,
-        display.number(best(values, default=None)),
-        display.number(values[-1] if values else None),
-        display.number(run.evaluation.get('test')),
-        _speed(run.rows),
-    ]
-
-
-def _is_loss(column: str) -> bool:
-    return column.endswith(('perplexity', 'loss'))
-
-
-def _speed(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns how much is read in a second of training, over the whole run."""
-    column = next((name for row in rows for name in row if name.endswith('_per_second')), '')
-    logged = [row for row in rows if row.get(column) and row.get('seconds')]
-    if not logged:
-        return '?'
-    seconds = sum(row['seconds'] for row in logged)
-    rate = sum(row[column] * row['seconds'] for row in logged) / seconds
-    return f'{display.number(round(rate))} {column.removesuffix("_per_second")}/s'
-
-
-def _draw_columns(
-    output: str, runs: Sequence[records.Run], columns: Sequence[str], x: str
+def _draw_curves(
+    config: Config, comparison: series_lib.Comparison, column: str, file: str
 ) -> list[str]:
-    """Draws the curves of each column into a picture of its own; returns their paths."""
-    alone = output.endswith('.png')
-    if alone and len(columns) > 1:
-        message = f'wanted a folder, or --y=COLUMN, for pictures of {", ".join(columns)}'
-        raise errors.RunError(errors.USAGE, f'--output={output}: {message}')
-    os.makedirs((os.path.dirname(output) if alone else output) or '.', exist_ok=True)
-    pictures = []
-    for column in columns:
-        name = column.replace('valid_', 'validation ').replace('_', ' ')
-        pictures.append(output if alone else os.path.join(output, f'{column}.png'))
+    """Draws the curves of a comparison; returns the paths of the picture."""
+    x = config.x or comparison.setting.unit
+    name = labels.axis_name(column)
+    curves = {each.label: _curve(each, column, x) for each in comparison.series}
+
+    def draw(path: str) -> None:
         plots.plot_curves(
-            {run.label: _curve(run, column, x) for run in runs},
-            pictures[-1],
-            title=f'{name.capitalize()} over {_x_label(x)}',
+            curves,
+            path,
+            title=comparison.title,
             x_label=_x_label(x),
             y_label=name,
-            log_scale=_is_loss(column),
+            log_scale=overview.is_loss(column),
+            styles=series_lib.styles(comparison.series),
         )
-    return pictures
+
+    return _in_formats(config.paths(file), draw)
+
+
+def _in_formats(paths: Sequence[str], draw: Callable[[str], None]) -> list[str]:
+    for path in paths:
+        draw(path)
+    return list(paths)
 
 
 def _draw_programs(
-    config: Config, runs: Sequence[records.Run], programs: accuracies.Runs
+    config: Config, comparisons: Sequence[series_lib.Comparison], programs: accuracies.Runs
 ) -> list[str]:
-    """Draws Figure 8, over updates unless something else was asked for; returns its path."""
+    """Draws Figure 8, over updates unless something else was asked for; returns its paths."""
     x = config.x or 'steps'
-    points = {run.label: _curve(run, run.description['measure'], x) for run in runs}
-    curves = {label: points[label] for label in programs if points[label]}
+    curves = {
+        each.runs[0].label: _curve(each, comparison.setting.measure, x)
+        for comparison in comparisons
+        for each in comparison.series
+        if each.runs[0].label in programs
+    }
+    curves = {label: curve for label, curve in curves.items() if plots.heights(curve)}
     if not curves:
         return []
-    picture = os.path.join(config.output, 'programs.png')
-    accuracy_figure.draw({name: programs[name] for name in curves}, curves, picture, _x_label(x))
-    return [picture]
+    drawn = {label: programs[label] for label in curves}
+    return _in_formats(
+        config.paths('programs'),
+        lambda path: accuracy_figure.draw(drawn, curves, path, _x_label(x)),
+    )
 
 
 def _x_label(x: str) -> str:
-    return {'steps': 'updates', 'minutes': 'minutes of training'}.get(x, f'{x} seen')
+    return labels.X_LABELS.get(x, f'{x} seen')
 
 
 if __name__ == '__main__':

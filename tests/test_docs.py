@@ -3,15 +3,19 @@
 import dataclasses
 import importlib
 import importlib.util
+import os
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from launch import nth_farthest
 from launch.runs import flags
 from launch.sweeps import grid
 from tests.support import inspected, untrained_runs
@@ -38,11 +42,18 @@ def _commands(page):
     return [part[part.index('launch.') :].strip() for part in parts if 'python -m launch.' in part]
 
 
-def _run(page):
-    """Runs the Python of a page in one namespace and returns it."""
+def _run(page, smaller=()):
+    """Runs the Python of a page in one namespace and returns it.
+
+    Args:
+      page: its path.
+      smaller: pairs of a text in the code and what to run in its place, to take less time.
+    """
     names = {}
     for language, text in _blocks(page):
         if language == 'python':
+            for size, other_size in smaller:
+                text = text.replace(size, other_size)
             exec(text, names)
     return names
 
@@ -141,6 +152,53 @@ def test_a_trained_run_is_loaded_queried_streamed_exported_and_served(tmp_path, 
     np.testing.assert_allclose(names['outputs']['log_probs'], logits[-1], rtol=2e-5)
 
 
+@pytest.mark.usefixtures('compile_quickly')
+def test_the_interventions_in_a_memory_do_what_the_tutorial_says(tmp_path, monkeypatch):
+    """Whatever the run has learned; here it is one of three updates."""
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(
+        nth_farthest.PRESETS['cpu'],
+        warmup_steps=1,
+        num_steps=3,
+        evaluation_size=400,
+        final_evaluation_size=400,
+    )
+    nth_farthest.run(config)
+    smaller = [('2000', '400'), ('num_examples=500', 'num_examples=20'), ('=400', '=15')]
+    names = _run('docs/tutorial_memory.md', smaller)
+    assert names['attention'].shape == (20, 3, 8, 9)
+    never, nothing, answer = (names[name] for name in ('never', 'nothing', 'answer'))
+    unchanged = answer(never, nothing)
+    np.testing.assert_array_equal(unchanged, names['answers'])
+    np.testing.assert_array_equal(answer(never.at[0].set(True), nothing), unchanged)
+    other = names['other']
+    transplanted = answer(never, ~nothing)
+    question = other.vectors, other.labels, other.n, other.m
+    np.testing.assert_array_equal(transplanted, names['run'].predict(*question))
+    state = np.random.default_rng(0).normal(size=(2, 4, 8, 64)).astype(np.float32)
+    true, deceived = names['step'], names['step_deceived']
+    now = names['inputs'][0, :4]
+    np.testing.assert_allclose(deceived(now, state[0], state[0]), true(now, state[0]), atol=1e-5)
+    slot_2 = np.where(np.arange(8)[:, None] == 2, state[0], state[1])
+    changed = deceived(now, *state)[:, 2]
+    np.testing.assert_allclose(changed, true(now, slot_2)[:, 2], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_trained_memory_compares_by_attention_between_its_slots(tmp_path, monkeypatch):
+    """The claims of the tutorial, on the whole training, which another machine rounds otherwise."""
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, '-m', 'launch.nth_farthest']
+    subprocess.run(command, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    names = _run('docs/tutorial_memory.md')
+    accuracy = {steps: np.array(shares) for steps, shares in names['accuracy'].items()}
+    assert min(accuracy['never']) > 0.9
+    np.testing.assert_array_equal(accuracy['step 1'], accuracy['never'])
+    assert max(accuracy['all'][:2]) < min(accuracy['never'][:2]) - 0.05
+    assert accuracy['all'][2] > 0.99
+    assert names['kept'][0] > 0.9 > 0.8 > names['kept'][4] > 0.2 > 0.1 > names['kept'][8]
+
+
 def test_the_code_of_every_page_is_run_here():
     with_code = {page for page in PAGES if 'python' in dict(_blocks(page))}
     assert with_code == {
@@ -149,6 +207,7 @@ def test_the_code_of_every_page_is_run_here():
         'docs/environments_and_agents.md',
         'docs/jax_flax_equinox.md',
         'docs/trained_runs.md',
+        'docs/tutorial_memory.md',
     }
 
 

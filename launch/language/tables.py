@@ -1,6 +1,6 @@
 """What `evaluation.json` holds as tables and pictures; see `evaluation` for the numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
 
@@ -12,10 +12,55 @@ SHORT_STREAM = 500  # words; see docs/language_modelling.md for what shorter str
 
 def describe_splits(evaluation: Mapping[str, Any]) -> str:
     """Returns the perplexities of both splits as text, the n-gram models' first."""
-    lines = [f'perplexity per word   {"validation":>10} {"test":>10}']
+    title = f'perplexity per {unit(evaluation)}'
+    lines = [f'{title:<21} {"validation":>10} {"test":>10}']
     for name, (valid, test) in perplexities(evaluation).items():
         lines.append(f'{name:<21} {show(valid):>10} {show(test):>10}')
-    return '\n'.join([*lines, describe_unknown(evaluation), *describe_short_streams(evaluation)])
+    texts = _text_lines(evaluation)
+    return '\n'.join(
+        [*lines, describe_unknown(evaluation), *texts, *describe_short_streams(evaluation)]
+    )
+
+
+def _text_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns lines with bits per byte and perplexities per word of the text, if known."""
+    cells = text_cells(evaluation)
+    if not cells:
+        return []
+    names, bound = ('bits per byte', 'per word of the text'), lower_bound(evaluation)
+    note = f'  ({bound})' if bound else ''
+    pairs = zip(names, (cells[:2], cells[2:]), strict=True)
+    return [f'{name:<21} {valid:>10} {test:>10}{note}' for name, (valid, test) in pairs]
+
+
+def text_cells(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns what `text_numbers` returns as cells of a table."""
+    numbers = text_numbers(evaluation)
+    cells = ['none' if value is None else f'{value:.3f}' for value in numbers[:2]]
+    return [*cells, *('none' if value is None else show(value) for value in numbers[2:])]
+
+
+def text_numbers(evaluation: Mapping[str, Any]) -> list[float | None]:
+    """Returns bits per byte of validation and test, then perplexities per word of the text.
+
+    Returns:
+      Four numbers; none if they are not known.
+    """
+    known = evaluation.get('texts') or {}
+    texts = [known[split] for split in ('valid', 'test') if known.get(split)]
+    if len(texts) < 2:
+        return []
+    bits = [text['bits_per_byte'] for text in texts]
+    return [*bits, *(text['perplexity_per_word'] for text in texts)]
+
+
+def lower_bound(evaluation: Mapping[str, Any]) -> str:
+    """Returns why numbers about the text are lower bounds; '' if they are exact."""
+    valid, test = (evaluation['splits'][split]['oov_rate'] for split in ('valid', 'test'))
+    reasons = ['spaces are left out'] if unit(evaluation) == 'word' else []
+    if valid or test:
+        reasons.append(f'<unk> is {valid:.2%} and {test:.2%}')
+    return f'not comparable, a lower bound: {", ".join(reasons)}' if reasons else ''
 
 
 def describe_unknown(evaluation: Mapping[str, Any]) -> str:
@@ -31,12 +76,16 @@ def describe_short_streams(evaluation: Mapping[str, Any]) -> list[str]:
     for name, split in splits.items():
         length = split['words'] // streams
         if length < SHORT_STREAM:
-            found = (
-                f'{name}: {streams} streams of {length:,} words, of which the first are predicted'
-            )
+            words = f'{length:,} {unit(evaluation)}s'
+            found = f'{name}: {streams} streams of {words}, of which the first are predicted'
             remedy = 'a smaller --evaluation_batch has longer ones, and a lower perplexity'
             lines.append(f'{found} from little; {remedy}')
     return lines
+
+
+def unit(evaluation: Mapping[str, Any]) -> str:
+    """Returns what a token is; files of earlier versions are all about words."""
+    return evaluation.get('unit', 'word')
 
 
 def perplexities(evaluation: Mapping[str, Any]) -> dict[str, list[float | None]]:
@@ -49,7 +98,7 @@ def perplexities(evaluation: Mapping[str, Any]) -> dict[str, list[float | None]]
 def describe_bands(evaluation: Mapping[str, Any]) -> str:
     """Returns Table 3 of one run as text: perplexity by the frequency of the word in training."""
     valid, test = (evaluation['splits'][split] for split in ('valid', 'test'))
-    rows = [['times in train', 'validation', 'test', 'words of test', 'share']]
+    rows = [['times in train', 'validation', 'test', f'{unit(evaluation)}s of test', 'share']]
     for name in evaluation_lib.BANDS:
         band = test['bands'][name]
         cells = [show(valid['bands'][name]['perplexity']), show(band['perplexity'])]
@@ -61,14 +110,14 @@ def describe_bands(evaluation: Mapping[str, Any]) -> str:
 
 def describe_unrolls(evaluation: Mapping[str, Any]) -> str:
     """Returns Figure 12 of one run as text: test perplexity where the state is reset."""
-    unroll = evaluation['unroll']
+    unroll, units = evaluation['unroll'], f'{unit(evaluation)}s'
     rows = [['state reset every', 'perplexity', 'increase']]
     for length, value in zip(unroll['lengths'], unroll['perplexities'], strict=True):
-        rows.append([f'{length} words', show(value), show(increase(value, unroll['carried']))])
+        rows.append([f'{length} {units}', show(value), show(increase(value, unroll['carried']))])
     rows.append(['never', show(unroll['carried']), ''])
     whole = evaluation['splits']['test']['words']
     which = 'all' if unroll['words'] == whole else f'the first {unroll["words"]:,} of'
-    return f'{display.table(rows)}\n(of {which} {whole:,} words of test)'
+    return f'{display.table(rows)}\n(of {which} {whole:,} {units} of test)'
 
 
 def draw(run_dir: str, evaluation: Mapping[str, Any]) -> list[str]:
@@ -96,27 +145,50 @@ def band_heights(evaluation: Mapping[str, Any], split: str) -> list[float | None
     return [band['perplexity'] for band in [*bands, measured]]
 
 
-def draw_bands(heights: Mapping[str, list[float | None]], output: str, title: str) -> None:
-    """Draws perplexities by the frequency of the word, as from `band_heights`, by name."""
+def draw_bands(
+    heights: Mapping[str, list[float | None]],
+    output: str,
+    title: str,
+    errors: Mapping[str, Sequence[float]] | None = None,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Draws perplexities by the frequency of the word, as from `band_heights`, by name.
+
+    Errors and styles are those of `plots.plot_bars`.
+    """
     title = f'Perplexity by frequency of the word: {title}'
     groups, label = [*evaluation_lib.BANDS, 'all'], 'how often the word occurs in the training text'
-    plots.plot_bars(heights, groups, output, title, label)
+    plots.plot_bars(heights, groups, output, title, label, 'perplexity', errors, styles)
 
 
 def draw_unrolls(unrolls: Mapping[str, Mapping[str, Any]], output: str, title: str) -> None:
     """Draws increases of the perplexity over the unroll length, by name."""
-    series = {}
-    for name, unroll in unrolls.items():
-        values = zip(unroll['lengths'], unroll['perplexities'], strict=True)
-        increases = [(length, increase(value, unroll['carried'])) for length, value in values]
-        series[name] = [(length, value) for length, value in increases if value is not None]
+    curves = {name: plots.Curve(increases(unroll)) for name, unroll in unrolls.items()}
+    draw_increases(curves, output, title)
+
+
+def draw_increases(
+    curves: Mapping[str, plots.Curve],
+    output: str,
+    title: str,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Draws increases of the perplexity, as from `increases`, by name."""
     plots.plot_points(
-        series,
+        curves,
         output,
         f'Test perplexity by unroll length: {title}',
-        'words after which the state is reset',
+        'words or other tokens after which the state is reset',
         'increase over the carried state',
+        styles,
     )
+
+
+def increases(unroll: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Returns by how much resets raise the perplexity: (length, increase), where it is known."""
+    values = zip(unroll['lengths'], unroll['perplexities'], strict=True)
+    found = [(length, increase(value, unroll['carried'])) for length, value in values]
+    return [(length, value) for length, value in found if value is not None]
 
 
 def increase(value: float | None, carried: float | None) -> float | None:

@@ -7,14 +7,15 @@ strings to memorize, nor the operations of each task, and report the best of sev
 batch of the test split. All of them were trained from the answers alone, on samples in random
 order, so they appear only next to runs that were trained in that way.
 
+Runs that differ in the seed alone are one entry, whose numbers are means with standard errors.
 The facts of a run are its flags and, after an evaluation, its `evaluation.json`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from launch.reports import published, records
-from launch.runs import display, fields
+from launch.reports import published, records, seeds
+from launch.runs import display, fields, plots
 
 Runs = Mapping[str, records.Facts]  # by the label of the run
 
@@ -33,6 +34,7 @@ _MEASURED = {
     'sequence_accuracy': fields.NUMBER,
     'sequences': int,
 }
+_SCORES = 'character_accuracy', 'sequence_accuracy'
 _BEST = 'published: Santoro et al. 2018 report the best of several models on a batch of the test'
 _LENGTHS = (
     'published: at lengths that Santoro et al. 2018 do not state; of at most 55 characters in '
@@ -101,7 +103,7 @@ def name_model(known: records.Facts) -> str:
     """Returns the core of a run and what is unusual about its training."""
     decoding = known['decoding'].replace('_', ' ')
     decodings = [decoding] if decoding != 'non autoregressive' else []
-    return ', '.join([known['core'], *decodings, *records.training(known)])
+    return ', '.join([plots.core_name(known['core']), *decodings, *records.training(known)])
 
 
 def describe(runs: Runs) -> list[str]:
@@ -141,6 +143,8 @@ def _own_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
     rows: dict[str, dict[str, records.Facts]] = {}  # by model, by task
     for label, known in runs.items():
         model = name_model(known)
+        count = len(seeds.pooled(known))
+        model += f', n = {count}' if count > 1 else ''
         if known['task'] in rows.get(model, {}):
             model = f'{model}: {label}'
         rows.setdefault(model, {})[known['task']] = known
@@ -155,7 +159,14 @@ def _own_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
 
 
 def _describe_accuracies(known: records.Facts) -> str:
-    return f'{100 * known["character_accuracy"]:.1f} ({100 * known["sequence_accuracy"]:.1f})'
+    return '{} ({})'.format(*(_percent(known, name) for name in _SCORES))
+
+
+def _percent(known: records.Facts, name: str) -> str:
+    """Returns an accuracy in %, with its standard error if it is a mean over seeds."""
+    found = seeds.estimate([100 * each[name] for each in seeds.pooled(known)])
+    assert found is not None  # `facts` has checked them
+    return f'{found.mean:.1f}' if found.error is None else seeds.show(found)
 
 
 def _describe_range(counts: Sequence[int]) -> str:

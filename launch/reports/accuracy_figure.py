@@ -2,7 +2,8 @@
 
 Santoro et al. 2018, "Relational recurrent neural networks", https://arxiv.org/abs/1806.01822,
 figure 8: a panel for each task and difficulty, a curve for each model. A row of panels has one
-difficulty; a model has the same colour in all of them, and further runs of it have other dashes. A
+difficulty; a model has the same colour in all of them, and further runs of it have other dashes.
+The mean of several seeds has a band of its standard error and thin lines of the single runs. A
 horizontal line is the accuracy of the paper's own model, where the training was the same.
 """
 
@@ -14,13 +15,12 @@ from launch.reports import accuracies
 from launch.reports import published as published_lib
 from launch.runs import plots
 
-_DASHES: tuple[Any, ...] = ('-', (0, (5, 2)), (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5)))
 _PUBLISHED: dict[str, Any] = {'color': '0.45', 'linestyle': (0, (2, 2)), 'linewidth': 1.0}
 
 
 def draw(
     runs: accuracies.Runs,
-    curves: Mapping[str, plots.Points],
+    curves: Mapping[str, plots.Points | plots.Curve],
     output: str | os.PathLike[str],
     x_label: str,
 ) -> None:
@@ -40,19 +40,20 @@ def draw(
     size = (max(9, 3.6 * columns + 2.5), 3.2 * len(groups) + 0.8)
     picture = plots.blank(figsize=size, layout='constrained')
     grid = picture.subplots(len(groups), columns, sharey=True, squeeze=False)
-    models = dict.fromkeys(map(accuracies.name_model, runs.values()))
-    legend: dict[str, dict[str, Any]] = {
-        model: {'color': plots.PALETTE[i % len(plots.PALETTE)]} for i, model in enumerate(models)
-    }
+    known_curves = {label: plots.as_curve(curve) for label, curve in curves.items()}
+    models = {accuracies.name_model(known): str(known['core']) for known in runs.values()}
+    legend: dict[str, dict[str, Any]] = dict(plots.core_styles(models))
     for panels, (difficulty, group, tasks) in zip(grid, groups, strict=True):
         for panel, task in zip(panels, tasks, strict=False):
             panel.set_title(f'{task}, {difficulty}', loc='left', fontsize=10)
             own = {label: known for label, known in group.items() if known['task'] == task}
-            legend |= _draw_panel(panel, own, curves, legend)
+            legend |= _draw_panel(panel, own, known_curves, legend)
         for panel in panels[len(tasks) :]:
             panel.set_visible(False)
         panels[0].tick_params(labelleft=True)
-    grid[0, 0].set_ylim(top=1.01)
+    plots.limit(grid[0, 0], [y for curve in known_curves.values() for y in plots.heights(curve)])
+    if any(curve.singles for curve in known_curves.values()):
+        legend[plots.BAND] = {'color': 'none'}
     _annotate(picture, x_label, legend)
     plots.write(picture, output)
 
@@ -66,7 +67,7 @@ def _tasks(group: accuracies.Runs) -> list[str]:
 def _draw_panel(
     panel: Any,
     runs: accuracies.Runs,
-    curves: Mapping[str, plots.Points],
+    curves: Mapping[str, plots.Curve],
     styles: Mapping[str, dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """Draws the runs of one task and returns what else the legend has to explain."""
@@ -77,13 +78,16 @@ def _draw_panel(
     counts = dict.fromkeys(styles, 0)
     for label, known in runs.items():
         model = accuracies.name_model(known)
-        dashes = _DASHES[counts[model] % len(_DASHES)]
-        marker = 'o' if len(curves[label]) == 1 else None
-        style = {**styles[model], 'linestyle': dashes, 'linewidth': 1.5, 'marker': marker}
-        panel.plot(*zip(*curves[label], strict=True), **style, markersize=4)
+        curve, style = curves[label], dict(styles[model])
+        if counts[model]:
+            style['linestyle'] = plots.DASHES[counts[model] % len(plots.DASHES)]
+        plots.draw_spread(panel, curve, style['color'])
+        style |= {'linewidth': 1.5, 'marker': 'o' if len(curve.points) == 1 else None}
+        if curve.points:
+            panel.plot(*zip(*curve.points, strict=True), **style, markersize=4)
         counts[model] += 1
     if max(counts.values()) > 1:
-        legend['further run of a model'] = {'color': '0.2', 'linestyle': _DASHES[1]}
+        legend['further run of a model'] = {'color': '0.2', 'linestyle': plots.DASHES[1]}
     published = set(map(accuracies.published_accuracy, runs.values()))
     if None not in published:
         panel.axhline(published.pop(), zorder=1, **_PUBLISHED)

@@ -20,6 +20,7 @@ class Run(NamedTuple):
     rows: list[dict[str, Any]]  # of `metrics.jsonl`, at least one
     description: dict[str, Any]  # `run.json`
     evaluation: dict[str, Any]  # `evaluation.json`; empty before the end of training
+    folder: pathlib.Path = pathlib.Path()  # the run's directory
 
 
 def load_all(paths: Sequence[str]) -> list[Run]:
@@ -47,7 +48,7 @@ def _load(folder: pathlib.Path, name: str) -> Run:
         raise base.DataError(f'{folder / "metrics.jsonl"}: {message}')
     description = directory.read_description(folder)
     label = plain.line(', '.join([name, *training(description['config'])]))
-    return Run(label, rows, description, evaluation_lib.load(folder))
+    return Run(label, rows, description, evaluation_lib.load(folder), folder)
 
 
 def training(config: Facts) -> list[str]:

@@ -8,6 +8,8 @@
   units_per_update  how many of them an update reads
   measure           the name in `metrics.jsonl` by which such runs are compared
   higher_is_better  whether more of it is better; False where the file does not state it
+  data              names the data, where they are not made on the way: of a corpus, a digest of it
+                    and its vocabulary; '' where the file does not state it
   starts            where its numbers come from: a record for each start of training, the first one
                     first (see `provenance`); [] where the file does not state it
 """
@@ -107,6 +109,7 @@ def describe(
     measure: str,
     higher_is_better: bool = False,
     start: Mapping[str, Any] | None = None,
+    data: str = '',
 ) -> None:
     """Writes `run.json`; the arguments after the run's directory are its fields.
 
@@ -124,6 +127,7 @@ def describe(
         'units_per_update': units_per_update,
         'measure': measure,
         'higher_is_better': higher_is_better,
+        'data': data,
         'starts': [*_starts(file), *([start] if start else [])],
     }
     write_json(file, description)

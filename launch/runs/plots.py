@@ -1,26 +1,83 @@
-"""Pictures of numbers, as PNG files: curves, bars, and points that are joined by lines.
+"""Pictures of numbers, as PNG, SVG or PDF files: curves, bars, and points joined by lines.
 
-Every series has a name, which the legend shows, and the same colour in each picture of a program
-that gives its series in the same order.
+Every series has a name, which the legend shows. A core has its own colour in all pictures that
+compare cores, see `CORES`; other series have the colours of `PALETTE` in their order. The legend
+stands outside of the axes, where it covers nothing.
 """
 
 from collections.abc import Mapping, Sequence
 import io
 import os
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from launch.runs import display
 from tasks import storage
 
 Points = Sequence[tuple[float, float]]
 PALETTE = ('#c8501e', '#2f6db3', '#2a7f62', '#7b4fa3', '#b08a1e', '#444444', '#c2628f', '#4fa3a3')
+FORMATS = ('png', 'pdf', 'svg')
+# The cores of all programs: their names in titles and legends, and their colours.
+CORES = {
+    'rmc': ('Relational Memory Core', '#c8501e'),
+    'lstm': ('LSTM', '#2f6db3'),
+    'dnc': ('DNC', '#2a7f62'),
+    'transformer': ('Transformer', '#7b4fa3'),
+    'entnet': ('EntNet', '#b08a1e'),
+    'conv_lstm': ('ConvLSTM', '#4fa3a3'),
+    'feed_forward': ('feed-forward', '#444444'),
+}
+DASHES: tuple[Any, ...] = (
+    *('-', (0, (5, 2)), (0, (1, 1.3))),
+    *((0, (6, 1.5, 1, 1.5)), (0, (9, 3))),
+)
+BAND = 'band: standard error of the mean; thin lines: single runs'
+_METADATA: dict[str, dict[str, Any]] = {'pdf': {'CreationDate': None}, 'svg': {'Date': None}}
 BACKGROUND = '#9db8d9'  # the colour of a series in the background
 _FEW = 40  # up to so many points of a curve have markers
 
 
+def check_formats(formats: str) -> None:
+    """Raises a ValueError unless a flag names formats of pictures, separated by commas."""
+    if not formats or set(formats.split(',')) - set(FORMATS):
+        wanted = f'wanted some of {",".join(FORMATS)}'
+        raise ValueError(f'--formats: {wanted}, got {formats!r}')
+
+
+class Curve(NamedTuple):
+    """A curve of K points, which may be the mean of several runs."""
+
+    points: Points  # [K] of (x, y)
+    errors: Sequence[float] = ()  # [K], standard errors of a mean
+    singles: Sequence[Points] = ()  # the curves of which it is the mean
+
+
+def core_name(core: str) -> str:
+    """Returns what a core is called in titles and legends."""
+    return CORES[core][0] if core in CORES else core.replace('_', ' ')
+
+
+def core_styles(cores: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Returns how series are drawn: in the colour of their core, further ones of it with dashes.
+
+    Args:
+      cores: the core of each series, by the name of the series.
+    """
+    taken = {color for _, color in CORES.values()}
+    free = [color for color in PALETTE if color not in taken]
+    unknown = [core for core in dict.fromkeys(cores.values()) if core not in CORES]
+    colors = {core: free[index % len(free)] for index, core in enumerate(unknown)}
+    colors |= {core: color for core, (_, color) in CORES.items()}
+    counts = dict.fromkeys(cores.values(), 0)
+    found = {}
+    for name, core in cores.items():
+        found[name] = {'color': colors[core], 'linestyle': DASHES[counts[core] % len(DASHES)]}
+        counts[core] += 1
+    return found
+
+
 def plot_curves(
-    curves: Mapping[str, Points],
+    curves: Mapping[str, Points | Curve],
     output: str | os.PathLike[str],
     title: str,
     x_label: str = 'training steps',
@@ -28,8 +85,9 @@ def plot_curves(
     baselines: Mapping[str, float] | None = None,
     log_scale: bool = True,
     background: Sequence[str] = (),
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Draws curves.
+    """Draws curves; a mean has a band of its standard error, and thin lines of the single runs.
 
     Args:
       curves: (x, y) of each curve by its name; one without points is left out.
@@ -40,20 +98,59 @@ def plot_curves(
       baselines: heights of horizontal lines by name.
       log_scale: whether the vertical axis is logarithmic.
       background: names of the curves in the background.
+      styles: colour and dashes by name, by default colours in the order of the curves.
     """
     picture, axes = _blank(title, x_label, y_label)
+    known = {name: as_curve(curve) for name, curve in curves.items()}
     for name, color in _colors(curves, background).items():
-        if curves[name]:
-            _draw_curve(axes, curves[name], name, color)
+        style = {'color': color, **(styles or {}).get(name, {})}
+        draw_spread(axes, known[name], style['color'])
+        if known[name].points:
+            _draw_curve(axes, known[name], name, style)
     for name, y in (baselines or {}).items():
         _draw_line(axes, y)
         text = f'{name}\n{display.number(y)}'
-        style: Any = {'verticalalignment': 'center', 'xycoords': ('axes fraction', 'data')}
-        _annotate(axes, text, (1, y), (6, 0), **style)
+        place: Any = {'verticalalignment': 'center', 'xycoords': ('axes fraction', 'data')}
+        _annotate(axes, text, (1, y), (6, 0), **place)
     if log_scale:
         set_log_scale(axes)
+    else:
+        limit(axes, [y for curve in known.values() for y in heights(curve)])
     axes.xaxis.set_major_formatter('{x:,.10g}')
-    _save(picture, axes, output)
+    _save(picture, axes, output, BAND if any(curve.singles for curve in known.values()) else '')
+
+
+def as_curve(curve: Points | Curve) -> Curve:
+    """Returns points as a curve of one run."""
+    return curve if isinstance(curve, Curve) else Curve(curve)
+
+
+def heights(curve: Curve) -> list[float]:
+    """Returns all y values that were measured for a curve."""
+    return [y for points in (curve.points, *curve.singles) for _, y in points]
+
+
+def draw_spread(axes: Any, curve: Curve, color: Any) -> None:
+    """Draws the single runs of a mean, and the band of its standard error; nothing for one run."""
+    for points in curve.singles:
+        xs, ys = zip(*points, strict=True)
+        axes.plot(xs, ys, color=color, linewidth=0.7, alpha=0.5, zorder=2.5)
+    if curve.singles and curve.points:
+        xs, ys = zip(*curve.points, strict=True)
+        pairs = list(zip(ys, curve.errors, strict=True))
+        low, high = [y - error for y, error in pairs], [y + error for y, error in pairs]
+        axes.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0, zorder=2)
+
+
+def limit(axes: Any, values: Sequence[float]) -> None:
+    """Ends the vertical axis at 0 and 1 where it would go beyond and no value does."""
+    low, high = axes.get_ylim()
+    values = list(values) or [low, high]
+    if min(values) >= 0:
+        low = max(low, 0.0)
+        if max(values) <= 1:
+            high = min(high, 1.0)
+    axes.set_ylim(low, high)
 
 
 def plot_bars(
@@ -63,6 +160,8 @@ def plot_bars(
     title: str,
     x_label: str,
     y_label: str = 'perplexity',
+    errors: Mapping[str, Sequence[float]] | None = None,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Draws groups of bars on a logarithmic scale, each with its height above it.
 
@@ -73,6 +172,8 @@ def plot_bars(
       title: of the picture.
       x_label: of the horizontal axis.
       y_label: of the vertical axis.
+      errors: the standard error of every height by name; 0 for none.
+      styles: as of `plot_curves`.
     """
     picture, axes = _blank(title, x_label, y_label)
     width = 0.8 / len(series)
@@ -83,7 +184,11 @@ def plot_bars(
     size = 9 if len(series) < 4 else 7
     for index, (name, color) in enumerate(_colors(series).items()):
         xs = [group - 0.4 + width * (index + 0.5) for group in range(len(groups))]
-        axes.bar(xs, [y or 0.0 for y in series[name]], 0.92 * width, label=name, color=color)
+        color = (styles or {}).get(name, {}).get('color', color)
+        spread = (errors or {}).get(name, ())
+        bars: Any = {'yerr': spread, 'ecolor': '0.2', 'capsize': 3} if any(spread) else {}
+        tops = [y or 0.0 for y in series[name]]
+        axes.bar(xs, tops, 0.92 * width, label=name, color=color, **bars)
         for x, y in zip(xs, series[name], strict=True):
             text = display.number(y) if y else 'none'
             _annotate(axes, text, (x, y or base), (0, 4), size, horizontalalignment='center')
@@ -93,11 +198,12 @@ def plot_bars(
 
 
 def plot_points(
-    series: Mapping[str, Points],
+    series: Mapping[str, Points | Curve],
     output: str | os.PathLike[str],
     title: str,
     x_label: str,
     y_label: str,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Draws series of a few points each, with a tick at every x value, and a line at zero.
 
@@ -107,22 +213,26 @@ def plot_points(
       title: of the picture.
       x_label: of the horizontal axis.
       y_label: of the vertical axis.
+      styles: as of `plot_curves`.
     """
     from matplotlib import ticker
 
     picture, axes = _blank(title, x_label, y_label)
     _draw_line(axes, 0)
+    known = {name: as_curve(curve) for name, curve in series.items()}
     for name, color in _colors(series).items():
-        xs, ys = zip(*series[name], strict=True) if series[name] else ((), ())
-        axes.plot(xs, ys, label=name, color=color, linewidth=1.8, marker='o', markersize=5)
-        for x, y in series[name] if len(series) == 1 else ():
+        points, style = known[name].points, {'color': color, **(styles or {}).get(name, {})}
+        xs, ys = zip(*points, strict=True) if points else ((), ())
+        draw_spread(axes, known[name], style['color'])
+        axes.plot(xs, ys, label=name, linewidth=1.8, marker='o', markersize=5, **style)
+        for x, y in points if len(series) == 1 else ():
             _annotate(axes, f'{y:.2f}', (x, y), (6, 5))  # to the right, where the curve has fallen
     axes.set_xscale('log')  # the short lengths, which matter most, would lie on each other
-    axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
+    axes.set_xticks(sorted({x for curve in known.values() for x, _ in curve.points}))
     axes.xaxis.set_major_formatter('{x:,.10g}')
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.margins(x=0.08, y=0.12)
-    _save(picture, axes, output)
+    _save(picture, axes, output, BAND if any(curve.singles for curve in known.values()) else '')
 
 
 def blank(**options: Any) -> Any:
@@ -135,6 +245,8 @@ def blank(**options: Any) -> Any:
     from matplotlib import figure
 
     matplotlib.rcParams['text.parse_math'] = False
+    matplotlib.rcParams['pdf.fonttype'] = 42  # text stays text
+    matplotlib.rcParams['svg.hashsalt'] = 'relational_rnn'  # names of parts, else random
     return figure.Figure(dpi=150, **options)
 
 
@@ -170,23 +282,26 @@ def _blank(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     return picture, axes
 
 
-def _save(picture: Any, axes: Any, output: str | os.PathLike[str]) -> None:
-    """Adds the legend, next to the axes where it would be long, and writes the file."""
+def _save(picture: Any, axes: Any, output: str | os.PathLike[str], note: str = '') -> None:
+    """Adds the legend, below the axes or, where it would be long, next to them; writes the file."""
     count = len(axes.get_legend_handles_labels()[0])
     if count:
-        outside = {'loc': 'upper left', 'bbox_to_anchor': (1.12, 1)} if count > 5 else {}
-        axes.legend(frameon=False, **outside)
+        place = {'loc': 'upper left', 'bbox_to_anchor': (1.12, 1) if count > 5 else (0, -0.13)}
+        title = {'title': note, 'title_fontsize': 9, 'alignment': 'left'} if note else {}
+        axes.legend(frameon=False, **place, **title)
     write(picture, output)
 
 
 def write(picture: Any, output: str | os.PathLike[str]) -> None:
-    """Writes a picture of matplotlib as a PNG file, whole or not at all.
+    """Writes a picture of matplotlib, whole or not at all; its file's name ends with the format.
 
     Raises:
       OSError: the file cannot be written.
     """
-    data = io.BytesIO()
-    picture.savefig(data, format='png', bbox_inches='tight')
+    data, kind = io.BytesIO(), pathlib.Path(output).suffix[1:].lower()
+    kind = kind if kind in FORMATS else 'png'
+    metadata = _METADATA.get(kind)  # without the time, so that equal pictures are equal files
+    picture.savefig(data, format=kind, bbox_inches='tight', metadata=metadata)
     storage.write(pathlib.Path(output), data.getvalue())
 
 
@@ -197,18 +312,20 @@ def _colors(names: Mapping[str, Any], background: Sequence[str] = ()) -> dict[st
     return {name: colors.get(name, BACKGROUND) for name in names}
 
 
-def _draw_curve(axes: Any, points: Points, name: str, color: str) -> None:
-    xs, ys = zip(*points, strict=True)
-    few = len(points) <= _FEW
+def _draw_curve(axes: Any, curve: Curve, name: str, style: Mapping[str, Any]) -> None:
+    xs, ys = zip(*curve.points, strict=True)
+    few = len(xs) <= _FEW and not curve.singles
+    error = f' ± {curve.errors[-1]:.2g}' if curve.errors else ''
+    count = f', n = {len(curve.singles)}' if curve.singles else ''
     axes.plot(
         xs,
         ys,
-        label=f'{name} ({display.number(ys[-1])} at the end)',
-        color=color,
-        linewidth=1.8 if few else 1.2,
+        label=f'{name} ({display.number(ys[-1])}{error} at the end{count})',
+        linewidth=1.8 if few or curve.singles else 1.2,
         marker='o' if few else None,
         markersize=4,
-        zorder=2 if color == BACKGROUND else 3,
+        zorder=2 if style['color'] == BACKGROUND else 3,
+        **style,
     )
 
 

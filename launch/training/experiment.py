@@ -332,6 +332,7 @@ def _describe_run(
         experiment.measure,
         experiment.higher_is_better,
         start,
+        task.data,
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch.reports import accuracies, records
+from launch.reports import accuracies, records, seeds
 from launch.reports import published as published_lib
 from tasks import base
 
@@ -43,9 +43,9 @@ def test_models_are_listed_by_tasks_and_published_ones_below_them():
         'nesting 2, length 5, as in Table 1',
         '                                              parameters       addition    control'
         '      program',
-        'rmc                                               12,345  100.0 (100.0)           '
+        'Relational Memory Core                            12,345  100.0 (100.0)           '
         '  78.1 (50.0)',
-        'lstm                                              12,345    99.9 (25.0)',
+        'LSTM                                              12,345    99.9 (25.0)',
         'LSTM (Santoro et al. 2018)                                         99.8       97.4'
         '         66.1',
         'EntNet (Santoro et al. 2018)                                       98.4       98.0'
@@ -69,7 +69,7 @@ def test_memorization_is_compared_at_any_length_with_a_remark():
     assert lines[0].endswith('on 12,800 strings of test, length 30, as in Table 1')
     assert lines[1:5] == [
         'parameters copy reverse double',
-        'rmc 12,345 50.0 (25.0)',
+        'Relational Memory Core 12,345 50.0 (25.0)',
         'LSTM (Santoro et al. 2018) 99.8 99.7 99.7',
         'EntNet (Santoro et al. 2018) 91.8 100.0 62.3',
     ]
@@ -100,7 +100,7 @@ def test_nothing_published_is_compared_with_other_difficulties(facts, where):
 def test_nothing_published_is_compared_with_runs_that_had_a_curriculum():
     lines = _lines(curriculum='naive')
     assert lines[2:] == [
-        'rmc, naive curriculum 12,345 50.0 (25.0)',
+        'Relational Memory Core, naive curriculum 12,345 50.0 (25.0)',
         'published numbers are left out next to runs with a curriculum',
     ]
     assert accuracies.published_accuracy(_facts_of(curriculum='naive')) is None
@@ -147,12 +147,21 @@ def test_other_training_and_further_runs_have_rows_of_their_own():
     }
     (text,) = accuracies.describe({name: {**known, 'nesting': 7} for name, known in runs.items()})
     assert [' '.join(line.split()) for line in text.splitlines()[2:]] == [
-        'rmc 99 to 12,345 50.0 (25.0) 50.0 (25.0)',
-        'rmc, autoregressive 12,345 50.0 (25.0)',
-        'rmc, teacher forcing, naive curriculum 12,345 50.0 (25.0)',
-        'rmc: e 99 50.0 (25.0)',
-        'rmc: f 12,345 12.5 (25.0)',
+        'Relational Memory Core 99 to 12,345 50.0 (25.0) 50.0 (25.0)',
+        'Relational Memory Core, autoregressive 12,345 50.0 (25.0)',
+        'Relational Memory Core, teacher forcing, naive curriculum 12,345 50.0 (25.0)',
+        'Relational Memory Core: e 99 50.0 (25.0)',
+        'Relational Memory Core: f 12,345 12.5 (25.0)',
     ]
+
+
+def test_runs_of_several_seeds_are_a_mean_with_its_standard_error():
+    runs = [_facts_of(character_accuracy=value) for value in (0.5, 0.6, 0.7)]
+    (text,) = accuracies.describe({'a': seeds.pool(runs), 'b': _facts_of('lstm')})
+    lines = [' '.join(line.split()) for line in text.splitlines()]
+    # 10 points of standard deviation, over the root of 3
+    assert lines[2] == 'Relational Memory Core, n = 3 12,345 60.0 ± 5.8 (25 ± 0)'
+    assert lines[3] == 'LSTM 12,345 50.0 (25.0)'
 
 
 def test_the_size_of_evaluations_is_left_out_if_it_differs():

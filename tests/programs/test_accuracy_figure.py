@@ -3,13 +3,14 @@
 from matplotlib import figure
 import pytest
 
-from launch.reports import accuracy_figure
+from launch.reports import accuracy_figure, seeds
 from launch.runs import plots
 
 
 @pytest.fixture
-def pictures(monkeypatch):
+def pictures(tmp_path, monkeypatch):
     """Returns the pictures that a test draws; they are not written, which takes its time."""
+    monkeypatch.chdir(tmp_path)
     drawn = []
     monkeypatch.setattr(figure.Figure, 'savefig', lambda self, *_, **__: drawn.append(self))
     return drawn
@@ -83,18 +84,18 @@ def test_a_model_has_one_colour_and_its_further_runs_have_dashes(pictures):
         'e': _run('rmc', decoding='autoregressive'),
     }
     _draw(runs)
-    lstm, rmc, other = plots.PALETTE[:3]
+    lstm, rmc = (plots.CORES[core][1] for core in ('lstm', 'rmc'))
     addition, program = _panels(pictures[0]).values()
     assert _curves(addition) == [(rmc, 0.51, False)]
     assert _curves(program) == [
         (lstm, 0.5, False),
         (rmc, 0.52, False),
         (rmc, 0.53, True),
-        (other, 0.54, False),
+        (rmc, 0.54, True),  # the second model of this core
     ]
     assert sorted(_legend(pictures[0])) == sorted(
         [
-            *('lstm', 'rmc', 'rmc, autoregressive'),
+            *('LSTM', 'Relational Memory Core', 'Relational Memory Core, autoregressive'),
             *('further run of a model', 'RMC (Santoro et al. 2018), Table 1'),
         ]
     )
@@ -118,7 +119,7 @@ def test_the_papers_accuracy_is_a_line_only_next_to_runs_of_the_same_training(pi
         [[], [], [], []],
         [[], [], []],
     ]
-    assert _legend(pictures[-1]) == ['rmc']
+    assert _legend(pictures[-1]) == ['Relational Memory Core']
 
 
 def test_a_single_point_has_a_marker(tmp_path):
@@ -133,5 +134,17 @@ def test_a_single_point_has_a_marker(tmp_path):
     markers = [line.get_marker() for line in panel.lines if line.get_color() != '0.45']
     assert markers == ['None', 'o']
     assert panel.get_xlim()[0] == 0
-    assert panel.get_ylim()[1] == 1.01
+    assert 0 <= panel.get_ylim()[0] < panel.get_ylim()[1] <= 1
     assert path.stat().st_size > 1000
+
+
+def test_a_mean_over_seeds_has_a_band_and_its_single_runs_as_thin_lines(pictures):
+    singles = [[(10, 0.2), (20, 0.4)], [(10, 0.4), (20, 0.8)]]
+    _draw({'a': _run(), 'b': _run('lstm')}, a=seeds.mean_curve(singles))
+    (panel,) = _panels(pictures[0]).values()
+    widths = [line.get_linewidth() for line in panel.lines if line.get_color() != '0.45']
+    assert widths == [0.7, 0.7, 1.5, 1.5]
+    (band,) = panel.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((0.2, 0.8))  # 0.3 ± 0.1, 0.6 ± 0.2
+    assert plots.BAND in _legend(pictures[0])

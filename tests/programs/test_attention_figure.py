@@ -9,7 +9,7 @@ from tests.support import inspected
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
+def drawn(tmp_path, monkeypatch):
     """Returns the pictures that a test draws; they are not written, which takes its time."""
     monkeypatch.chdir(tmp_path)
     seen = []

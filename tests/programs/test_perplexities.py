@@ -3,7 +3,7 @@
 import pytest
 
 from launch.language import evaluation
-from launch.reports import perplexities
+from launch.reports import perplexities, seeds
 from launch.reports import published as published_lib
 
 
@@ -78,30 +78,31 @@ def _lines(**facts):
 
 
 def test_the_papers_numbers_follow_runs_on_its_corpus():
+    paper = 'paper (about 268 K words of vocabulary)'
     assert _lines(dataset='wikitext103', vocab_size=267_735) == [
-        'paper: LSTM (Grave et al. 2016) 48.70',
-        'paper: temporal CNN (Bai et al. 2018) 45.20',
-        'paper: gated CNN (Dauphin et al. 2016) 37.20',
-        'paper: LSTM + Hebbian 34.10 34.30',
-        'paper: quasi-RNN (Merity et al. 2018) 32.00 33.00',
-        'paper: RMC 30.80 31.60',
-        'paper: LSTM, by eye 21.00 10.20 4.60 1.60 0.70 0.00',
-        'paper: RMC, by eye 21.00 5.80 1.20 0.60 0.70 0.00',
+        f'{paper}: LSTM (Grave et al. 2016) 48.70',
+        f'{paper}: temporal CNN (Bai et al. 2018) 45.20',
+        f'{paper}: gated CNN (Dauphin et al. 2016) 37.20',
+        f'{paper}: LSTM + Hebbian 34.10 34.30',
+        f'{paper}: quasi-RNN (Merity et al. 2018) 32.00 33.00',
+        f'{paper}: RMC 30.80 31.60',
+        f'{paper}: LSTM, by eye 21.00 10.20 4.60 1.60 0.70 0.00',
+        f'{paper}: RMC, by eye 21.00 5.80 1.20 0.60 0.70 0.00',
     ]
 
 
 @pytest.mark.parametrize(
-    ('facts', 'label', 'count'),
+    ('facts', 'reason'),
     [
-        ({'dataset': 'wikitext103', 'vocab_size': 50_000}, 'paper (larger vocabulary): ', 8),
-        ({'dataset': 'gutenberg', 'vocab_size': 300_000}, 'paper (other books, 180 M words): ', 2),
-        ({'dataset': 'gigaword'}, 'paper (GigaWord v5, 4 B words): ', 5),
+        ({'dataset': 'wikitext103', 'vocab_size': 50_000}, 'a larger vocabulary'),
+        ({'dataset': 'gutenberg', 'vocab_size': 300_000}, 'other books, 180 M words'),
+        ({'dataset': 'gigaword'}, 'GigaWord v5, 4 B words'),
     ],
 )
-def test_a_remark_follows_where_the_papers_text_is_another(facts, label, count):
-    lines = _lines(**facts)
-    assert len(lines) == count
-    assert all(line.startswith(label) for line in lines)
+def test_the_paper_is_left_out_with_a_reason_where_its_text_is_another(facts, reason):
+    assert _lines(**facts) == []
+    (text,) = perplexities.describe({'run': _evaluation_of(**facts)})
+    assert f'\npublished numbers are left out: they are of {reason}\n' in text
 
 
 @pytest.mark.parametrize('dataset', ['pydoc', 'text', 'pg19', 'lm1b'])
@@ -130,12 +131,58 @@ def test_runs_on_different_corpora_or_in_other_streams_are_not_compared():
     assert perplexities.describe({}) == []
 
 
-def test_all_runs_are_drawn_into_two_pictures_or_one(tmp_path):
-    runs = {'a': _evaluation_of(), 'b': _evaluation_of(corpus='beef', unrolled=False)}
-    paths = [str(tmp_path / name) for name in ('frequency.png', 'unroll.png')]
-    assert perplexities.draw(runs, str(tmp_path)) == paths
-    assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
-    (tmp_path / 'b').mkdir()
-    assert perplexities.draw({'b': runs['b']}, str(tmp_path / 'b')) == [
-        str(tmp_path / 'b' / 'frequency.png')
+def test_runs_of_several_seeds_are_a_mean_with_its_standard_error():
+    runs = [_evaluation_of(test=test) for test in (4.5, 5.5, 6.5)]
+    runs[2]['unroll'] = None
+    (text,) = perplexities.describe({'rmc': seeds.pool(runs), 'lstm': _evaluation_of()})
+    lines = [' '.join(line.split()) for line in text.splitlines()]
+    # a standard deviation of 1, over the root of 3
+    assert lines[3:5] == ['rmc, n = 3 40 4.25 ± 0 5.50 ± 0.58', 'lstm 40 4.25 5.50']
+    assert 'rmc, n = 3 ? 3 ± 0 700 ± 0 5.50 ± 0.58'.replace('?', 'none') in lines
+    # 4.5 and 5.5 differ by 1: a standard deviation of 0.5 root 2, over root 2
+    assert lines[-2].startswith('rmc, n = 2 6 ± 0 5 ± 0')
+    assert lines[-2].endswith(' 5.00 ± 0.50')
+
+
+def test_runs_are_drawn_into_two_pictures_or_one_and_other_streams_apart(tmp_path):
+    pooled = seeds.pool([_evaluation_of(), _evaluation_of(test=6.5)])
+    runs = {'a': pooled, 'b': _evaluation_of(streams=16, unrolled=False)}
+    names = ['frequency-x.png', 'unroll-x.png', 'frequency-x-2.png']
+    drawn = perplexities.draw(runs, str(tmp_path), 'A text', '-x.png')
+    assert drawn == [str(tmp_path / name) for name in names]
+    assert all((tmp_path / name).stat().st_size > 1000 for name in names)
+
+
+def _with_text(unit, corpus, bits, num_bytes=50):
+    evaluation = _evaluation_of(corpus=corpus)
+    size = {'words': 9, 'bytes': num_bytes, 'bits_per_byte': bits, 'perplexity_per_word': 30.0}
+    for split in evaluation['splits'].values():
+        split['oov_rate'] = 0.0
+    return {**evaluation, 'unit': unit, 'texts': {'valid': size, 'test': size}}
+
+
+def test_runs_on_one_text_are_compared_whatever_their_tokens():
+    runs = {
+        'words': _with_text('word', 'a', 1.0),
+        'other': _with_text('byte', 'c', 3.0, num_bytes=51),
+        'bytes': _with_text('byte', 'b', 2.0),
+        'old': _evaluation_of(),
+    }
+    texts = perplexities.describe(runs)
+    assert len(texts) == 4 + 2
+    bound = 'not comparable, a lower bound: spaces are left out'
+    assert [line.rstrip() for line in texts[4].splitlines()] == [
+        'the text of text, whatever the tokens (test: 9 words between spaces, 50 bytes)',
+        '       tokens  bits per byte   test  perplexity per word   test',
+        f'words   words          1.000  1.000                30.00  30.00  {bound}',
+        'bytes   bytes          2.000  2.000                30.00  30.00',
     ]
+    assert texts[2].startswith('perplexity per byte on text (vocabulary of 36 bytes')
+    assert 'other' in texts[5]
+    pooled = seeds.pool([_with_text('byte', 'b', bits) for bits in (1.5, 2.5)])
+    line = perplexities.describe({'bytes': pooled})[1].splitlines()[2]
+    assert line.split()[:7] == ['bytes,', 'n', '=', '2', 'bytes', '2.00', '±']
+
+
+def test_runs_of_words_alone_have_no_table_of_lower_bounds():
+    assert len(perplexities.describe({'words': _with_text('word', 'a', 1.0)})) == 1

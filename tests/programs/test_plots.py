@@ -31,7 +31,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(
         plots,
         '_save',
-        lambda picture, axes, output: (seen.append(axes), save(picture, axes, output)),
+        lambda picture, axes, *rest: (seen.append(axes), save(picture, axes, *rest)),
     )
     return seen
 
@@ -143,3 +143,61 @@ def test_points_have_a_tick_each_and_a_line_at_zero(tmp_path, drawn):
     assert _has_dashed_line(image.imread(tmp_path / 'a.png'))
     plots.plot_points({'a': series['a']}, tmp_path / 'b.png', 'A title', 'words', 'increase')
     assert [text.get_text() for text in drawn[1].texts] == ['6.15', '0.12']
+
+
+def test_a_mean_has_a_band_and_thin_lines_of_the_single_runs(tmp_path, drawn):
+    singles = [[(1, 2.0), (2, 4.0)], [(1, 4.0), (2, 8.0)]]
+    mean = plots.Curve([(1, 3.0), (2, 6.0)], [1.0, 2.0], singles)
+    curves = {'a': mean, 'b': [(1, 1.0), (2, 1.0)]}
+    styles = {'a': {'color': '#2f6db3', 'linestyle': '-'}}
+    plots.plot_curves(curves, tmp_path / 'a.png', 'A', log_scale=False, styles=styles)
+    axes = drawn[0]
+    assert [line.get_linewidth() for line in axes.lines] == [0.7, 0.7, 1.8, 1.8]
+    assert [line.get_color() for line in axes.lines] == ['#2f6db3'] * 3 + [plots.PALETTE[1]]
+    (band,) = axes.collections
+    assert {tuple(point) for point in band.get_paths()[0].vertices} == {
+        (1, 2),
+        (1, 4),
+        (2, 4),
+        (2, 8),
+    }
+    names = axes.get_legend_handles_labels()[1]
+    assert names == ['a (6 ± 2 at the end, n = 2)', 'b (1 at the end)']
+    assert axes.get_legend().get_title().get_text() == plots.BAND
+
+
+def test_an_axis_of_shares_ends_at_0_and_1_and_others_do_not(tmp_path, drawn):
+    for low, high in ((0.0, 1.0), (0.01, 5.0), (-0.5, 0.5)):
+        plots.plot_curves({'a': [(0, low), (1, high)]}, tmp_path / 'a.png', 'A', log_scale=False)
+    shares, positive, signed = (axes.get_ylim() for axes in drawn)
+    assert shares == (0, 1)
+    assert positive[0] == 0
+    assert positive[1] > 5
+    assert signed[0] < -0.5
+    assert 0.5 < signed[1] < 1
+
+
+def test_a_legend_covers_no_curve(tmp_path, drawn):
+    plots.plot_curves({'a': [(0, 1.0), (1, 2.0)]}, tmp_path / 'a.png', 'A')
+    axes = drawn[0]
+    assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+
+
+def test_the_format_is_that_of_the_files_name_and_equal_pictures_are_equal_files(tmp_path):
+    for kind, start in (('png', b'\x89PNG'), ('pdf', b'%PDF'), ('svg', b'<?xml')):
+        for name in 'ab':
+            plots.plot_curves({'a': [(1, 2.0), (2, 3.0)]}, tmp_path / f'{name}.{kind}', 'A')
+        first, second = ((tmp_path / f'{name}.{kind}').read_bytes() for name in 'ab')
+        assert first.startswith(start)
+        assert first == second
+
+
+def test_bars_of_means_have_error_bars_and_the_colours_of_their_cores(tmp_path, drawn):
+    styles = {'a': {'color': '#123456', 'linestyle': '--'}}
+    heights, errors = {'a': [9.0, None], 'b': [8.0, 7.0]}, {'a': [2.0, 0.0], 'b': [0.0, 0.0]}
+    labels = 'A', 'times', 'perplexity'
+    plots.plot_bars(heights, ['x', 'all'], tmp_path / 'a.png', *labels, errors, styles)
+    (bars,) = (each for each in drawn[0].containers if type(each).__name__ == 'ErrorbarContainer')
+    segment = bars.lines[2][0].get_segments()[0]
+    assert [y for _, y in segment] == [7.0, 11.0]
+    assert drawn[0].patches[0].get_facecolor()[:3] == (0x12 / 255, 0x34 / 255, 0x56 / 255)

@@ -102,7 +102,7 @@ def test_pictures_show_what_was_measured(tmp_path, monkeypatch):
     assert pictures == [str(tmp_path / 'frequency.png'), str(tmp_path / 'unroll.png')]
     assert seen == [
         {'validation': [None, 2.0, 64000.125, 4.25], 'test': [None, 3.0, 700.0, 5.5]},
-        {'rmc': [(25, 4.0), (50, 3.5), (100, 2.0), (200, 1.0), (500, -0.25)]},
+        {'rmc': plots.Curve([(25, 4.0), (50, 3.5), (100, 2.0), (200, 1.0), (500, -0.25)])},
     ]
 
 
@@ -117,3 +117,34 @@ def test_there_is_no_picture_of_unroll_lengths_that_were_not_measured(tmp_path):
     ]
     nowhere = {**EVALUATION['unroll'], 'perplexities': [None] * 6}
     assert len(tables.draw(str(tmp_path), {**EVALUATION, 'unroll': nowhere})) == 2
+
+
+TEXTS = {
+    'valid': {'words': 4, 'bytes': 20, 'bits_per_byte': 1.25, 'perplexity_per_word': 76.1},
+    'test': {'words': 7, 'bytes': 30, 'bits_per_byte': 1.5, 'perplexity_per_word': None},
+}
+
+
+def test_bits_per_byte_have_in_their_line_why_they_are_a_lower_bound():
+    shown = tables.describe_splits({**EVALUATION, 'texts': TEXTS}).splitlines()
+    assert shown[-2:] == [
+        'bits per byte              1.250      1.500  (not comparable, a lower bound: '
+        'spaces are left out, <unk> is 20.00% and 12.50%)',
+        'per word of the text       76.10       none  (not comparable, a lower bound: '
+        'spaces are left out, <unk> is 20.00% and 12.50%)',
+    ]
+    unknown = tables.lower_bound({**EVALUATION, 'unit': 'character'})
+    assert unknown == 'not comparable, a lower bound: <unk> is 20.00% and 12.50%'
+
+
+def test_bits_per_byte_of_the_whole_text_stand_alone():
+    splits = {name: {**split, 'oov_rate': 0.0} for name, split in EVALUATION['splits'].items()}
+    evaluation = {**EVALUATION, 'unit': 'byte', 'texts': TEXTS, 'splits': splits}
+    shown = tables.describe_splits(evaluation).splitlines()
+    assert shown[0].startswith('perplexity per byte   validation')
+    assert shown[-2:] == [
+        'bits per byte              1.250      1.500',
+        'per word of the text       76.10       none',
+    ]
+    for texts in (None, {'valid': None, 'test': TEXTS['test']}):
+        assert len(tables.describe_splits({**evaluation, 'texts': texts}).splitlines()) == 3
