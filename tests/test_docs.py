@@ -182,7 +182,7 @@ def test_a_model_of_ones_own_learns_and_continues_from_its_checkpoint(tmp_path, 
     monkeypatch.chdir(tmp_path)
     smaller = [('longest=9', 'longest=2'), ('20_000', '2_000'), ('until=600', 'until=300')]
     smaller += [('until=800', 'until=400'), ('(2, 4, 6, 8, 10)', '(2, 3)')]
-    names = _run(OWN_MODEL, smaller)
+    names = pages.run(OWN_MODEL, smaller)
     assert names['accuracy'] > 0.9
     assert all(jax.tree.leaves(names['same']))
     assert int(names['restored']['updates']) == 400
@@ -192,7 +192,7 @@ def test_a_model_of_ones_own_learns_and_continues_from_its_checkpoint(tmp_path, 
 @pytest.mark.slow
 def test_a_model_of_ones_own_learns_what_the_tutorial_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = _run(OWN_MODEL)
+    names = pages.run(OWN_MODEL)
     assert names['accuracy'] > 0.97
     assert names['accuracy_long'] > 0.9
     assert names['lstm_accuracy'] > 0.9
