@@ -78,6 +78,7 @@ setuptools.setup(
             'page.html',
             'page.js',
             'page_panels.js',
+            'page_scene.js',
         ],
         'launch.training': ['targets.json'],
         'relational_rnn': ['py.typed'],
@@ -91,6 +92,7 @@ setuptools.setup(
         'chex>=0.1.92',
         'dm-haiku>=0.0.17',
         'filelock>=3.12',
+        'flatbuffers>=24',  # `jax.export` needs it to write what it exports
         'importlib_resources>=6',  # tensorflow-datasets needs it and does not say so
         'jax>=0.8',
         'jaxlib>=0.8',

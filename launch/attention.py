@@ -14,14 +14,23 @@ import dataclasses
 import os
 import pathlib
 
-from launch.inspection import attention_figure, learning_to_execute, lm, nth_farthest, tracing
+from launch.inspection import (
+    agents,
+    attention_figure,
+    learning_to_execute,
+    lm,
+    nth_farthest,
+    tracing,
+)
 from launch.inspection import page as page_lib
 from launch.runs import directory, errors, flags
 from tasks import storage
 
 INSPECTORS = {
+    'boxworld': agents.inspect,
     'learning_to_execute': learning_to_execute.inspect,
     'lm': lm.inspect,
+    'mini_pacman': agents.inspect,
     'nth_farthest': nth_farthest.inspect,
 }
 
@@ -40,6 +49,7 @@ class Config:
     )
     num_examples: int = flags.flag(4, 'sequences on the page', 'free', 1, 100)
     max_steps: int = flags.flag(40, 'the longest sequence', 'free', 1, 1000)
+    picture_steps: int = flags.flag(40, 'first steps in the picture', 'free', 1, 1000)
     seed: int = flags.flag(0, 'of the choice of sequences', 'free', minimum=0)
     prompt: str = flags.flag('', 'of lm: the text, which the model continues', 'free')
 
@@ -79,7 +89,8 @@ def run(config: Config) -> dict[str, str]:
     picture = page.with_suffix('.png')
     try:
         storage.write_text(page, page_lib.render(subject, traces))
-        attention_figure.draw(subject.examples[0], traces[0], picture, subject.title)
+        first = subject.examples[0], traces[0]
+        attention_figure.draw(*first, picture, subject.title, config.picture_steps)
     except OSError as error:
         message = f'{error.filename or page} cannot be written: {error.strerror}'
         raise errors.RunError(errors.CANNOT_SAVE, message) from error

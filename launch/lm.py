@@ -1,7 +1,8 @@
-"""Word-level language modelling with the Relational Memory Core.
+"""Language modelling with the Relational Memory Core: of words, characters or bytes.
 
   python -m launch.lm                                        train on Python's own documentation
   python -m launch.lm --dataset=text --data_dir=DIR          train on your own text
+  python -m launch.lm --data_dir=book.txt --dataset=gutenberg --tokenizer=bytes
   python -m launch.lm --mode=evaluate --run_dir=RUN          perplexities, as tables and pictures
   python -m launch.lm --mode=generate --run_dir=RUN --prompt="a list of"
   python -m launch.lm --mode=benchmark --preset=paper --vocab_size=267735 --target=h200
@@ -12,7 +13,7 @@ Santoro et al. 2018, "Relational recurrent neural networks", section 4.3 and app
 https://arxiv.org/abs/1806.01822; its settings are `--preset=paper`.
 
 Glossary of shapes:
-  T: words of a window; B: streams; V: vocabulary size.
+  T: tokens of a window; B: streams; V: vocabulary size.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,13 +31,13 @@ from launch.language import tables
 from launch.runs import display, flags, metrics, plots
 from launch.training import cores, devices, experiment, task
 from tasks import base
-from tasks.text import corpora, windows
+from tasks.text import corpora, tokenizing, windows
 from tasks.text import vocabulary as vocabulary_lib
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(corpus_lib.Config, cores.Config, experiment.Config):
-    """Word-level language modelling; see --preset=paper for Santoro et al. 2018, appendix A.4."""
+    """Language modelling; see --preset=paper for Santoro et al. 2018, appendix A.4."""
 
     GROUPS: ClassVar = {
         'model': 'embedding_size dropout output_dropout softmax dtype',
@@ -48,7 +49,7 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
     mode: Literal['train', 'evaluate', 'generate', 'benchmark'] = flags.flag(  # type: ignore[assignment]
         'train', 'train; evaluate, sample from or only measure a model', 'free'
     )
-    unroll_length: int = flags.flag(100, 'words of a window of BPTT', 'fixed', 1, 100_000)
+    unroll_length: int = flags.flag(100, 'tokens of a window of BPTT', 'fixed', 1, 100_000)
     embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1, 100_000)
     dropout: float = flags.flag(0.5, 'of the embeddings', 'fixed', 0, 0.99)
     output_dropout: float = flags.flag(0.0, "of the softmax's input", 'fixed', 0, 0.99)
@@ -56,12 +57,12 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
     dtype: Literal['float32', 'bfloat16'] = flags.flag('float32', 'of matrix products', 'fixed')
     evaluation_batch: int = flags.flag(16, 'streams of an evaluation', 'free', 1, 10_000)
     evaluation_words: int = flags.flag(
-        250_000, 'evaluate: words of test for the unroll lengths; 0 for all', 'free', 0
+        250_000, 'evaluate: tokens of test for the unroll lengths; 0 for all', 'free', 0
     )
-    prompt: str = flags.flag('', 'generate: the words to continue', 'free')
-    num_words: int = flags.flag(40, 'generate: how many words', 'free', 1)
-    temperature: float = flags.flag(0.8, 'generate: 0 takes the likeliest word', 'free', 0)
-    top_p: float = flags.flag(0.9, 'generate: share of the likeliest words', 'free', 0.001, 1)
+    prompt: str = flags.flag('', 'generate: the text to continue', 'free')
+    num_words: int = flags.flag(40, 'generate: how many words or other tokens', 'free', 1)
+    temperature: float = flags.flag(0.8, 'generate: 0 takes the likeliest token', 'free', 0)
+    top_p: float = flags.flag(0.9, 'generate: share of the likeliest tokens', 'free', 0.001, 1)
 
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
@@ -135,11 +136,13 @@ def build(config: Config) -> task.Task:
     model = make_model(config, size)
     score = model_lib.make_score(model, corpus.vocabulary)
     counts = ' / '.join(f'{len(tokens):,}' for tokens in (corpus.train, corpus.valid, corpus.test))
-    print(f'{config.dataset}: {counts} words of train / valid / test, a vocabulary of {size:,}')
+    tokenizer = corpus_lib.load_tokenizer(config)
+    units = f'{tokenizer.unit}s'
+    print(f'{config.dataset}: {counts} {units} of train / valid / test, a vocabulary of {size:,}')
     needed = config.batch_size * config.unroll_length + 1
     if len(corpus.train) < needed:
         raise base.DataError(
-            f'{corpus_lib.describe(config)}: the train split has {len(corpus.train):,} words, '
+            f'{corpus_lib.describe(config)}: the train split has {len(corpus.train):,} {units}, '
             f'--batch_size x --unroll_length need {needed:,}; lower them or add text'
         )
     share = devices.process_slice(config.batch_size)
@@ -156,9 +159,9 @@ def build(config: Config) -> task.Task:
     def test(params: chex.ArrayTree, thorough: bool) -> dict[str, Any]:
         num_words = len(corpus.test)
         num_unrolled = min(config.evaluation_words or num_words, num_words) if thorough else 0
-        sizes = config.evaluation_batch, config.unroll_length, num_unrolled
+        sizes = config.evaluation_batch, config.unroll_length, num_unrolled, tokenizer.unit
         results = evaluation_lib.evaluate(score, params, corpus, *sizes)
-        sample = _sample(config, model, params, corpus.vocabulary)
+        sample = _sample(config, model, params, corpus.vocabulary, tokenizer)
         return {'dataset': config.dataset, **results, 'sample': sample}
 
     return _task(config, model, batch, evaluate, test)._replace(
@@ -173,7 +176,8 @@ def _task(
     evaluate: Callable[[chex.ArrayTree], dict[str, float]],
     test: Callable[[chex.ArrayTree, bool], dict[str, Any]],
 ) -> task.Task:
-    """Returns the task of predicting the words of batches."""
+    """Returns the task of predicting the tokens of batches."""
+    units = f'{corpus_lib.load_tokenizer(config).unit}s'
 
     def loss(
         params: chex.ArrayTree, batch: base.Batch, carry: chex.ArrayTree, keys: chex.Array
@@ -186,8 +190,8 @@ def _task(
         loss,
         evaluate,
         test,
-        'words',
-        ('words', config.batch_size * config.unroll_length),
+        units,
+        (units, config.batch_size * config.unroll_length),
         cores.num_parameters(config, (config.embedding_size,)),
         batch=batch,
         initial_carry=lambda: model.initial_state(config.batch_size),
@@ -200,10 +204,11 @@ def _sample(
     model: model_lib.Model,
     params: chex.ArrayTree,
     vocabulary: vocabulary_lib.Vocabulary,
+    tokenizer: tokenizing.Tokenizer,
 ) -> str:
-    prompt = corpora.tokenize(config.prompt, config.dataset, config.tokenizer)
     how = config.num_words, config.temperature, config.top_p, config.seed
-    return model_lib.generate(model, params, vocabulary, prompt, *how)
+    prompt = tokenizer.cut(config.prompt)
+    return tokenizer.join(model_lib.generate(model, params, vocabulary, prompt, *how))
 
 
 def generate(config: Config, run_dir: str) -> str:
@@ -213,8 +218,9 @@ def generate(config: Config, run_dir: str) -> str:
     vocabulary = corpus_lib.load_vocabulary(run_dir, metadata)
     model = make_model(restored, len(vocabulary))
     params, _ = experiment.load_params(run_dir, model.init)
-    corpus_lib.read_prompt(restored, config.prompt, vocabulary)
-    sample = _sample(restored, model, params, vocabulary)
+    tokenizer = corpus_lib.load_tokenizer(restored)
+    corpus_lib.read_prompt(config.prompt, tokenizer, vocabulary)
+    sample = _sample(restored, model, params, vocabulary, tokenizer)
     print(sample)
     return sample
 
@@ -274,7 +280,7 @@ EXPERIMENT = experiment.Experiment(
     describe=describe,
     draw=draw,
     higher_is_better=False,
-    subject=lambda config: corpora.label(config.dataset, config.data_dir),
+    subject=corpus_lib.label,
     build_synthetic=build_synthetic,
     modes={'generate': generate},
     kept=('data_dir', 'evaluation_batch'),

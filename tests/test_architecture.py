@@ -56,7 +56,8 @@ FLOORS = (
     {'reports'},
     {'lm', 'nth_farthest', 'learning_to_execute', 'mini_pacman', 'boxworld'},
     {'trained'},
-    {'inspection', 'viewer', 'sweeps', 'benchmarks'},
+    {'viewer'},
+    {'inspection', 'sweeps', 'benchmarks'},
     {'attention', 'export', 'report', 'sweep', 'play', 'benchmark'},
     {'__main__'},
 )

@@ -27,27 +27,25 @@ class Network(NamedTuple):
     step: Callable[..., tuple[actor_critic.Output, Any]]
     # params, observations [T, B, H, W, C], resets [T, B], state -> output [T, B, ...], state
     unroll: Callable[..., tuple[actor_critic.Output, Any]]
+    features: Callable[..., jax.Array]  # params, observations [B, H, W, C] -> the core's inputs
     core_parameters: int
 
 
 def make(config: configuration.Config, environment: base.Environment) -> Network:
     """Returns the network of a configuration for an environment's observations and actions."""
-    height, width, _ = environment.observation_spec.shape
-    channels = actor_critic.CHANNELS[-1] + 2
-    cells = {'rmc': config.cells, 'conv_lstm': 'map'}.get(config.core, 'flat')
-    shape = {
-        'rows': (height * width, channels),
-        'flat': (height * width * channels,),
-        'map': (height, width, channels),
-    }[cells]
 
     def functions() -> tuple:
-        core = cores.make(config, shape)
+        core, cells = make_core(config, environment), _cells(config)
         network = actor_critic.ActorCritic(core, environment.num_actions, cells)
-        return network.unroll, (network.initial_state, network.step, network.unroll)
+        return network.unroll, (
+            network.initial_state,
+            network.step,
+            network.unroll,
+            network.features,
+        )
 
     network = hk.multi_transform(functions)
-    initial_state, step, unroll = network.apply
+    initial_state, step, unroll, features = network.apply
 
     def init(key: chex.PRNGKey) -> chex.ArrayTree:
         observations = jnp.zeros((1, 1, *environment.observation_spec.shape))
@@ -58,5 +56,27 @@ def make(config: configuration.Config, environment: base.Environment) -> Network
         lambda batch_size: initial_state({}, None, batch_size),
         lambda params, *inputs: step(params, None, *inputs),
         lambda params, *inputs: unroll(params, None, *inputs),
-        cores.num_parameters(config, shape),
+        lambda params, observations: features(params, None, observations),
+        cores.num_parameters(config, _core_shape(config, environment)),
     )
+
+
+def make_core(config: configuration.Config, environment: base.Environment) -> hk.RNNCore:
+    """Returns the core for an environment's observations; inside `hk.transform`."""
+    return cores.make(config, _core_shape(config, environment))
+
+
+def _cells(config: configuration.Config) -> str:
+    """Returns how a map enters the core, one of `actor_critic.CELLS`."""
+    return {'rmc': config.cells, 'conv_lstm': 'map'}.get(config.core, 'flat')
+
+
+def _core_shape(config: configuration.Config, environment: base.Environment) -> tuple[int, ...]:
+    """Returns the shape of the core's input, without batch."""
+    height, width, _ = environment.observation_spec.shape
+    channels = actor_critic.CHANNELS[-1] + 2
+    return {
+        'rows': (height * width, channels),
+        'flat': (height * width * channels,),
+        'map': (height, width, channels),
+    }[_cells(config)]

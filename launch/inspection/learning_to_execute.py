@@ -25,6 +25,11 @@ from tasks.learning_to_execute import batches, setting, writing
 _NUM_SAMPLED = 512  # programs, of which the first that are short enough are shown
 _SHOWN = {' ': '␣', '\n': '⏎'}
 _NOTES = {' ': 'a space', '\n': 'the end of a line'}
+_REPEATED = {'copy': 'copied', 'reverse': 'reversed', 'double': 'doubled'}
+_ABOUT = (
+    'The task: the network reads a text, a character at a time, then gives its answer, a character '
+    'at a time: '
+)
 _SIZE = len(setting.CHARACTERS)  # D
 
 
@@ -41,10 +46,11 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     batch = sample(config, request)
     logits = np.asarray(jax.jit(run.network.logits, static_argnums=2)(run.params, batch, False))
     return tracing.Subject(
-        f'learning_to_execute, {config.task}, after {run.num_updates:,} updates',
+        f'Learning to Execute, {config.task}, after {run.num_updates:,} updates',
         lambda: cores.make(config, (_SIZE,)),
         run.params,
         tuple(_example(config, batch, logits, index) for index in range(logits.shape[1])),
+        about=f'{_ABOUT}{_answer(config)}.',
     )
 
 
@@ -78,8 +84,26 @@ def _example(
     if config.shared_core:
         inputs = np.concatenate([inputs, _decoder_inputs(config, predicted)])
         steps += _decoder_steps(probabilities, truth)
-    title = f'{_show(text)} prints {_show(truth)}, {result}'
+    title = f'{_question(config, _show(text))} {_show(truth)}, {result}'
     return tracing.Example(title, inputs, tuple(steps))
+
+
+def _answer(config: program.Config) -> str:
+    """Returns what the answer to a text is."""
+    if config.task in setting.MEMORIZATION:
+        return f'the text {_REPEATED[config.task]}'
+    if config.dialect == 'zaremba':
+        return 'what Python prints when it runs the text, and a dot'
+    return f'the value of the program modulo {10 ** (config.length + 1):,}, which has no sign'
+
+
+def _question(config: program.Config, text: str) -> str:
+    """Returns the beginning of a sentence, to which the answer to a program's text is the end."""
+    if config.task in setting.MEMORIZATION:
+        return f'{text}, {_REPEATED[config.task]}, is'
+    if config.dialect == 'zaremba':
+        return f'{text} prints'
+    return f'the value of {text} modulo {10 ** (config.length + 1):,} is'
 
 
 def _decoder_inputs(config: program.Config, predicted: np.ndarray) -> np.ndarray:

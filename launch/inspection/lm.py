@@ -1,5 +1,7 @@
 """Text of `lm` for an inspection: words, and the words that the model expects next.
 
+A word is a token of any kind; those that are pieces of text show spaces as `␣`.
+
 The text is the prompt and its continuation by the model, or without a prompt passages of the run's
 own validation text if the encoded corpus is still in the cache, else text that the model samples.
 
@@ -22,6 +24,7 @@ from tasks.text import vocabulary as vocabulary_lib
 
 _TEMPERATURE, _TOP_P = 0.8, 0.9  # of sampled text
 _SHOWN = {vocabulary_lib.EOS: '⏎', vocabulary_lib.UNK: '<unk>'}
+_SPACES = str.maketrans(' \t', '␣⇥')
 _NOTES = {
     vocabulary_lib.EOS: 'the end of a line',
     vocabulary_lib.UNK: 'a word outside the vocabulary',
@@ -45,11 +48,13 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     run = language_model.load(request.run_dir)
     config = run.config
     return tracing.Subject(
-        f'lm on {config.dataset}, after {run.num_updates:,} updates',
+        f'Language model on {config.dataset}, after {run.num_updates:,} updates',
         lambda: cores.make(config, (config.embedding_size,)),
         run.params,
         tuple(_example(run, passage) for passage in _passages(run, request)),
         config.dtype,
+        'The task: the network reads a text, a word at a time, and predicts after each word which '
+        'one comes next.',
     )
 
 
@@ -58,7 +63,7 @@ def _passages(run: language_model.LanguageModel, request: tracing.Request) -> li
     valid = None if request.prompt else _validation(run)
     if valid is not None:
         return list(_cut(run, request, valid))
-    prompt = corpus_lib.read_prompt(run.config, request.prompt, run.vocabulary)
+    prompt = corpus_lib.read_prompt(request.prompt, run.tokenizer, run.vocabulary)
     if len(prompt) >= request.max_steps:
         ids = run.vocabulary.encode([vocabulary_lib.EOS, *prompt[: request.max_steps]])
         return [_Passage('the prompt', ids, len(ids))]
@@ -87,8 +92,9 @@ def _cut(
     chosen = np.random.default_rng(request.seed).choice(starts, count, replace=False)
     for start in sorted(chosen.tolist()):
         ids = valid[start : start + request.max_steps + 1]
-        first = ' '.join(map(_show, run.vocabulary.decode(ids[1:6])))
-        yield _Passage(f'word {start + 1:,} of the validation text: {first} …', ids, len(ids))
+        first = ' '.join(_show(run, word) for word in run.vocabulary.decode(ids[1:6]))
+        place = f'{run.tokenizer.unit} {start + 1:,}'
+        yield _Passage(f'{place} of the validation text: {first} …', ids, len(ids))
 
 
 def _sample(
@@ -96,10 +102,10 @@ def _sample(
 ) -> _Passage:
     """Samples a continuation of a prompt."""
     sizes = num_steps - len(prompt), _TEMPERATURE, _TOP_P, seed
-    text = model_lib.generate(run.model, run.params, run.vocabulary, prompt, *sizes)
-    words = text.replace('\n', f' {vocabulary_lib.EOS} ').split(' ')
-    ids = run.vocabulary.encode([vocabulary_lib.EOS, *filter(None, words)])
-    return _Passage(f'sampled with seed {seed}: {text[:40]} …', ids, len(prompt) + 1)
+    words = model_lib.generate(run.model, run.params, run.vocabulary, prompt, *sizes)
+    ids = run.vocabulary.encode([vocabulary_lib.EOS, *words])
+    title = f'sampled with seed {seed}: {run.tokenizer.join(words)[:40]} …'
+    return _Passage(title, ids, len(prompt) + 1)
 
 
 def _example(run: language_model.LanguageModel, passage: _Passage) -> tracing.Example:
@@ -111,15 +117,19 @@ def _example(run: language_model.LanguageModel, passage: _Passage) -> tracing.Ex
         is_given = t + 1 < passage.num_given
         answers = tracing.rank_answers(
             np.exp(log_probs),
-            lambda i: _show(*run.vocabulary.decode([i])),
+            lambda i: _show(run, *run.vocabulary.decode([i])),
             int(passage.ids[t + 1]) if is_given else None,
         )
         mark = 'the model continues the text' if t == passage.num_given else ''
-        truth = _show(words[t + 1]) if is_given else ''
-        steps.append(tracing.Step(_show(word), _NOTES.get(word, ''), mark, answers, truth))
+        truth = _show(run, words[t + 1]) if is_given else ''
+        steps.append(tracing.Step(_show(run, word), _NOTES.get(word, ''), mark, answers, truth))
     embeddings = np.asarray(run.params['language_model']['embeddings'])[passage.ids[:-1]]
     return tracing.Example(passage.title, embeddings.astype(np.float32), tuple(steps))
 
 
-def _show(word: str) -> str:
-    return _SHOWN.get(word, word)
+def _show(run: language_model.LanguageModel, word: str) -> str:
+    """Returns a word as a label; parts of a character as they stand in the vocabulary."""
+    if word in _SHOWN:
+        return _SHOWN[word]
+    text = run.tokenizer.join([word])
+    return word if '\ufffd' in text else text.translate(_SPACES)

@@ -48,13 +48,24 @@ def inspect(request: tracing.Request) -> tracing.Subject:
 
     probabilities = np.asarray(answer(run.params))  # [N steps, B, N labels]
     return tracing.Subject(
-        f'nth_farthest, after {run.num_updates:,} updates',
+        f'Nth Farthest, after {run.num_updates:,} updates',
         lambda: cores.make(config, (config.input_size,)),
         run.params,
         tuple(
             _example(questions, inputs, probabilities[:, index], index)
             for index in range(request.num_examples)
         ),
+        about=_about(config),
+    )
+
+
+def _about(config: program.Config) -> str:
+    dimensions = f'{config.num_dims} dimension{"" if config.num_dims == 1 else "s"}'
+    return (
+        f'The task: {config.num_objects} vectors of {dimensions} come one after the other, each '
+        'with its own number and the question, which vector is the nth farthest from vector m? '
+        'm is the number of one of them, which may come at any step; n = 0 is the farthest, '
+        f'n = {config.num_objects - 1} vector m itself. The answer counts after the last vector.'
     )
 
 
@@ -84,7 +95,9 @@ def _example(
         for t, label in enumerate(labels)
     )
     title = f'sequence {index + 1}: {question}, m is shown at step {labels.index(m) + 1}'
-    return tracing.Example(title, inputs[:, index], steps)
+    vectors = np.asarray(questions.inputs)[:, index, : inputs.shape[2] - 3 * len(labels)]  # [N, D]
+    points = vectors if vectors.shape[1] < 3 else None
+    return tracing.Example(title, inputs[:, index], steps, points)
 
 
 def _name(label: int) -> str:

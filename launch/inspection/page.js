@@ -1,13 +1,14 @@
 // What the page of `launch.attention` does: it shows one step of one sequence at a time.
-// The panels are in page_panels.js.
+// The panels are in page_panels.js, the map and the points in page_scene.js.
 //
 // The data, written by page.py; T steps, L blocks, H heads, N slots, R queries, M keys (the slots,
 // then the rows of the input), C cells of a slot's strip:
-//   slots, names [M], heads, queries [L] (R of each block), gates (names), cells, limit,
-//   facts, gatesNote, memoryNote (sentences)
-//   examples: title, steps [T] of {label, note, mark, answers [[text, probability]], truth},
+//   slots, names [M], inputColumns, heads, queries [L] (R of each block), gates (names), cells, limit,
+//   about, answersTitle, facts, gatesNote, memoryNote (texts)
+//   examples: title, steps [T] of {label, note, mark, answers [[text, probability]], truth, value},
 //     attention [L] (base64 of uint16 [T, H, R, M], 65535 is 1), gates {name: [T][N]},
-//     change [T][N], memory (base64 of int8 [T + 1, N, C], 127 is limit; the first is the initial state)
+//     change [T][N], memory (base64 of int8 [T + 1, N, C], 127 is limit; the first is the initial state),
+//     points (null or [T][1 or 2]), pictures (null or {height, width, colors: base64 of RGB of each step})
 'use strict';
 
 const data = JSON.parse(document.getElementById('data').textContent);
@@ -73,7 +74,7 @@ function percent(part) {
 function shortName(key) {
   if (key < data.slots) return `${key + 1}`;
   const inputs = data.names.length - data.slots;
-  return inputs === 1 ? 'input' : `i${key - data.slots + 1}`;
+  return inputs === 1 ? 'in' : `i${key - data.slots + 1}`;
 }
 
 const brief = (part) => part.toFixed(2).replace(/^0/, '');
@@ -112,6 +113,7 @@ const inputShare = (weights) => sum(weights.slice(data.slots));
 function showStep() {
   const weights = weightsNow();
   showPosition();
+  showScene();
   showMatrix(weights);
   showGraph(weights);
   showAnswers();
@@ -165,10 +167,17 @@ function playOn() {
   if (shown.step === now().steps.length - 1) play(false);
 }
 
+// Whether a control needs a key itself; all others step, wherever the focus is.
+function isOwn({ key, target }) {
+  if (target.closest('button, summary')) return key === ' ';
+  if (target.matches('select')) return key !== 'ArrowLeft' && key !== 'ArrowRight';
+  if (target.matches('[type=radio]')) return key === ' ' || key.startsWith('Arrow');
+  return target.matches('input') && key !== ' '; // the slider steps by itself
+}
+
 function onKey(event) {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.target.closest('select, input, summary')) return; // they have keys of their own
-  if (event.key === ' ' && event.target.closest('button')) return;
+  if (isOwn(event)) return;
   const steps = { ArrowLeft: shown.step - 1, ArrowRight: shown.step + 1, Home: 0, End: now().steps.length - 1 };
   if (event.key === ' ') play(!shown.timer);
   else if (event.key in steps) goTo(steps[event.key]);
@@ -204,8 +213,11 @@ function start() {
   for (const example of data.examples) {
     example.attention = example.attention.map((text) => decode(text, Uint16Array));
     example.memory = decode(example.memory, Int8Array);
+    if (example.pictures) example.pictures.colors = decode(example.pictures.colors, Uint8Array);
     example.mostChange = Math.max(...example.change.flat(), 1e-9);
   }
+  byId('about').textContent = data.about;
+  byId('answer-title').textContent = data.answersTitle;
   byId('facts').textContent = data.facts;
   byId('gates-note').textContent = data.gatesNote;
   byId('memory-note').textContent = data.memoryNote;

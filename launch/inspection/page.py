@@ -1,6 +1,6 @@
 """The page with the traces of a subject: one HTML file that needs nothing else.
 
-`page.html`, `page.css`, `page.js` and `page_panels.js` of this folder are its
+`page.html`, `page.css`, `page.js`, `page_panels.js` and `page_scene.js` of this folder are its
 parts; the head of `page.js` describes the data. Attention is stored in steps of 1/65535, the
 strips of the memory in 127 steps of their greatest value, all other numbers with five digits.
 
@@ -21,6 +21,7 @@ import numpy as np
 from launch.inspection import tracing
 
 _FOLDER = pathlib.Path(__file__).parent
+_SCRIPTS = ('page.js', 'page_panels.js', 'page_scene.js')
 _MAX_CELLS = 150_000  # of all strips together, a byte each
 
 
@@ -34,7 +35,7 @@ def render(subject: tracing.Subject, traces: Sequence[tracing.Trace]) -> str:
     data = json.dumps(describe(subject, traces), ensure_ascii=False, separators=(',', ':'))
     parts = {
         'style': _read('page.css'),
-        'script': '\n'.join(map(_read, ('page.js', 'page_panels.js'))),
+        'script': '\n'.join(map(_read, _SCRIPTS)),
         'data': data.replace('<', '\\u003c'),  # so that it cannot end its element
         'title': html.escape(subject.title),
     }
@@ -52,18 +53,22 @@ def describe(subject: tracing.Subject, traces: Sequence[tracing.Trace]) -> dict[
     num_slots, slot_size = first.memory.shape[1:]
     num_inputs = first.attention[0].shape[3] - num_slots
     inputs = ['input'] if num_inputs == 1 else [f'input {k + 1}' for k in range(num_inputs)]
+    inputs = list(subject.inputs) or inputs
     num_heads = first.attention[0].shape[1]
     num_steps = sum(len(trace.memory) + 1 for trace in traces)
     stride = -(-num_steps * num_slots * slot_size // _MAX_CELLS)  # of the units that are shown
     limit = max(float(np.abs(_memories(trace)).max()) for trace in traces)
     units = f'all {slot_size:,}' if stride == 1 else f'one in {stride} of {slot_size:,}'
     return {
+        'about': subject.about,
+        'answersTitle': subject.answers,
         'facts': _facts(num_slots, slot_size, num_heads, len(first.attention)),
         'gatesNote': _gates_note(first),
         'memoryNote': f'One row per slot, {units} units: blue is negative, orange positive, '
         f'up to {limit:.2f}.',
         'slots': num_slots,
         'names': [*(f'slot {i + 1}' for i in range(num_slots)), *inputs],
+        'inputColumns': subject.input_columns,
         'heads': num_heads,
         'queries': [block.shape[2] for block in first.attention],
         'gates': list(first.gates),
@@ -79,6 +84,7 @@ def describe(subject: tracing.Subject, traces: Sequence[tracing.Trace]) -> dict[
 def _example(
     example: tracing.Example, trace: tracing.Trace, stride: int, limit: float
 ) -> dict[str, Any]:
+    points, pictures = example.points, example.pictures
     strips = np.round(_memories(trace)[..., ::stride] * 127 / (limit or 1))
     return {
         'title': example.title,
@@ -90,7 +96,14 @@ def _example(
         'gates': {name: _table(gate.mean(axis=-1)) for name, gate in trace.gates.items()},
         'change': _table(np.linalg.norm(trace.memory - trace.before, axis=-1)),
         'memory': _base64(strips, 'i1'),
+        'points': None if points is None else _table(points),
+        'pictures': None if pictures is None else _pictures(pictures),
     }
+
+
+def _pictures(pictures: np.ndarray) -> dict[str, Any]:
+    height, width = pictures.shape[1:3]
+    return {'height': height, 'width': width, 'colors': _base64(pictures, 'u1')}
 
 
 def _memories(trace: tracing.Trace) -> np.ndarray:

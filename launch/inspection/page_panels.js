@@ -30,6 +30,10 @@ function buildMatrix() {
   const table = byId('matrix');
   table.replaceChildren();
   table.classList.toggle('dense', data.names.length > 12);
+  table.style.setProperty('--columns', data.names.length);
+  table.style.setProperty('--column', data.names.length - data.slots > 1 ? '1.4rem' : '0.85rem');
+  const longest = Math.max(...data.names.slice(0, data.queries[shown.block]).map(({ length }) => length));
+  table.style.setProperty('--names', `${0.45 * longest + 0.6}rem`);
   table.style.setProperty('--row', `${Math.min(Math.max(340 / data.queries[shown.block], 18), 52)}px`);
   const head = add(add(table, 'thead'), 'tr');
   add(head, 'td');
@@ -62,8 +66,17 @@ function showMatrix(weights) {
 function positions() {
   const inputs = data.names.length - data.slots;
   const pitch = Math.min(70, 210 / inputs);
+  const columns = data.inputColumns;
+  const rows = columns && inputs / columns;
+  const side = Math.max(columns, rows);
   return data.names.map((_, i) => {
-    if (i >= data.slots) {
+    const input = i - data.slots;
+    if (input >= 0 && columns) {
+      const at = (place, count) => 200 + (150 / side) * (place - (count - 1) / 2);
+      const [x, y] = [at(input % columns, columns), at(Math.floor(input / columns), rows)];
+      return { x, y, r: 60 / side, half: 60 / side, text: '' };
+    }
+    if (input >= 0) {
       const [x, text] = [200 + pitch * (i - data.slots - (inputs - 1) / 2), inputText(i)];
       return { x, y: 200, r: 17, half: Math.max(20, 4.75 * [...text].length + 8), text };
     }
@@ -75,6 +88,7 @@ function positions() {
 
 function inputText(index) {
   if (data.names.length - data.slots > 1) return shortName(index);
+  if (now().pictures) return data.names[index];
   const letters = [...stepNow().label];
   return letters.length > 10 ? `${letters.slice(0, 9).join('')}…` : letters.join('');
 }
@@ -118,7 +132,7 @@ function drawArrow(svg, from, to, weight, kind) {
 
 function drawNode(svg, node, index) {
   if (index < data.slots) {
-    const rgb = ramp(0.75 * (now().change[shown.step][index] / now().mostChange));
+    const rgb = ramp(0.45 * (now().change[shown.step][index] / now().mostChange));
     add(svg, 'circle', { class: 'ring own', cx: node.x, cy: node.y, r: node.r, fill: css(rgb) });
     add(svg, 'text', { x: node.x, y: node.y, fill: textOn(rgb) }, index + 1);
     return;
@@ -159,6 +173,7 @@ function showAnswers() {
     const item = add(list, 'li', { class: text === step.truth ? 'true' : '' });
     const name = add(item, 'b', {}, text);
     if (text === step.truth) add(name, 'small', {}, ' (true)');
+    if (step.value !== null && text === step.label) add(name, 'small', {}, ' (taken)');
     add(item, 'i', { style: `--part: ${probability}`, 'aria-hidden': 'true' });
     add(item, 'span', { 'data-value': probability }, percent(probability));
   }
@@ -167,8 +182,9 @@ function showAnswers() {
 
 function describeTruth(step) {
   if (!step.answers.length) return 'The model gives no answer at this step.';
+  if (step.value !== null) return `The value, the discounted return that the agent expects, is ${step.value.toFixed(2)}.`;
   const [best] = step.answers[0];
-  if (!step.truth) return 'There is no right answer to compare with.';
+  if (!step.truth) return 'There is no right answer to compare with at this step.';
   const guess = best === step.truth ? 'it is the model’s first guess' : `the model’s first guess is “${best}”`;
   return `The true answer is “${step.truth}”; ${guess}.`;
 }
@@ -278,6 +294,6 @@ function showWords(weights) {
 function sentence(step) {
   const position = `Step ${shown.step + 1} of ${now().steps.length}: ${step.label}.`;
   const notes = [step.mark, step.note].filter(Boolean).map((text) => ` ${text}.`).join('');
-  const best = step.answers.length ? ` The likeliest answer is ${step.answers[0][0]}, ${percent(step.answers[0][1])}.` : '';
+  const best = step.answers.length ? ` The likeliest ${step.value === null ? 'answer' : 'action'} is ${step.answers[0][0]}, ${percent(step.answers[0][1])}.` : '';
   return `${position}${notes}${best} ${step.answers.length ? describeTruth(step) : ''}`.trim();
 }

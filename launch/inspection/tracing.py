@@ -1,11 +1,11 @@
 """A trained core, the sequences it is given, and what happens inside it.
 
-`lm`, `nth_farthest` and `learning_to_execute` of this folder rebuild the network of a run and
-describe sequences in the terms of its task; the page and the figure are the same for all of them.
+`lm`, `nth_farthest`, `learning_to_execute` and `agents` of this folder rebuild the network of a run
+and describe sequences in the terms of its task; page and figure are the same for all of them.
 
 Glossary of shapes:
   T: steps of a sequence; K: vectors of an input; D: input size; L: blocks; H: heads; N: slots;
-  F: slot size; R: queries; G: size of a gate, F or 1; V: possible answers.
+  F: slot size; R: queries; G: size of a gate, F or 1; V: possible answers; H, W: of a picture.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,6 +48,7 @@ class Step(NamedTuple):
     mark: str = ''  # why this step is marked, 'm is shown'; '' if it is not
     answers: tuple[Answer, ...] = ()  # after this step, likeliest first
     truth: str = ''  # the right answer as its text in answers; '' if there is none
+    value: float | None = None  # the return that an agent expects; then the label is its action
 
 
 class Example(NamedTuple):
@@ -56,16 +57,22 @@ class Example(NamedTuple):
     title: str  # in the list of examples
     inputs: np.ndarray  # [T, D] or [T, K, D] float32, of the core
     steps: tuple[Step, ...]  # T of them
+    points: np.ndarray | None = None  # [T, 1 or 2] in [-1, 1], where there is a point to each step
+    pictures: np.ndarray | None = None  # [T, H, W, 3] uint8, of the world at each step
 
 
 class Subject(NamedTuple):
     """A trained core and its sequences."""
 
-    title: str  # 'lm on pydoc, after 1,200 updates'
+    title: str  # 'Language model on pydoc, after 1,200 updates'
     make_core: Callable[[], hk.RNNCore]  # inside `hk.transform`
     params: Mapping[str, Any]  # the network's; of the core where make_core creates it
     examples: tuple[Example, ...]  # of lengths that may differ
     dtype: str = 'float32'  # of the core's matrix products
+    about: str = ''  # what the task is, for those who do not know it
+    answers: str = 'Answers of the model'  # the title above them
+    inputs: tuple[str, ...] = ()  # names of the K vectors of an input; () to number them
+    input_columns: int = 0  # of the grid that these vectors make row by row; 0 if they make none
 
 
 class Trace(NamedTuple):

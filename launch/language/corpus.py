@@ -1,4 +1,4 @@
-"""The corpus of a language model's run: its flags, its vocabulary, and words of a prompt."""
+"""The corpus of a language model's run: its flags, its vocabulary, and tokens of a prompt."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -6,10 +6,11 @@ import sys
 from typing import Any, ClassVar, Literal
 
 from launch.runs import directory, flags, kept_files, progress
-from tasks.text import corpora, shares, streams
+from tasks.text import corpora, shares, streams, tokenizing
 from tasks.text import vocabulary as vocabulary_lib
 
 VOCABULARY = 'vocabulary.txt'  # in a run's directory
+_NUM_BYTES = 257  # of a vocabulary of bytes: all but the line break, `<eos>` and `<unk>`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +39,13 @@ class Config:
     gigaword_text: Literal['document', 'summary', 'both'] = flags.flag(
         'document', 'of gigaword: sentences, headlines, or both after each other', 'fixed'
     )
-    tokenizer: Literal['whitespace', 'words'] | None = flags.flag(
-        None, "default the corpus's own", 'fixed'
+    tokenizer: Literal['whitespace', 'words', 'characters', 'bytes'] | None = flags.flag(
+        None, "default the corpus's own, which is one of the first two", 'fixed'
     )
     vocab_size: int = flags.flag(
         0,
-        'the most frequent words; 0 for all (pydoc: 10,000; gigaword, lm1b, pg19: 250,000)',
+        'the most frequent tokens; 0 for all (words of pydoc: 10,000; of gigaword, lm1b, pg19: '
+        '250,000)',
         'fixed',
         0,
     )
@@ -68,11 +70,25 @@ class Config:
             raise ValueError(f'--dataset=pydoc: wanted no --data_dir, got {self.data_dir!r}')
         if 0 < self.vocab_size < 3:
             raise ValueError(f'--vocab_size: wanted 0 (all) or at least 3, got {self.vocab_size}')
+        if self.tokenizer == 'bytes' and self.vocab_size not in (0, _NUM_BYTES):
+            wanted = f'wanted 0 or {_NUM_BYTES} with --tokenizer=bytes'
+            raise ValueError(f'--vocab_size: {wanted}, got {self.vocab_size}')
 
 
 def describe(config: Config) -> str:
     """Returns what messages call the corpus: its name, and where it is."""
     return f'{config.dataset} in {config.data_dir}' if config.data_dir else config.dataset
+
+
+def label(config: Config) -> str:
+    """Returns the name of the corpus for folders, with its tokenizer unless tokens are words."""
+    name = corpora.label(config.dataset, config.data_dir)
+    return f'{name}-{config.tokenizer}' if config.tokenizer in tokenizing.PIECES else name
+
+
+def load_tokenizer(config: Config) -> tokenizing.Tokenizer:
+    """Returns what cuts texts as the corpus is cut, and joins tokens."""
+    return corpora.tokenizer_of(config.dataset, config.tokenizer)
 
 
 def load(config: Config) -> streams.Streams:
@@ -82,7 +98,9 @@ def load(config: Config) -> streams.Streams:
       DataError: the corpus cannot be used.
     """
     names = config.dataset, config.data_dir, config.tokenizer, config.cache_dir
-    size = config.vocab_size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
+    size = config.vocab_size
+    if config.tokenizer not in tokenizing.PIECES:
+        size = size or corpora.DEFAULT_VOCAB_SIZES.get(config.dataset, 0)
     with progress.Progress() as bar:
         split = shares.parse(config.split_shares, config.split_seed)
         corpus = corpora.load(*names, config.gigaword_text, bar, split)
@@ -94,11 +112,13 @@ def load_vocabulary(run_dir: str, metadata: Mapping[str, Any]) -> vocabulary_lib
     return vocabulary_lib.load(kept_files.find(run_dir, metadata, VOCABULARY))
 
 
-def read_prompt(config: Config, prompt: str, vocabulary: vocabulary_lib.Vocabulary) -> list[str]:
-    """Returns the words of a prompt, and warns of those that are not in the vocabulary."""
-    words = corpora.tokenize(prompt, config.dataset, config.tokenizer)
-    unknown = ', '.join(repr(x) for x in dict.fromkeys(words) if x not in vocabulary.index)
+def read_prompt(
+    prompt: str, tokenizer: tokenizing.Tokenizer, vocabulary: vocabulary_lib.Vocabulary
+) -> list[str]:
+    """Returns the tokens of a prompt, and warns of those that are not in the vocabulary."""
+    tokens = tokenizer.cut(prompt)
+    unknown = ', '.join(repr(x) for x in dict.fromkeys(tokens) if x not in vocabulary.index)
     if unknown:
         line = f'--prompt: not in the vocabulary, read as <unk>: {unknown}'
         print(line, file=sys.stderr, flush=True)
-    return words
+    return tokens

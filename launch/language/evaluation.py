@@ -7,18 +7,23 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
 `evaluation.json` in a run's directory:
   program, core, step, dataset   what was evaluated
   corpus      hex; perplexities are comparable where it is equal
-  vocab_size  words of the vocabulary
+  unit        what a token is: word, character or byte; all that is called a word here is a token
+  vocab_size  tokens of the vocabulary
   streams     in which a split is read, each from an initial state on: the more, the more words are
               predicted from little; perplexities are comparable where it is equal, too
   test        the perplexity of the test split, for tables of all kinds of runs
   splits      by name, valid and test: `words`, `oov_rate` (the share that is `<unk>`),
               `perplexity`, and `bands`: `words`, `share` and `perplexity` of each band of `BANDS`
   ngrams      by name, unigram and bigram: perplexities by split; empty for very long texts
+  texts       by split `words` and `bytes` of the text before it was cut into tokens, and its
+              `bits_per_byte` and `perplexity_per_word`, see `measure_text`; null where the prepared
+              corpus is of an earlier version, which counted neither
   unroll      null where it was not measured, else `words` of test, `streams`, `carried` (their
               perplexity with the state carried along), `lengths`, and `perplexities` with resets
               so often
   sample      a text that the model continued
-A perplexity is null where there is no word or where a number is not finite.
+A perplexity is null where there is no word or where a number is not finite, and one per word of the
+text also beyond 2 to the power of 63.
 
 Glossary of shapes:
   N: words of a split; V: words of the vocabulary.
@@ -35,7 +40,7 @@ import numpy as np
 
 from launch.language import model
 from launch.runs import directory, display, fields, progress
-from tasks.text import ngrams
+from tasks.text import files, ngrams
 from tasks.text import streams as streams_lib
 from tasks.text import vocabulary as vocabulary_lib
 
@@ -55,6 +60,10 @@ _SPLIT = {
     'bands': dict.fromkeys(BANDS, _BAND),
 }
 _SPLITS = {'valid': _SPLIT, 'test': _SPLIT}
+_TEXT = {
+    **dict.fromkeys(('words', 'bytes'), int),
+    **dict.fromkeys(('bits_per_byte', 'perplexity_per_word'), fields.OPTIONAL),
+}
 _UNROLL = {
     'words': int,
     'streams': int,
@@ -79,6 +88,7 @@ def evaluate(
     batch_size: int,
     unroll_length: int,
     num_unrolled: int,
+    unit: str = 'word',
 ) -> dict[str, Any]:
     """Returns the part of `evaluation.json` about a model's predictions, and shows the progress.
 
@@ -90,24 +100,27 @@ def evaluate(
       unroll_length: words of a window.
       num_unrolled: the words of test on which unroll lengths are measured, from its beginning; 0
         for none.
+      unit: what a token is.
     """
     texts = {'valid': streams.valid, 'test': streams.test}
     cut = streams.test[:num_unrolled]
     num_words = sum(map(len, texts.values())) + len(cut) * len(UNROLL_LENGTHS)
     sizes = batch_size, unroll_length
     with progress.Progress() as bar:
-        count = _Counter(bar, num_words)
+        count = _Counter(bar, num_words, f'{unit}s')
         nll = {name: score(params, tokens, *sizes, count) for name, tokens in texts.items()}
         carried = nll['test'][:num_unrolled]
         unroll = measure_unrolls(score, params, cut, carried, *sizes, count) if len(cut) else None
     vocabulary = streams.vocabulary
     splits = {name: measure_split(nll[name], texts[name], vocabulary) for name in texts}
     return {
+        'unit': unit,
         'corpus': streams.key,
         'vocab_size': len(vocabulary),
         'streams': batch_size,
         'test': splits['test']['perplexity'],
         'splits': splits,
+        'texts': {name: measure_text(nll[name], streams.sizes.get(name)) for name in texts},
         'ngrams': measure_ngrams(streams, texts),
         'unroll': unroll,
     }
@@ -116,12 +129,12 @@ def evaluate(
 class _Counter:
     """Shows how many words of an evaluation are read."""
 
-    def __init__(self, bar: progress.Progress, total: int):
-        self._bar, self._total, self._words = bar, total, 0
+    def __init__(self, bar: progress.Progress, total: int, units: str):
+        self._bar, self._total, self._words, self._units = bar, total, 0, units
 
     def __call__(self, words: int) -> None:
         """Counts the words of the next window."""
-        self._bar.update('evaluation', self._words, self._total, 'words')
+        self._bar.update('evaluation', self._words, self._total, self._units)
         self._words += words
 
 
@@ -153,6 +166,29 @@ def measure_split(
         'perplexity': perplexity(nll),
         'bands': bands,
     }
+
+
+def measure_text(nll: np.ndarray, size: files.Size | None) -> dict[str, Any] | None:
+    """Returns the part of `evaluation.json` about a text, which any tokens give alike.
+
+    The nll of all tokens, `<eos>` among them, is that of the whole text: divided by the number of
+    its bytes and by ln 2 it is bits per byte, by the number of its words the logarithm of a
+    perplexity per word. Where tokens leave something out (what `<unk>` stands for, the spaces
+    between words) both are lower bounds.
+
+    Args:
+      nll: [N] nats, of every token.
+      size: of the text; None if it is not known.
+    """
+    if size is None:
+        return None
+    total = float(np.sum(nll, dtype=np.float64))
+    found: dict[str, Any] = {**size._asdict(), 'bits_per_byte': None, 'perplexity_per_word': None}
+    if math.isfinite(total):
+        found['bits_per_byte'] = total / math.log(2) / size.bytes
+        per_word = display.perplexity(total / size.words) if size.words else math.inf
+        found['perplexity_per_word'] = per_word if per_word < fields.LARGEST else None
+    return found
 
 
 def measure_unrolls(
@@ -222,6 +258,10 @@ def load(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     evaluation = directory.read_json(path)
     shape: dict[str, Any] = {'test': fields.OPTIONAL} if 'test' in evaluation else {}
     if evaluation.get('program') == 'lm':
-        shape = {**_SHAPE, 'unroll': _UNROLL} if evaluation.get('unroll') else _SHAPE
+        shape = {**_SHAPE, 'unroll': _UNROLL} if evaluation.get('unroll') else {**_SHAPE}
+        if 'texts' in evaluation:  # not in those of earlier versions
+            texts = evaluation['texts'] if isinstance(evaluation['texts'], dict) else {}
+            each = {name: _TEXT if texts.get(name) else type(None) for name in _SPLITS}
+            shape |= {'unit': str, 'texts': each}
     fields.check(path, evaluation, shape, 'evaluate again with --mode=evaluate')
     return evaluation

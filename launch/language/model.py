@@ -1,11 +1,12 @@
-"""The word-level language model as pure functions, and what is read off them: nll and samples.
+"""The language model as pure functions, and what is read off them: nll and samples.
+
+A word is a token of any kind: a word, a character or a byte.
 
 Glossary of shapes:
   T: words of a window; B: streams; V: vocabulary size; N: words of a text.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-import re
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -148,7 +149,7 @@ def generate(
     temperature: float,
     top_p: float,
     seed: int,
-) -> str:
+) -> list[str]:
     """Samples a text that continues a prompt; `<unk>` is never sampled.
 
     Args:
@@ -162,7 +163,7 @@ def generate(
       seed: of the sampling.
 
     Returns:
-      The prompt and the sampled words, with a new line for each `<eos>`.
+      The prompt and the sampled words, as in the vocabulary.
     """
     ids = np.concatenate([[vocabulary.eos], vocabulary.encode(prompt)]).astype(np.int32)
 
@@ -182,7 +183,7 @@ def generate(
         return jax.lax.scan(write, (state, all_log_probs[-1]), keys)[1]
 
     sampled = vocabulary.decode(run(ids, jax.random.key(seed)).tolist())
-    return join([*prompt, *sampled])
+    return [*prompt, *sampled]
 
 
 def sample_word(
@@ -195,9 +196,3 @@ def sample_word(
     """Samples the id [] of a word, never of `<unk>`, from log-probabilities [V]."""
     allowed = jnp.where(jnp.arange(len(vocabulary)) == vocabulary.unk, -jnp.inf, log_probs)
     return sampling.sample(key, allowed, temperature, top_p).astype(jnp.int32)
-
-
-def join(words: Iterable[str]) -> str:
-    """Returns words as a text, with a new line for each `<eos>`."""
-    text = ['\n' if word == vocabulary_lib.EOS else word for word in words]
-    return re.sub(' ?\n ?', '\n', ' '.join(text))

@@ -12,10 +12,63 @@ SHORT_STREAM = 500  # words; see docs/language_modelling.md for what shorter str
 
 def describe_splits(evaluation: Mapping[str, Any]) -> str:
     """Returns the perplexities of both splits as text, the n-gram models' first."""
-    lines = [f'perplexity per word   {"validation":>10} {"test":>10}']
+    title = f'perplexity per {unit(evaluation)}'
+    rows = [(title, 'validation', 'test')]
     for name, (valid, test) in perplexities(evaluation).items():
-        lines.append(f'{name:<21} {show(valid):>10} {show(test):>10}')
+        rows.append((name, show(valid), show(test)))
+    width = max(21, len(title))
+    lines = [f'{name:<{width}} {valid:>10} {test:>10}' for name, valid, test in rows]
+    lines += [*describe_unknown(evaluation), *_text_lines(evaluation, width)]
     return '\n'.join([*lines, *describe_short_streams(evaluation)])
+
+
+def _text_lines(evaluation: Mapping[str, Any], width: int) -> list[str]:
+    """Returns lines with bits per byte and perplexities per word of the text, if known."""
+    cells = text_cells(evaluation)
+    if not cells:
+        return []
+    names, bound = ('bits per byte', 'per word of the text'), lower_bound(evaluation)
+    note = f'  ({bound})' if bound else ''
+    pairs = zip(names, (cells[:2], cells[2:]), strict=True)
+    return [f'{name:<{width}} {valid:>10} {test:>10}{note}' for name, (valid, test) in pairs]
+
+
+def text_cells(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns what `text_numbers` returns as cells of a table."""
+    numbers = text_numbers(evaluation)
+    cells = ['none' if value is None else f'{value:.3f}' for value in numbers[:2]]
+    return [*cells, *('none' if value is None else show(value) for value in numbers[2:])]
+
+
+def text_numbers(evaluation: Mapping[str, Any]) -> list[float | None]:
+    """Returns bits per byte of validation and test, then perplexities per word of the text.
+
+    Returns:
+      Four numbers; none if they are not known.
+    """
+    known = evaluation.get('texts') or {}
+    texts = [known[split] for split in ('valid', 'test') if known.get(split)]
+    if len(texts) < 2:
+        return []
+    bits = [text['bits_per_byte'] for text in texts]
+    return [*bits, *(text['perplexity_per_word'] for text in texts)]
+
+
+def lower_bound(evaluation: Mapping[str, Any]) -> str:
+    """Returns why numbers about the text are lower bounds; '' if they are exact."""
+    valid, test = (evaluation['splits'][split]['oov_rate'] for split in ('valid', 'test'))
+    reasons = ['spaces are left out'] if unit(evaluation) == 'word' else []
+    if valid or test:
+        reasons.append(f'<unk> is {valid:.2%} and {test:.2%}')
+    return f'not comparable, a lower bound: {", ".join(reasons)}' if reasons else ''
+
+
+def describe_unknown(evaluation: Mapping[str, Any]) -> list[str]:
+    """Returns a line with the share of `<unk>`, an easy word that makes a low perplexity."""
+    valid, test = (evaluation['splits'][split]['oov_rate'] for split in ('valid', 'test'))
+    if unit(evaluation) != 'word' and not valid and not test:
+        return []
+    return [f'<unk> is {valid:.2%} of validation and {test:.2%} of test']
 
 
 def describe_short_streams(evaluation: Mapping[str, Any]) -> list[str]:
@@ -25,12 +78,16 @@ def describe_short_streams(evaluation: Mapping[str, Any]) -> list[str]:
     for name, split in splits.items():
         length = split['words'] // streams
         if length < SHORT_STREAM:
-            found = (
-                f'{name}: {streams} streams of {length:,} words, of which the first are predicted'
-            )
+            words = f'{length:,} {unit(evaluation)}s'
+            found = f'{name}: {streams} streams of {words}, of which the first are predicted'
             remedy = 'a smaller --evaluation_batch has longer ones, and a lower perplexity'
             lines.append(f'{found} from little; {remedy}')
     return lines
+
+
+def unit(evaluation: Mapping[str, Any]) -> str:
+    """Returns what a token is; files of earlier versions are all about words."""
+    return evaluation.get('unit', 'word')
 
 
 def perplexities(evaluation: Mapping[str, Any]) -> dict[str, list[float | None]]:
@@ -43,27 +100,26 @@ def perplexities(evaluation: Mapping[str, Any]) -> dict[str, list[float | None]]
 def describe_bands(evaluation: Mapping[str, Any]) -> str:
     """Returns Table 3 of one run as text: perplexity by the frequency of the word in training."""
     valid, test = (evaluation['splits'][split] for split in ('valid', 'test'))
-    rows = [['times in train', 'validation', 'test', 'words of test', 'share']]
+    rows = [['times in train', 'validation', 'test', f'{unit(evaluation)}s of test', 'share']]
     for name in evaluation_lib.BANDS:
         band = test['bands'][name]
         cells = [show(valid['bands'][name]['perplexity']), show(band['perplexity'])]
         rows.append([name, *cells, f'{band["words"]:,}', f'{band["share"]:.2%}'])
     cells = [show(valid['perplexity']), show(test['perplexity'])]
     rows.append(['all', *cells, f'{test["words"]:,}', '100%'])
-    shares = f'<unk> is {valid["oov_rate"]:.2%} of validation and {test["oov_rate"]:.2%} of test'
-    return f'{display.table(rows)}\n{shares}'
+    return f'{display.table(rows)}\n{describe_unknown(evaluation)}'
 
 
 def describe_unrolls(evaluation: Mapping[str, Any]) -> str:
     """Returns Figure 12 of one run as text: test perplexity where the state is reset."""
-    unroll = evaluation['unroll']
+    unroll, units = evaluation['unroll'], f'{unit(evaluation)}s'
     rows = [['state reset every', 'perplexity', 'increase']]
     for length, value in zip(unroll['lengths'], unroll['perplexities'], strict=True):
-        rows.append([f'{length} words', show(value), show(increase(value, unroll['carried']))])
+        rows.append([f'{length} {units}', show(value), show(increase(value, unroll['carried']))])
     rows.append(['never', show(unroll['carried']), ''])
     whole = evaluation['splits']['test']['words']
     which = 'all' if unroll['words'] == whole else f'the first {unroll["words"]:,} of'
-    return f'{display.table(rows)}\n(of {which} {whole:,} words of test)'
+    return f'{display.table(rows)}\n(of {which} {whole:,} {units} of test)'
 
 
 def draw(run_dir: str, evaluation: Mapping[str, Any]) -> list[str]:
@@ -124,7 +180,7 @@ def draw_increases(
         curves,
         output,
         f'Test perplexity by unroll length: {title}',
-        'words after which the state is reset',
+        'words or other tokens after which the state is reset',
         'increase over the carried state',
         styles,
     )

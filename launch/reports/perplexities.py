@@ -28,9 +28,15 @@ _KEY = operator.itemgetter('corpus', 'streams')
 
 
 def describe(evaluations: Evaluations) -> list[str]:
-    """Returns the tables of language models as text, one for each corpus and number of streams."""
+    """Returns the tables of language models as text.
+
+    There is one for each corpus and number of streams, and one for each text that was read as
+    characters, bytes or subwords, with all runs on that text, whatever their tokens.
+    """
     groups = records.group(evaluations, _KEY)
-    return [_describe_corpus(group) for group in groups.values()]
+    texts = records.group({k: x for k, x in evaluations.items() if tables.text_cells(x)}, _text)
+    whole = [x for x in texts.values() if any(tables.unit(each) != 'word' for each in x.values())]
+    return [*map(_describe_corpus, groups.values()), *map(_describe_text, whole)]
 
 
 def draw(
@@ -89,27 +95,53 @@ def _unroll_curve(known: records.Facts) -> plots.Curve:
 
 def _describe_corpus(evaluations: Evaluations) -> str:
     first = next(iter(evaluations.values()))
+    unit = tables.unit(first)
     published = published_lib.CORPORA.get(first['dataset'], _NOTHING)
+    published = published if unit == 'word' else _NOTHING
     smaller = 'a larger vocabulary' if first['vocab_size'] < _PAPER_VOCABULARY else ''
     difference = published.difference or (smaller if published.splits else '')
     published = _NOTHING if difference else published
     paper = 'paper (about 268 K words of vocabulary): '
     parts = [
-        f'perplexity per word on {first["dataset"]} (vocabulary of {first["vocab_size"]:,} words, '
+        f'perplexity per {unit} on {first["dataset"]} '
+        f'(vocabulary of {first["vocab_size"]:,} {unit}s, '
         f'read as {first["streams"]} stream{"s"[: first["streams"] > 1]}), as in Table 2',
         display.table(_splits(evaluations, published, paper)),
         *([f'published numbers are left out: they are of {difference}'] if difference else []),
         *tables.describe_short_streams(first),
-        '\ntest perplexity by how often a word occurs in train, as in Table 3',
+        f'\ntest perplexity by how often a {unit} occurs in train, as in Table 3',
         display.table(_bands(evaluations, published, paper)),
     ]
     if any(each['unroll'] for each in evaluations.values()):
         parts += [
-            '\nincrease of test perplexity if the state is reset every so many words, '
+            f'\nincrease of test perplexity if the state is reset every so many {unit}s, '
             'as in Figure 12',
             display.table(_unrolls(evaluations, published, paper)),
         ]
     return '\n'.join(parts)
+
+
+def _text(evaluation: records.Facts) -> tuple:
+    """Returns what is the same for runs on the same text: the name and sizes of its splits."""
+    sizes = [(x['words'], x['bytes']) for x in map(evaluation['texts'].get, ('valid', 'test'))]
+    return evaluation['dataset'], *sizes
+
+
+def _describe_text(evaluations: Evaluations) -> str:
+    first = next(iter(evaluations.values()))
+    sizes = first['texts']['test']
+    title = (
+        f'the text of {first["dataset"]}, whatever the tokens (test: {sizes["words"]:,} words '
+        f'between spaces, {sizes["bytes"]:,} bytes)'
+    )
+    rows = [['', 'tokens', 'bits per byte', 'test', 'perplexity per word', 'test', '']]
+    for label, each in evaluations.items():
+        runs = seeds.pooled(each)
+        known = [numbers for run in runs if (numbers := tables.text_numbers(run))]
+        cells = _mean_cells(known) if len(known) > 1 else tables.text_cells(each)
+        tokens, bound = f'{tables.unit(each)}s', tables.lower_bound(each)
+        rows.append([_name(label, known), tokens, *cells, bound])
+    return f'{title}\n{display.table(rows)}'
 
 
 def _splits(
@@ -131,7 +163,8 @@ def _bands(
 ) -> list[list[str]]:
     bands = next(iter(evaluations.values()))['splits']['test']['bands']
     shares = [f'{bands[name]["share"]:.2%}' for name in evaluation_lib.BANDS]
-    rows = [['', *evaluation_lib.BANDS, 'all'], ['share of the words', *shares, '100%']]
+    title = f'share of the {tables.unit(next(iter(evaluations.values())))}s'
+    rows = [['', *evaluation_lib.BANDS, 'all'], [title, *shares, '100%']]
     for label, each in evaluations.items():
         runs = seeds.pooled(each)
         heights = [tables.band_heights(run, 'test') for run in runs]

@@ -76,9 +76,15 @@ def _quiet() -> Iterator[None]:
         if str(unraisable.exc_value) != 'Event loop is closed':  # Orbax has left it
             before(unraisable)
 
+    def wanted(record: logging.LogRecord) -> bool:  # that a write failed has been reported
+        return not (record.exc_info and 'os_error_code=' in str(record.exc_info[1]))
+
+    logger = logging.getLogger('asyncio')
     sys.unraisablehook = hook
+    logger.addFilter(wanted)
     yield
     sys.unraisablehook = before  # all are written
+    logger.removeFilter(wanted)
 
 
 @signals.deferred()  # Orbax may turn what is raised inside it into something else

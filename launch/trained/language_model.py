@@ -1,7 +1,7 @@
 """A trained run of `lm`.
 
 Glossary of shapes:
-  T: words of a text; B: batch; V: vocabulary size. Where B is 1, its axis may be left out.
+  T: tokens of a text; B: batch; V: vocabulary size. Where B is 1, its axis may be left out.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from launch.language import model as model_lib
 from launch.trained import exporting
 from launch.trained import run as run_lib
 from launch.training import experiment
-from tasks.text import corpora
+from tasks.text import tokenizing
 from tasks.text import vocabulary as vocabulary_lib
 
 
@@ -28,20 +28,21 @@ from tasks.text import vocabulary as vocabulary_lib
 class LanguageModel(run_lib.Run):
     """A trained language model; what it calls logits are log-probabilities, in nats."""
 
-    vocabulary: vocabulary_lib.Vocabulary  # of V words
+    vocabulary: vocabulary_lib.Vocabulary  # of V words, or tokens of another kind
+    tokenizer: tokenizing.Tokenizer  # cuts texts into them and joins them
     model: model_lib.Model  # as pure functions of the parameters
 
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids [T] int32 of a text: `<eos>`, with which texts begin, and its words.
 
-        The words are cut as in the corpus of the run; those outside the vocabulary are `<unk>`.
+        The text is cut as in the corpus of the run, into words or tokens of another kind; those
+        outside the vocabulary are `<unk>`.
         """
-        words = corpora.tokenize(text, self.config.dataset, self.config.tokenizer)
-        return self.vocabulary.encode([vocabulary_lib.EOS, *words])
+        return self.vocabulary.encode([vocabulary_lib.EOS, *self.tokenizer.cut(text)])
 
     def decode(self, ids: Any) -> str:
         """Returns ids [T] as a text, with a new line for each `<eos>`."""
-        return model_lib.join(self.vocabulary.decode(np.asarray(ids).tolist()))
+        return self.tokenizer.join(self.vocabulary.decode(np.asarray(ids).tolist()))
 
     def initial_state(self, batch_size: int = 1) -> chex.ArrayTree:
         """Returns the state before the first word of B texts, [B, ...]."""
@@ -95,6 +96,8 @@ class LanguageModel(run_lib.Run):
     ) -> Iterator[str]:
         """Samples a continuation of a text and yields each word as soon as it is sampled.
 
+        Tokens of all kinds come as in the vocabulary; `tokenizer.join` makes a text of them.
+
         Args:
           prompt: the text; '' for the start of one.
           num_words: how many to sample.
@@ -119,7 +122,8 @@ class LanguageModel(run_lib.Run):
     ) -> str:
         """Returns a text with its continuation; the arguments are those of `stream`."""
         words = self.vocabulary.decode(self.encode(prompt)[1:].tolist())
-        return model_lib.join([*words, *self.stream(prompt, num_words, temperature, top_p, seed)])
+        sampled = self.stream(prompt, num_words, temperature, top_p, seed)
+        return self.tokenizer.join([*words, *sampled])
 
     def servable(self) -> exporting.Servable:
         """Returns `step`, of 'words' [B] to 'log_probs' [B, V]."""
@@ -159,4 +163,5 @@ def load(run_dir: str) -> LanguageModel:
     vocabulary = corpus_lib.load_vocabulary(run_dir, metadata)
     model = lm.make_model(config, len(vocabulary))
     params, step = experiment.load_params(run_dir, model.init)
-    return LanguageModel(run_dir, 'lm', config, metadata, step, params, vocabulary, model)
+    run = run_dir, 'lm', config, metadata, step, params
+    return LanguageModel(*run, vocabulary, corpus_lib.load_tokenizer(config), model)

@@ -272,9 +272,13 @@ class _Update:
 
     def __call__(self, state: update_lib.TrainState, work: Any) -> Any:
         shapes = tuple(np.shape(x) for x in jax.tree.leaves(work))
-        if shapes not in self._compiled:
-            with self._meter.paused(), self._bar.compiling():
-                self._compiled[shapes] = self._update.lower(state, work).compile()
+        if shapes in self._compiled:
+            return self._compiled[shapes](state, work)
+        with self._meter.paused(), self._bar.compiling():
+            if jax.process_count() > 1:  # which JAX compiles only by calling
+                self._compiled[shapes] = self._update
+                return self._update(state, work)
+            self._compiled[shapes] = self._update.lower(state, work).compile()
         return self._compiled[shapes](state, work)
 
 

@@ -105,14 +105,14 @@ class ActorCritic(hk.Module):
         if observations.ndim != 5:
             shape = observations.shape
             raise ValueError(f'observations are [T, B, H, W, C], got shape {shape}.')
-        features = self._features(observations.reshape(-1, *observations.shape[2:]))
+        features = self.features(observations.reshape(-1, *observations.shape[2:]))
         features = features.reshape(*resets.shape, *features.shape[1:])
         outputs, state = unrolling.unroll(self._core, features, state, resets)
         outputs = outputs.reshape(*resets.shape, -1)
         return Output(self._policy(outputs), self._value(outputs)[..., 0]), state
 
-    def _features(self, images: jax.Array) -> jax.Array:
-        """Returns the core's inputs for images [T B, H, W, C], in the shape of `CELLS`."""
+    def features(self, images: jax.Array) -> jax.Array:
+        """Returns the core's inputs for images [..., H, W, C], here [T B, ...], as in `CELLS`."""
         for convolution in self._convolutions:
             images = jax.nn.relu(convolution(patches(images)))
         features = add_coordinates(images)

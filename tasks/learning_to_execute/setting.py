@@ -53,7 +53,7 @@ NUM_ANSWER_CHARACTERS = CHARACTERS.index('.') + 1  # answers have the first ones
 VARIABLES = 'abcdefghij'
 MAX_LENGTH = 18  # digits of a literal, an int64
 
-_MEMORIZATION = ('copy', 'reverse', 'double')
+MEMORIZATION = ('copy', 'reverse', 'double')
 
 
 class Operation(NamedTuple):
@@ -142,7 +142,7 @@ class Setting:
     @property
     def memorizes(self) -> bool:
         """Whether the answer repeats the text instead of evaluating it."""
-        return self.task in _MEMORIZATION
+        return self.task in MEMORIZATION
 
     @functools.cached_property
     def variants(self) -> tuple[Variant, ...]:

@@ -1,4 +1,4 @@
-"""Corpora of text as streams of words, by name.
+"""Corpora of text as streams of words, or of smaller tokens, by name.
 
 Names for `load`:
   pydoc  the documentation inside Python itself, see `python_docs`; one paragraph, one `<eos>`.
@@ -26,6 +26,9 @@ Names for `load`:
            a paragraph of pg19, as in folders;
            a line of wikitext103, as in files.
 
+So it is for words. Characters and bytes are those of the text as it is, in which every line break
+is one `<eos>`, see `tokenizing`. A text that does not end in a line break gets one.
+
 Nothing holds a corpus in memory: files are read in blocks. Another corpus is a constructor in
 `_CORPORA`.
 """
@@ -39,45 +42,14 @@ import json
 import os
 import pathlib
 import re
-import unicodedata
 
 from tasks import base
-from tasks.text import digests, files, layouts, python_docs, shares, vocabulary
+from tasks.text import digests, files, layouts, python_docs, shares, tokenizing, vocabulary
 
 SPLITS = layouts.SPLITS
 OWN_FILES = ('text', 'gutenberg')  # the corpora that are read from a folder that the user names
 _NOT_IN_LABELS = re.compile(r'[^\w.]+')
 _LABEL_LENGTH = 50  # characters; the end of a longer path has to do
-_NOT_SPACE = re.compile(r'[^ \t\n\r\f\v]+')
-_CODES = (*range(1 << 17), *range(0xE0100, 0xE01F0))  # marks are nowhere else
-_MARKS = {'\u200c', '\u200d', *(x for x in map(chr, _CODES) if unicodedata.category(x)[0] == 'M')}
-_ALONE = rf'{vocabulary.UNK}|{vocabulary.EOS}|[^\w\s]'
-_WORDS = re.compile(rf'\w+|{_ALONE}')
-# The look-ahead spares most letters the long class: it is four times faster.
-_MARKED_WORDS = re.compile(rf'\w+(?:(?=[^\x00-\u02ff])[{"".join(sorted(_MARKS))}]\w*)*|{_ALONE}')
-_OTHER_SPACES = [chr(i) for i in range(1 << 16) if chr(i).isspace() and _NOT_SPACE.match(chr(i))]
-
-
-def _split_at_ascii_space(text: str) -> list[str]:
-    if any(mark in text for mark in _OTHER_SPACES):
-        return _NOT_SPACE.findall(text)
-    return text.split()  # the same words in half the time
-
-
-def _split_into_words(text: str) -> list[str]:
-    if text.isascii() or _MARKS.isdisjoint(text):
-        return _WORDS.findall(text)  # the same words, faster
-    return _MARKED_WORDS.findall(text)
-
-
-# whitespace: words between ASCII white space; a no-break space belongs to its word.
-# words: runs of letters, digits and underscores, and every other visible character alone. Marks, as
-# vowel signs of Indic scripts and accents that are characters of their own, belong to their letter,
-# and so do the joiners U+200C and U+200D, as in Persian.
-TOKENIZERS: dict[str, files.Tokenizer] = {
-    'whitespace': _split_at_ascii_space,
-    'words': _split_into_words,
-}
 # Vocabulary sizes by default; all words for the other corpora. In pydoc, words that occur once
 # cannot be learned from 380,000 words. Santoro et al. 2018, section 4.3, has about 250,000.
 DEFAULT_VOCAB_SIZES = {'pydoc': 10_000, 'gigaword': 250_000, 'lm1b': 250_000, 'pg19': 250_000}
@@ -97,10 +69,12 @@ class Corpus:
     """A corpus that can be read again and again, one split at a time."""
 
     name: str
-    fingerprint: str  # hex; changes with the content and with the rules of cutting it into words
-    blocks: Callable[[str], Iterator[list[str]]]  # split -> lists of words, <eos> included
+    fingerprint: str  # hex; changes with the content and with the rules of cutting it into tokens
+    blocks: Callable[[str], Iterator[list[str]]]  # split -> lists of tokens, <eos> included
     num_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> of text
     places: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)  # split -> path
+    texts: Callable[[str], Iterator[str]] | None = None  # split -> the text itself, in blocks
+    tokenizer: str = 'words'  # of `tokenizing.NAMES`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +91,7 @@ class _Request:
 
     @property
     def cut(self) -> files.Tokenizer:
-        return TOKENIZERS[self.tokenizer]
+        return tokenizing.make(self.tokenizer).cut
 
 
 def load(
@@ -135,8 +109,8 @@ def load(
       name: one of `NAMES`.
       data_dir: the folder of your own files, or a single file, or the folder of all data sets of
         TFDS: there None means what TFDS means by it, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
-      tokenizer: 'whitespace' or 'words', None for the corpus's own: 'words' for pydoc, gutenberg
-        and pg19, 'whitespace' for those that are published as words with spaces between.
+      tokenizer: of `tokenizing.NAMES`; None for the corpus's own: 'words' for pydoc, gutenberg and
+        pg19, 'whitespace' for those that are published as words with spaces between.
       cache_dir: where digests of files over a gibibyte are remembered, None for the default.
       gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
       progress: receives how far the preparation of a data set of TFDS is, and which files of your
@@ -152,7 +126,7 @@ def load(
     """
     for what, value, known in (
         ('dataset', name, NAMES),
-        ('tokenizer', tokenizer or 'words', TOKENIZERS),
+        ('tokenizer', tokenizer or 'words', tokenizing.NAMES),
         ('gigaword_text', gigaword_text, GIGAWORD_TEXTS),
     ):
         if value not in known:
@@ -166,7 +140,16 @@ def load(
         split,
         progress,
     )
-    return _CORPORA[name](request)
+    corpus = dataclasses.replace(_CORPORA[name](request), tokenizer=request.tokenizer)
+    return corpus if request.tokenizer in tokenizing.WORDS else _of_pieces(corpus, request.cut)
+
+
+def _of_pieces(corpus: Corpus, cut: files.Tokenizer) -> Corpus:
+    """A corpus whose text is cut as it is."""
+    texts = corpus.texts
+    assert texts  # of all that `load` makes
+    # How many bytes the tokens of a block had is not known, so neither is the number of all.
+    return dataclasses.replace(corpus, blocks=lambda split: map(cut, texts(split)), num_bytes={})
 
 
 def label(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
@@ -188,19 +171,20 @@ def label(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
     return f'{name}-{_NOT_IN_LABELS.sub("-", folder).strip("-")[-_LABEL_LENGTH:]}'
 
 
-def tokenize(text: str, name: str, tokenizer: str | None = None) -> list[str]:
-    """Cuts a line of text like the lines of a corpus, without an `<eos>` at the end.
+def tokenizer_of(name: str, tokenizer: str | None = None) -> tokenizing.Tokenizer:
+    """Returns what cuts a text, such as a prompt, as the text of a corpus is cut.
 
     Args:
-      text: the line.
-      name: the corpus, as for `load`.
+      name: of the corpus, as for `load`.
       tokenizer: as for `load`.
-
-    Returns:
-      Its words.
     """
-    folded = text.lower() if name == 'pydoc' else text
-    return TOKENIZERS[tokenizer or _default_tokenizer(name)](folded)
+    made = tokenizing.make(tokenizer or _default_tokenizer(name))
+    return dataclasses.replace(made, cut=lambda text: made.cut(_fold(text, name)))
+
+
+def _fold(text: str, name: str) -> str:
+    """Returns a text as it stands in the corpus of this name."""
+    return text.lower() if name == 'pydoc' else text
 
 
 def _default_tokenizer(name: str) -> str:
@@ -217,13 +201,15 @@ def _pydoc(request: _Request) -> Corpus:
     if request.folder:
         raise ValueError(f'dataset pydoc reads no files: leave out data_dir {request.folder}')
 
-    def blocks(split: str) -> Iterator[list[str]]:
+    def texts(split: str) -> Iterator[str]:
         for document in python_docs.read(split):
-            text = ''.join(f'{line} {_EOS} ' for line in document)
-            yield tokenize(text, 'pydoc', request.tokenizer)
+            yield _fold(''.join(f'{line}\n' for line in document), 'pydoc')
+
+    def blocks(split: str) -> Iterator[list[str]]:
+        return (request.cut(text.replace('\n', f' {_EOS} ')) for text in texts(split))
 
     identity = _hash('pydoc', request.tokenizer, python_docs.fingerprint())
-    return Corpus('pydoc', identity, blocks)
+    return Corpus('pydoc', identity, blocks, texts=texts)
 
 
 def _files(patterns: Sequence[str], request: _Request) -> Corpus:
@@ -238,9 +224,14 @@ def _files(patterns: Sequence[str], request: _Request) -> Corpus:
         request.progress.say(line)
     split_up, end = (files.paragraphs, '\n\n') if layout == layouts.FOLDERS else (files.lines, '\n')
 
+    def read(split: str) -> Iterator[Iterator[str]]:
+        return (files.read(path, end) for path in paths[split].values())
+
     def blocks(split: str) -> Iterator[list[str]]:
-        texts = (files.read(path, end) for path in paths[split].values())
-        return itertools.chain.from_iterable(split_up(text, request.cut) for text in texts)
+        return itertools.chain.from_iterable(split_up(x, request.cut) for x in read(split))
+
+    def texts(split: str) -> Iterator[str]:
+        return itertools.chain.from_iterable(map(files.ended, read(split)))
 
     sums = [
         (split, known_as, digests.digest(path, request.cache_dir))
@@ -254,7 +245,8 @@ def _files(patterns: Sequence[str], request: _Request) -> Corpus:
     }
     found = {split: list(paths[split].values()) for split in SPLITS}
     places = {split: x[0] if len(x) == 1 else x[0].parent for split, x in found.items()}
-    return Corpus(name, _hash(name, request.tokenizer, layout, sums), blocks, sizes, places)
+    identity = _hash(name, request.tokenizer, layout, sums)
+    return Corpus(name, identity, blocks, sizes, places, texts)
 
 
 def _one_file(path: pathlib.Path, request: _Request) -> Corpus:
@@ -263,12 +255,18 @@ def _one_file(path: pathlib.Path, request: _Request) -> Corpus:
     is_book = request.name == 'gutenberg'
     split_up, end = (files.paragraphs, '\n\n') if is_book else (files.lines, '\n')
 
+    def read(split: str) -> Iterator[str]:
+        return shares.read(path, end, split, request.split)
+
     def blocks(split: str) -> Iterator[list[str]]:
-        return split_up(shares.read(path, end, split, request.split), request.cut)
+        return split_up(read(split), request.cut)
+
+    def texts(split: str) -> Iterator[str]:
+        return files.ended(read(split))
 
     content = digests.digest(path, request.cache_dir), path.name
     identity = _hash(request.name, request.tokenizer, content, request.split)
-    return Corpus(request.name, identity, blocks, {}, dict.fromkeys(SPLITS, path))
+    return Corpus(request.name, identity, blocks, {}, dict.fromkeys(SPLITS, path), texts)
 
 
 def _gigaword(request: _Request) -> Corpus:
@@ -308,13 +306,20 @@ def _prepared(
         raise base.DataError(f'{message}; datasets pydoc, text and gutenberg do not') from error
     identity, splits = preparing.prepared(request.name, request.folder, request.progress)
 
-    def blocks(split: str) -> Iterator[list[str]]:
+    def read(split: str) -> Iterator[list[str]]:
         if split not in splits:
             raise ValueError(f'unknown split {split!r}: there are {", ".join(splits)}')
-        return itertools.chain.from_iterable(map(cut, records.read(splits[split], fields)))
+        return records.read(splits[split], fields)
+
+    def blocks(split: str) -> Iterator[list[str]]:
+        return itertools.chain.from_iterable(map(cut, read(split)))
+
+    def texts(split: str) -> Iterator[str]:
+        return (''.join(x.removesuffix('\n') + '\n' for x in some) for some in read(split))
 
     sizes = {split: part.num_bytes for split, part in splits.items()}
-    return Corpus(request.name, _hash(request.tokenizer, fields, identity), blocks, sizes)
+    fingerprint = _hash(request.tokenizer, fields, identity)
+    return Corpus(request.name, fingerprint, blocks, sizes, texts=texts)
 
 
 _CORPORA: dict[str, Callable[[_Request], Corpus]] = {

@@ -15,7 +15,7 @@ import importlib
 import json
 import pathlib
 import re
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 import zlib
 
 from tasks import base
@@ -27,6 +27,13 @@ _LINE_BREAK = re.compile(r'\n')
 _EOS = vocabulary.EOS
 _PACKAGES = {'.parquet': 'pyarrow', '.zst': 'backports.zstd'}
 _BLOCK = 1 << 20  # bytes
+
+
+class Size(NamedTuple):
+    """How long a text is."""
+
+    words: int  # between white space of any kind, as of `str.split`
+    bytes: int  # of UTF-8
 
 
 def read(path: pathlib.Path, end: str = '\n') -> Iterator[str]:
@@ -163,6 +170,25 @@ def units(path: pathlib.Path, end: str) -> Iterator[str]:
         rest = rest[start:]
     if rest:
         yield rest
+
+
+def ended(blocks: Iterable[str]) -> Iterator[str]:
+    """Yields the blocks of a text, and a line break if its last line has none."""
+    last = '\n'
+    for text in filter(None, blocks):
+        yield text
+        last = text[-1]
+    if last != '\n':
+        yield '\n'
+
+
+def measure(blocks: Iterable[str]) -> Size:
+    """Returns the size of a text, whose blocks all end between words."""
+    num_words = num_bytes = 0
+    for text in blocks:
+        num_words += len(text.split())
+        num_bytes += len(text.encode())
+    return Size(num_words, num_bytes)
 
 
 def lines(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""A corpus as streams of word ids, encoded once into memory-mapped files in a cache.
+"""A corpus as streams of ids of its tokens, encoded once into memory-mapped files in a cache.
 
 With a limited vocabulary the memory that this takes does not grow with the corpus. `windows` cuts
 batches out of the streams.
@@ -7,7 +7,7 @@ Glossary of shapes:
   N: tokens of a split.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import functools
 import hashlib
 import json
@@ -19,11 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks import base, storage
-from tasks.text import build_once, corpora, digests, vocabulary
+from tasks.text import build_once, corpora, digests, files, tokenizing, vocabulary
 
 _FORMAT = 1  # raise it when the files of the cache change
 _SAMPLE = 1000  # words of a block whose bytes are counted
 _VOCABULARY = 'vocabulary.txt'
+_SIZES = 'sizes.json'  # older caches have none
 _MANIFEST = 'manifest.json'
 
 
@@ -35,6 +36,7 @@ class Streams(NamedTuple):
     valid: np.ndarray  # [N]
     test: np.ndarray  # [N]
     key: str  # hex; identifies corpus, tokenizer and vocabulary size
+    sizes: Mapping[str, files.Size] = {}  # split -> of its text; none if that is not known
 
 
 def prepare(
@@ -103,7 +105,14 @@ def _open(folder: pathlib.Path, key: str) -> Streams:
     train, valid, test = (
         np.memmap(folder / f'{split}.bin', _dtype(words), 'r') for split in corpora.SPLITS
     )
-    return Streams(words, train, valid, test, key)
+    return Streams(words, train, valid, test, key, _read_sizes(folder))
+
+
+def _read_sizes(folder: pathlib.Path) -> dict[str, files.Size]:
+    if not (folder / _SIZES).exists():
+        return {}
+    sizes = json.loads((folder / _SIZES).read_text())
+    return {split: files.Size(*size) for split, size in sizes.items()}
 
 
 def _build(
@@ -115,7 +124,8 @@ def _build(
 ) -> None:
     """Counts and encodes a corpus into an empty folder."""
     blocks = functools.partial(_blocks, corpus, progress)
-    words = _count(blocks('train', 'counted'), folder.parent / 'counts', vocab_size)
+    always = tokenizing.make(corpus.tokenizer).always
+    words = _count(blocks('train', 'counted'), folder.parent / 'counts', vocab_size, always)
     words.save(folder / _VOCABULARY)
     num_words = int(words.counts.sum())
     _check_space(folder, num_words * np.dtype(_dtype(words)).itemsize, corpus)
@@ -124,6 +134,9 @@ def _build(
         if not _encode(blocks(split, 'encoded', total), words, folder / f'{split}.bin'):
             where = corpus.places.get(split, f'the {split} split of {corpus.name}')
             raise base.DataError(f'{where} holds no words: the {split} split needs some')
+    if corpus.texts:
+        sizes = {split: files.measure(corpus.texts(split)) for split in corpora.SPLITS}
+        storage.write_text(folder / _SIZES, json.dumps(sizes))
     storage.write_text(folder / _MANIFEST, _manifest(folder, key, storage.sha256))
 
 
@@ -134,16 +147,17 @@ def _blocks(
     verb: str,
     total: int | None = None,
 ) -> Iterator[list[str]]:
-    """The blocks of a split, reported; its words are `total` or guessed from its bytes."""
+    """The blocks of a split, reported; its tokens are `total` or guessed from its bytes."""
+    unit = f'{tokenizing.make(corpus.tokenizer).unit}s'
     title, num_bytes = f'{corpus.name} {split}: {verb}', corpus.num_bytes.get(split)
     done, read = 0, 0.0
-    progress.update(title, 0, total, 'words')
+    progress.update(title, 0, total, unit)
     for block in corpus.blocks(split):
         yield block
         done += len(block)
         read += _num_bytes(block)
         guess = max(done, round(num_bytes * done / read)) if num_bytes and read else None
-        progress.update(title, done, total or guess, 'words')
+        progress.update(title, done, total or guess, unit)
 
 
 def _num_bytes(words: list[str]) -> float:
@@ -153,10 +167,13 @@ def _num_bytes(words: list[str]) -> float:
 
 
 def _count(
-    blocks: Iterator[list[str]], spill_dir: pathlib.Path, vocab_size: int | None
+    blocks: Iterator[list[str]],
+    spill_dir: pathlib.Path,
+    vocab_size: int | None,
+    always: tuple[str, ...],
 ) -> vocabulary.Vocabulary:
     spill_dir.mkdir()
-    words = vocabulary.from_counts(vocabulary.count(blocks, spill_dir), vocab_size)
+    words = vocabulary.from_counts(vocabulary.count(blocks, spill_dir), vocab_size, always)
     shutil.rmtree(spill_dir)
     return words
 
@@ -190,6 +207,7 @@ def _dtype(words: vocabulary.Vocabulary) -> type[np.integer]:
 def _manifest(folder: pathlib.Path, key: str, digest: Callable[[pathlib.Path], str]) -> str:
     """What seals a prepared corpus: its key and the digests of its files."""
     names = [_VOCABULARY, *(f'{split}.bin' for split in corpora.SPLITS)]
+    names += [_SIZES] if (folder / _SIZES).exists() else []
     return json.dumps({'key': key} | {name: digest(folder / name) for name in names}, indent=1)
 
 

@@ -121,24 +121,28 @@ def count(
     return runs
 
 
-def from_counts(counts: Counts, size: int | None = None) -> Vocabulary:
+def from_counts(counts: Counts, size: int | None = None, always: Iterable[str] = ()) -> Vocabulary:
     """Ranks counted words, holding no more of them in memory than are kept.
 
     Args:
       counts: how often each word occurs.
       size: the most words to keep, `<unk>` and `<eos>` included; None or 0 keeps all.
+      always: words that are kept even if they do not occur.
 
     Returns:
       The vocabulary of the most frequent words; the count of `<unk>` is that of all words left out.
 
     Raises:
-      ValueError: the size has no room for a word in addition to `<unk>` and `<eos>`.
+      ValueError: the size has no room for a word in addition to `<unk>` and `<eos>`, or for those
+        that are always kept.
     """
-    if size and size < 3:
-        raise ValueError(f'vocab_size holds {UNK}, {EOS} and words: wanted 0 (all) or >= 3: {size}')
-    special = {UNK: 0, EOS: 0}
+    special = dict.fromkeys((UNK, EOS, *always), 0)
+    least = max(3, len(special))
+    if size and size < least:
+        wanted = f'wanted 0 (all) or at least {least}, got {size}'
+        raise ValueError(f'vocab_size holds {UNK}, {EOS} and words: {wanted}')
     pairs = _ordinary(counts.items(), special)
-    kept = heapq.nsmallest(size - 2, pairs, key=_rank) if size else list(pairs)
+    kept = heapq.nsmallest(size - len(special), pairs, key=_rank) if size else list(pairs)
     special[UNK] -= sum(number for _, number in kept)
     ranked = sorted([*kept, *special.items()], key=_rank)
     return Vocabulary(
@@ -150,7 +154,7 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
     """Reads what `Vocabulary.save` wrote; raises a DataError if the file is no vocabulary."""
     try:
         lines = pathlib.Path(path).read_bytes().decode().split('\n')[:-1]
-        pairs = [line.split('\t') for line in lines]
+        pairs = [line.rsplit('\t', 1) for line in lines]  # a word may be a tab
         return Vocabulary(
             tuple(word for word, _ in pairs), np.array([int(n) for _, n in pairs], np.int64)
         )
@@ -193,12 +197,12 @@ class _Runs:
 def _read(path: pathlib.Path) -> Iterator[Pair]:
     with path.open(encoding='utf-8', newline='\n') as file:
         for line in file:
-            word, _, number = line.partition('\t')
+            word, _, number = line.rpartition('\t')
             yield word, int(number)
 
 
 def _ordinary(pairs: Iterable[Pair], special: dict[str, int]) -> Iterator[Pair]:
-    """Sets `<unk>` and `<eos>` apart; counts all other words under `<unk>` until they are kept."""
+    """Sets special words apart; counts all others under `<unk>` until they are kept."""
     for word, number in pairs:
         if word in special:
             special[word] += number

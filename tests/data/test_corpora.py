@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from tasks import base
-from tasks.text import corpora
+from tasks.text import corpora, tokenizing
 from tasks.text.tfds import builders
 from tests.support import prepared_corpora, recorded_progress, text_folders
 from tests.support.text_folders import read, words_of
@@ -22,7 +22,7 @@ class TestTokenizers:
         assert read(tmp_path, text) == [*wanted, 'group\x1dmark', '<eos>']
 
     def test_whitespace_is_the_same_rule_with_and_without_rare_characters(self):
-        tokenize = corpora.TOKENIZERS['whitespace']
+        tokenize = tokenizing.make('whitespace').cut
         for code in range(1 << 16):
             mark = chr(code)
             one = mark not in ' \t\n\r\f\v'
@@ -42,19 +42,74 @@ class TestTokenizers:
         ],
     )
     def test_words_of_every_script_stay_whole(self, word):
-        assert corpora.TOKENIZERS['words'](f'({word}, {word}!') == ['(', word, ',', word, '!']
+        assert tokenizing.make('words').cut(f'({word}, {word}!') == ['(', word, ',', word, '!']
 
     def test_words_are_the_same_next_to_words_with_marks(self):
-        tokenize, text = corpora.TOKENIZERS['words'], 'Don\'t say "naïve_name(<unk>)..." <eos>'
+        tokenize, text = tokenizing.make('words').cut, 'Don\'t say "naïve_name(<unk>)..." <eos>'
         assert tokenize(f'{text} e\u0301') == [*tokenize(text), 'e\u0301']
 
     def test_joiners_without_a_letter_and_lone_marks_stand_alone(self):
-        assert corpora.TOKENIZERS['words']('\u0301 \u200d a') == ['\u0301', '\u200d', 'a']
+        assert tokenizing.make('words').cut('\u0301 \u200d a') == ['\u0301', '\u200d', 'a']
 
     def test_every_mark_belongs_to_the_letter_before_it(self):
         for code in range(sys.maxunicode + 1):
             if unicodedata.category(chr(code)).startswith('M'):
-                assert corpora.TOKENIZERS['words'](f'a{chr(code)}b') == [f'a{chr(code)}b'], code
+                assert tokenizing.make('words').cut(f'a{chr(code)}b') == [f'a{chr(code)}b'], code
+
+
+class TestPieces:
+    def joined(self, corpus, split):
+        return tokenizing.make(corpus.tokenizer).join(words_of(corpus, split))
+
+    @pytest.mark.parametrize('tokenizer', tokenizing.PIECES)
+    @pytest.mark.parametrize('layout', ['{}.txt', '{}/a.txt'])
+    def test_they_are_the_text_as_it_is_with_a_line_break_at_the_end(
+        self, tmp_path, tokenizer, layout
+    ):
+        text = '\ufeff\n\n  Déjà\tvu \r\n\n\nlast <unk> line'
+        files = {'train': text, 'valid': 'v\n', 'test': 'ü\n\n'}
+        files = {layout.format(split): content for split, content in files.items()}
+        text_folders.write(tmp_path, files)
+        text_folders.write(tmp_path, {'train/b.txt': 'more'})
+        corpus = corpora.load('text', tmp_path, tokenizer)
+        more = 'more\n' if '/' in layout else ''
+        assert self.joined(corpus, 'train') == f'{text[1:]}\n{more}'
+        assert self.joined(corpus, 'test') == 'ü\n\n'
+        assert corpus.num_bytes == {}
+
+    def test_of_records_each_ends_in_a_line_break(self, tmp_path):
+        lines = {'train': '{"text": "a  b"}\n{"text": "c\\n"}', 'valid': '{"text": "d"}'}
+        lines['test'] = lines['valid']
+        text_folders.write(tmp_path, {f'{split}.jsonl': x for split, x in lines.items()})
+        assert self.joined(corpora.load('text', tmp_path, 'bytes'), 'train') == 'a  b\nc\n'
+
+    def test_the_splits_of_a_single_file_are_all_of_it(self, tmp_path):
+        paragraphs = [f'Wrapped {i}\n  over lines.\n\n\n' for i in range(40)]
+        text_folders.write(tmp_path, {'book.txt': ''.join(paragraphs)})
+        corpus = corpora.load('gutenberg', tmp_path / 'book.txt', 'characters')
+        texts = {split: self.joined(corpus, split) for split in corpora.SPLITS}
+        assert sum(map(len, texts.values())) == len(''.join(paragraphs))
+        assert all(texts['train'].count(paragraph) <= 1 for paragraph in paragraphs)
+        assert texts['valid'] in ''.join(paragraphs)
+
+    def test_documentation_is_folded(self):
+        text = self.joined(corpora.load('pydoc', tokenizer='characters'), 'valid')
+        paragraphs = text.splitlines()
+        words = list(corpora.load('pydoc').blocks('valid'))
+        assert len(paragraphs) == sum(block.count('<eos>') for block in words)
+        assert text == text.lower()
+        first = words[0][: words[0].index('<eos>')]
+        assert tokenizing.make('words').cut(paragraphs[0]) == first
+
+    def test_every_tokenizer_has_its_own_fingerprint(self, tmp_path):
+        read(tmp_path, 'some text')
+        loaded = {corpora.load('text', tmp_path, x).fingerprint for x in tokenizing.NAMES}
+        assert len(loaded) == len(tokenizing.NAMES)
+
+    def test_a_prompt_is_cut_as_the_corpus_is(self):
+        assert corpora.tokenizer_of('pydoc').cut('The End.') == ['the', 'end', '.']
+        assert corpora.tokenizer_of('pydoc', 'characters').cut('A b') == ['a', ' ', 'b']
+        assert corpora.tokenizer_of('text').cut('The End.') == ['The', 'End.']
 
 
 class TestPydoc:
@@ -185,6 +240,13 @@ class TestTfds:
         second = prepared_corpora.prepare('gigaword', tmp_path / 'b', examples)
         loaded = [corpora.load('gigaword', folder).fingerprint for folder in (first, second)]
         assert loaded[0] != loaded[1]
+
+    def test_pieces_are_the_texts_each_with_a_line_break(self, prepared):
+        corpus = corpora.load(*prepared, 'bytes')
+        words = words_of(corpora.load(*prepared, 'whitespace'), 'test')
+        text = tokenizing.make('bytes').join(words_of(corpus, 'test'))
+        assert text.split() == [word for word in words if word != '<eos>']
+        assert text.endswith('\n')
 
     def test_an_unknown_split_is_refused(self, prepared):
         with pytest.raises(ValueError, match=r"'validation': there are train, valid, test"):

@@ -218,3 +218,8 @@ class TestErrors:
         monkeypatch.setattr(files.pathlib.Path, 'open', refuse)
         wanted = 'train.txt cannot be read: Permission denied'
         self.check(wanted, corpora.load, 'text', tmp_path)
+
+
+def test_a_size_counts_words_between_any_white_space_and_bytes_of_utf_8():
+    assert files.measure(['Où est\n', '', ' l\u2003un\xa0 deux-trois, ']) == (5, 30)
+    assert files.measure([]) == (0, 0)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tasks import base
-from tasks.text import corpora, vocabulary
+from tasks.text import corpora, tokenizing, vocabulary
 from tasks.text import streams as streams_lib
-from tests.support import recorded_progress
+from tests.support import recorded_progress, text_folders
 
 ALL_FILES = ['manifest.json', 'vocabulary.txt', 'train.bin', 'valid.bin', 'test.bin']
 
@@ -237,6 +237,55 @@ class TestPrepare:
     def test_a_limit_without_room_for_words_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match='vocab_size'):
             streams_lib.prepare(CORPUS, tmp_path, vocab_size=2)
+
+    def test_all_bytes_have_an_id_and_unseen_characters_are_unknown(self, tmp_path):
+        texts = {'train': 'a\tb\r\n', 'valid': 'b c\n', 'test': 'é\n'}
+        text_folders.write(tmp_path, {f'{split}.txt': text for split, text in texts.items()})
+        for tokenizer, size in (('bytes', 257), ('characters', 6)):
+            corpus = corpora.load('text', tmp_path, tokenizer)
+            streams = streams_lib.prepare(corpus, tmp_path / 'cache')
+            assert len(streams.vocabulary) == size
+            join = tokenizing.make(tokenizer).join
+            assert join(streams.vocabulary.decode(streams.train)) == texts['train']
+            found = [join(streams.vocabulary.decode(x)) for x in (streams.valid, streams.test)]
+            known = 'b c\n', 'é\n'
+            assert found == list(known if tokenizer == 'bytes' else ('b<unk><unk>\n', '<unk>\n'))
+
+    def test_progress_counts_what_the_tokens_are(self, tmp_path):
+        texts = {'train': 'ab\n', 'valid': 'c\n', 'test': 'd\n'}
+        text_folders.write(tmp_path, {f'{split}.txt': text for split, text in texts.items()})
+        progress = recorded_progress.Recorder()
+        corpus = corpora.load('text', tmp_path, 'characters')
+        streams_lib.prepare(corpus, tmp_path / 'cache', progress=progress)
+        assert progress.updates[1] == ('text train: counted', 3, None, 'characters')
+
+    def test_words_and_bytes_of_the_text_are_kept_for_all_tokens_alike(self, tmp_path):
+        texts = {'train': 'Où  est-il ?\nLà', 'valid': 'b c\n', 'test': 'é\n\n'}
+        text_folders.write(tmp_path, {f'{split}.txt': text for split, text in texts.items()})
+        for tokenizer in tokenizing.NAMES:
+            corpus = corpora.load('text', tmp_path, tokenizer)
+            streams = streams_lib.prepare(corpus, tmp_path / 'cache')
+            assert streams.sizes == {'train': (4, 18), 'valid': (2, 4), 'test': (1, 4)}
+            again = streams_lib.cached('text', streams.key, tmp_path / 'cache')
+            assert again.sizes == streams.sizes
+
+    def test_a_cache_without_sizes_is_read_and_one_that_lost_them_is_made_again(self, tmp_path):
+        (tmp_path / 'text').mkdir()
+        for split in corpora.SPLITS:
+            (tmp_path / 'text' / f'{split}.txt').write_text(f'{split} a b')
+        corpus = corpora.load('text', tmp_path / 'text')
+        old = dataclasses.replace(corpus, texts=None)  # as of earlier versions
+        progress = recorded_progress.Recorder()
+        assert streams_lib.prepare(old, tmp_path, progress=progress).sizes == {}
+        assert streams_lib.prepare(corpus, tmp_path, progress=progress).sizes == {}
+        new = streams_lib.prepare(corpus, tmp_path / 'new', progress=progress)
+        assert not progress.lines
+        sizes = new.train.filename.parent / 'sizes.json'
+        for harm in (lambda: sizes.unlink(), lambda: sizes.write_text('{}')):
+            harm()
+            again = streams_lib.prepare(corpus, tmp_path / 'new', progress=progress)
+            assert again.sizes == new.sizes
+        assert ['is damaged (' in line for line in progress.lines] == [True, True]
 
     def test_files_become_streams(self, tmp_path):
         for split in corpora.SPLITS:

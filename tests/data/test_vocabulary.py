@@ -49,7 +49,7 @@ def test_the_limit_counts_the_two_special_words(size):
 
 @pytest.mark.parametrize('size', [-1, 1, 2])
 def test_a_limit_without_room_for_words_is_refused(size):
-    with pytest.raises(ValueError, match=f'>= 3: {size}$'):
+    with pytest.raises(ValueError, match=f'at least 3, got {size}$'):
         vocabulary.from_counts(COUNTS, size)
 
 
@@ -176,3 +176,22 @@ def test_words_and_counts_must_fit():
         vocabulary.Vocabulary(('a', '<unk>', '<eos>'), np.array([2, 1]))
     with pytest.raises(ValueError, match=r"without \['<eos>'\]"):
         vocabulary.Vocabulary(('a', '<unk>'), np.array([2, 1]))
+
+
+def test_some_words_are_kept_even_if_they_do_not_occur():
+    counts = vocabulary.count([['a', 'b', 'b', 'c', 'c']])
+    made = vocabulary.from_counts(counts, 5, ('x', 'b'))
+    assert set(made.words) == {'b', 'c', 'x', '<eos>', '<unk>'}
+    assert dict(zip(made.words, made.counts.tolist(), strict=True))['<unk>'] == 1
+    with pytest.raises(ValueError, match='at least 4, got 3'):
+        vocabulary.from_counts(counts, 3, ('x', 'b'))
+
+
+def test_a_tab_may_be_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(vocabulary, 'MAX_TYPES', 2)
+    (tmp_path / 'spill').mkdir()
+    counts = vocabulary.count([['\t', 'a'], ['\t', '\r', ' ']], tmp_path / 'spill')
+    made = vocabulary.from_counts(counts)
+    made.save(tmp_path / 'words')
+    assert made.words[0] == '\t'
+    assert vocabulary.load(tmp_path / 'words').words == made.words

@@ -8,8 +8,9 @@ from launch.runs import plots
 
 
 @pytest.fixture
-def pictures(monkeypatch):
+def pictures(tmp_path, monkeypatch):
     """Returns the pictures that a test draws; they are not written, which takes its time."""
+    monkeypatch.chdir(tmp_path)
     drawn = []
     monkeypatch.setattr(figure.Figure, 'savefig', lambda self, *_, **__: drawn.append(self))
     return drawn

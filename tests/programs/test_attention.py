@@ -34,7 +34,7 @@ def test_it_writes_a_page_and_a_picture_next_to_the_checkpoints(tmp_path, capsys
     assert capsys.readouterr().out == f'page         {page}\npicture      {picture}\n'
     data = page.read_text().split('id="data">')[1].split('</script>')[0]
     assert [len(one['steps']) for one in json.loads(data)['examples']] == [3, 3]
-    assert 'lm on text, after 1,200 updates' in page.read_text()
+    assert 'Language model on text, after 1,200 updates' in page.read_text()
     assert image.imread(picture).ndim == 3
 
 
@@ -90,7 +90,10 @@ def test_a_mistake_gets_one_line(flags, code, message, capsys):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (['os'], 'wanted a run of learning_to_execute or lm or nth_farthest, got one of os'),
+        (
+            ['os'],
+            'or learning_to_execute or lm or mini_pacman or nth_farthest, got one of os',
+        ),
         (['lm', {'core': 'lstm'}], 'wanted a run with --core=rmc, got lstm'),
         (None, 'wanted the directory of a trained run, it has no run.json'),
     ],

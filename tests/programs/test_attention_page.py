@@ -261,6 +261,72 @@ def test_the_course_shows_the_chosen_quantity_and_a_click_goes_to_the_step(visit
     assert '▲ m is shown' in page.inner_text('#course-note')
 
 
+# --- The task
+
+
+@pytest.fixture
+def scene(visit, tmp_path):
+    """Returns a function that opens a page with points or pictures, and an agent's values."""
+
+    def scene(about='', value=None, **fields):
+        subject, traces = inspected.traced((STEPS,), SLOTS, inputs=6)
+        example = subject.examples[0]._replace(**fields)
+        steps = tuple(
+            step._replace(value=value and value + t) for t, step in enumerate(example.steps)
+        )
+        examples = (example._replace(steps=steps),)
+        subject = subject._replace(examples=examples, about=about, input_columns=3)
+        path = tmp_path / 'scene.html'
+        path.write_text(page_lib.render(subject, traces), 'utf-8')
+        return visit(path.as_uri())
+
+    return scene
+
+
+def test_the_page_says_what_the_task_is(scene, visit):
+    page = scene('n is <b>a number</b>')
+    assert page.inner_text('#about') == 'n is <b>a number</b>'
+    assert not page.locator('#scene').is_visible()
+
+
+@pytest.mark.parametrize('dimensions', [1, 2])
+def test_vectors_are_points_where_they_are(dimensions, scene):
+    points = np.random.default_rng(1).uniform(-1, 1, (STEPS, dimensions))
+    page = scene(points=points)
+    page.fill('#step', '4')
+    assert not page.locator('#map').is_visible()
+    centers = page.evaluate("""() => [...document.querySelectorAll('#points .dot')].map(e => {
+        const box = e.getBBox(); return [box.x + box.width / 2, box.y + box.height / 2] })""")
+    offsets = (np.array(centers) - [160, 44 if dimensions == 1 else 160]) / [136, -136]
+    np.testing.assert_allclose(offsets[:, :dimensions], points, atol=1e-4)
+    seen = page.eval_on_selector_all(
+        '#points .dot', 'all => all.map(e => e.classList.contains("seen"))'
+    )
+    assert seen == [True] * 4 + [False] * 2
+    assert page.locator('#points rect').count() == 1
+    assert page.locator('#points .given').count() == 1
+    label = page.get_attribute('#points', 'aria-label')
+    assert f'vector 2 at {points[1, 0]:.2f}' in label
+    assert label.endswith('m is vector 3, the answer is vector 5.')
+
+
+def test_the_world_of_an_agent_is_a_map_beside_its_actions_and_value(scene):
+    pictures = np.random.default_rng(2).integers(0, 256, (STEPS, 3, 4, 3)).astype(np.uint8)
+    page = scene(pictures=pictures, value=0.25)
+    page.fill('#step', '3')
+    pixels = page.evaluate("""() => { const c = document.getElementById('map');
+        return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }""")
+    np.testing.assert_array_equal(np.reshape(pixels, (3, 4, 4))[..., :3], pictures[2])
+    assert not page.locator('#points').is_visible()
+    assert page.inner_text('#truth').endswith('the agent expects, is 2.25.')
+    assert 'now 2.25' in page.locator('#values text').text_content()
+    assert page.locator('#graph .input').count() == 6
+    places = page.eval_on_selector_all(
+        '#graph .input', 'all => all.map(e => [e.x, e.y].map(v => v.baseVal.value))'
+    )
+    assert [len({round(place[axis]) for place in places}) for axis in (0, 1)] == [3, 2]
+
+
 # --- For everyone
 
 
@@ -277,6 +343,25 @@ def test_the_keyboard_reaches_every_control_in_the_order_of_the_page(visit):
         'example', 'query', 'block', 'INPUT', 'back', 'play', 'next', 'step', 'quantity', 'what',
         'SUMMARY',
     ]  # fmt: skip
+
+
+def test_arrow_keys_step_unless_a_control_needs_them(visit):
+    page = visit()
+    for selector in ('#example', '#query', 'summary', '#next', '#quantity'):
+        page.focus(selector)
+        page.keyboard.press('ArrowRight')
+        page.keyboard.press('ArrowRight')
+        page.keyboard.press('ArrowLeft')
+        assert _step(page) == 2, selector
+        page.keyboard.press('ArrowLeft')
+    page.focus('#example')
+    page.keyboard.press('ArrowDown')
+    assert page.input_value('#example') == '1'
+    assert _step(page) == 1
+    page.focus('summary')
+    page.keyboard.press(' ')
+    assert page.locator('#slots').is_visible()
+    assert page.get_attribute('#play', 'aria-label') == 'Play'
 
 
 def test_keys_of_a_control_stay_its_own(visit):
@@ -367,6 +452,35 @@ def test_every_text_can_be_read_on_what_is_behind_it(scheme, visit):
         found = page.evaluate(CONTRASTS)
         assert len(found) > 60
         assert [pair for pair in found if pair[0] < 4.5] == []
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_the_numbers_of_slots_stand_out_however_much_a_step_changed_them(scheme, visit):
+    page = visit(color_scheme=scheme)
+    for step in range(1, STEPS + 1):
+        page.fill('#step', str(step))
+        found = [pair for pair in page.evaluate(CONTRASTS) if 'text-anchor' not in pair[1]]
+        numbers = [
+            ratio for ratio, text in found if text.startswith('<text x=') and 'fill="#' in text
+        ]
+        assert len(numbers) == SLOTS
+        assert min(numbers) > 6
+
+
+CUT = """() => [...document.querySelectorAll('th, h2, legend, b, .scroll')].filter(e =>
+    e.checkVisibility() && e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+    .map(e => e.outerHTML.slice(0, 80))"""
+
+
+def test_no_header_is_cut_on_a_phone(visit, tmp_path):
+    large = tmp_path / 'large.html'
+    large.write_text(page_lib.render(*inspected.traced((3,), 16, 64, heads=8)), 'utf-8')
+    for addresses in ((), (large.as_uri(),)):
+        page = visit(*addresses)
+        page.click('summary')
+        for width in (360, 1200):
+            page.set_viewport_size({'width': width, 'height': 800})
+            assert page.evaluate(CUT) == []
 
 
 def test_light_and_dark_differ_at_once(visit):

@@ -58,7 +58,7 @@ def _parts(example):
 
 
 def test_programs_are_shown_by_character_and_then_their_values(subject):
-    assert subject.title == 'learning_to_execute, program, after 1,200 updates'
+    assert subject.title == 'Learning to Execute, program, after 1,200 updates'
     assert len({example.title for example in subject.examples}) == 3
     for example in subject.examples:
         assert len(example.steps) == len(example.inputs) <= MAX_STEPS
@@ -67,6 +67,7 @@ def test_programs_are_shown_by_character_and_then_their_values(subject):
         printed = []
         exec(text, {'print': lambda value, printed=printed: printed.append(f'{value}.')})
         assert printed == [truth]
+        assert f' prints {truth}, ' in example.title
         assert not any(step.answers or step.truth for step in example.steps[: len(text)])
         for character, step in zip(text, example.steps, strict=False):
             assert bool(step.note) == (character in ' \n')
@@ -145,6 +146,20 @@ def test_a_decoder_that_is_fed_its_answers_is_fed_them_here(monkeypatch):
         for row, before in zip(fed[1:], answering, strict=False):
             assert setting.CHARACTERS[row.argmax()] == before.answers[0].text
             assert row.sum() == 1
+
+
+def test_titles_say_what_the_answer_is(monkeypatch):
+    options = {'dialect': 'sonnet', 'length': 2, 'nesting': 1}
+    values = _inspect_variant(monkeypatch, **options, task='algebra')
+    assert 'the value of the program modulo 1,000' in values.about
+    for example in values.examples:
+        text, answering = _parts(example)
+        truth = ''.join(step.truth for step in answering)
+        assert int(truth) == eval(text) % 1000
+        assert example.title.startswith(f'the value of {text} modulo 1,000 is {truth}, ')
+    for example in _inspect_variant(monkeypatch, **options, task='reverse').examples:
+        text, answering = _parts(example)
+        assert example.title.startswith(f'{text}, reversed, is {text[::-1]}, ')
 
 
 def test_of_two_cores_the_one_that_reads_is_shown(monkeypatch):

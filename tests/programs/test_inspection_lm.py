@@ -37,7 +37,7 @@ def _labels(example):
 
 def test_passages_are_pieces_of_the_validation_text_from_the_end_of_a_line_on(run, subject):
     ids = run[2]
-    assert subject.title == 'lm on text, after 1,200 updates'
+    assert subject.title == 'Language model on text, after 1,200 updates'
     assert len(subject.examples) == 3
     names = [inspected.WORDS[i].replace('<eos>', '⏎') for i in ids]
     text = ' '.join(names)

@@ -25,14 +25,17 @@ def run_dir(tmp_path_factory, compile_quickly):
 
 def test_sequences_are_described_in_the_terms_of_the_task(run_dir):
     subject = nth_farthest.inspect(tracing.Request(run_dir, 4, 40, 1, ''))
-    assert subject.title == 'nth_farthest, after 1,200 updates'
+    assert subject.title == 'Nth Farthest, after 1,200 updates'
     assert len({example.title for example in subject.examples}) == 4
+    assert '3 vectors of 1 dimension come' in subject.about
+    assert 'n = 2 vector m itself' in subject.about
     for example in subject.examples:
         assert example.inputs.shape == (3, 1 + 3 * 3)
         assert set(np.unique(example.inputs[:, 1:])) == {0, 4}
         labels = example.inputs[:, 1:4].argmax(axis=1)
         n, m = example.inputs[0, 4:].reshape(2, 3).argmax(axis=1)
         vectors = example.inputs[:, :1]
+        np.testing.assert_array_equal(example.points, vectors)
         at = labels.tolist().index(m)
         distances = np.linalg.norm(vectors - vectors[at], axis=1)
         answer = labels[np.argsort(-distances)[n]]

@@ -8,7 +8,7 @@ import pytest
 from launch.language import evaluation as evaluation_lib
 from launch.runs import directory
 from tasks import base
-from tasks.text import ngrams, vocabulary
+from tasks.text import files, ngrams, vocabulary
 from tasks.text import streams as streams_lib
 
 # Ids by rank: one word of each side of each boundary, and two that do not occur in train.
@@ -160,3 +160,32 @@ def test_a_damaged_evaluation_is_refused(tmp_path):
 def test_an_evaluation_of_another_program_may_hold_anything(tmp_path):
     (tmp_path / 'evaluation.json').write_text('{"program": "farthest", "test": 0.5}')
     assert evaluation_lib.load(tmp_path) == {'program': 'farthest', 'test': 0.5}
+
+
+def test_bits_per_byte_and_perplexity_per_word_are_those_of_the_text():
+    nll = np.full(6, math.log(4), np.float32)  # 12 bits
+    found = evaluation_lib.measure_text(nll, files.Size(words=3, bytes=8))
+    assert found['bits_per_byte'] == pytest.approx(1.5)
+    assert found['perplexity_per_word'] == pytest.approx(16)
+    assert (found['words'], found['bytes']) == (3, 8)
+    assert evaluation_lib.measure_text(nll, None) is None
+
+
+@pytest.mark.parametrize(('nll', 'words'), [(math.nan, 3), (1.0, 0), (60.0, 1)])
+def test_there_is_no_perplexity_per_word_that_cannot_be_read_again(nll, words):
+    found = evaluation_lib.measure_text(np.array([nll]), files.Size(words, 8))
+    assert found['perplexity_per_word'] is None
+    assert (found['bits_per_byte'] is None) == math.isnan(nll)
+
+
+def test_numbers_about_the_text_are_read_as_they_were_saved_and_checked(tmp_path):
+    streams = _streams()._replace(sizes={'test': files.Size(500, 3000)})
+    evaluation = _evaluate(_Score(), streams, 0)
+    assert evaluation['texts']['valid'] is None
+    total = math.log(evaluation['test']) * len(streams.test)
+    assert evaluation['texts']['test']['bits_per_byte'] == pytest.approx(total / math.log(8) / 1000)
+    assert _saved(tmp_path, texts=evaluation['texts']) == evaluation_lib.load(tmp_path)
+    for damaged in ({'valid': None, 'test': {'words': 3}}, {'valid': None}, [3]):
+        _saved(tmp_path, texts=damaged)
+        with pytest.raises(base.DataError, match='texts'):
+            evaluation_lib.load(tmp_path)

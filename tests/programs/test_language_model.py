@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from launch.language import model as model_lib
-from tasks.text import vocabulary
+from tasks.text import tokenizing, vocabulary
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 WORDS = vocabulary.Vocabulary(
     ('the', vocabulary.EOS, *(f'w{i}' for i in range(19)), vocabulary.UNK), np.arange(22)[::-1]
 )
+
+JOIN = tokenizing.make('words').join
 
 
 @pytest.fixture(scope='module')
@@ -103,7 +105,8 @@ def test_the_words_of_every_window_are_counted(model, params):
 
 
 def _generate(model, params, prompt=(), num_words=30, temperature=1.0, top_p=1.0, seed=0):
-    return model_lib.generate(model, params, WORDS, prompt, num_words, temperature, top_p, seed)
+    how = num_words, temperature, top_p, seed
+    return JOIN(model_lib.generate(model, params, WORDS, prompt, *how))
 
 
 def test_samples_depend_on_the_seed_alone_and_begin_with_the_prompt(model, params):

@@ -151,3 +151,38 @@ def test_runs_are_drawn_into_two_pictures_or_one_and_other_streams_apart(tmp_pat
     drawn = perplexities.draw(runs, str(tmp_path), 'A text', '-x.png')
     assert drawn == [str(tmp_path / name) for name in names]
     assert all((tmp_path / name).stat().st_size > 1000 for name in names)
+
+
+def _with_text(unit, corpus, bits, num_bytes=50):
+    evaluation = _evaluation_of(corpus=corpus)
+    size = {'words': 9, 'bytes': num_bytes, 'bits_per_byte': bits, 'perplexity_per_word': 30.0}
+    for split in evaluation['splits'].values():
+        split['oov_rate'] = 0.0
+    return {**evaluation, 'unit': unit, 'texts': {'valid': size, 'test': size}}
+
+
+def test_runs_on_one_text_are_compared_whatever_their_tokens():
+    runs = {
+        'words': _with_text('word', 'a', 1.0),
+        'other': _with_text('byte', 'c', 3.0, num_bytes=51),
+        'bytes': _with_text('byte', 'b', 2.0),
+        'old': _evaluation_of(),
+    }
+    texts = perplexities.describe(runs)
+    assert len(texts) == 4 + 2
+    bound = 'not comparable, a lower bound: spaces are left out'
+    assert [line.rstrip() for line in texts[4].splitlines()] == [
+        'the text of text, whatever the tokens (test: 9 words between spaces, 50 bytes)',
+        '       tokens  bits per byte   test  perplexity per word   test',
+        f'words   words          1.000  1.000                30.00  30.00  {bound}',
+        'bytes   bytes          2.000  2.000                30.00  30.00',
+    ]
+    assert texts[2].startswith('perplexity per byte on text (vocabulary of 36 bytes')
+    assert 'other' in texts[5]
+    pooled = seeds.pool([_with_text('byte', 'b', bits) for bits in (1.5, 2.5)])
+    line = perplexities.describe({'bytes': pooled})[1].splitlines()[2]
+    assert line.split()[:7] == ['bytes,', 'n', '=', '2', 'bytes', '2.00', '±']
+
+
+def test_runs_of_words_alone_have_no_table_of_lower_bounds():
+    assert len(perplexities.describe({'words': _with_text('word', 'a', 1.0)})) == 1

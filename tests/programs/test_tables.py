@@ -52,6 +52,7 @@ def test_splits_are_listed_below_n_gram_models():
         'perplexity per word   validation       test',
         'unigram                    12.00      13.50',
         'rmc                         4.25       5.50',
+        '<unk> is 20.00% of validation and 12.50% of test',
     ]
 
 
@@ -116,3 +117,36 @@ def test_there_is_no_picture_of_unroll_lengths_that_were_not_measured(tmp_path):
     ]
     nowhere = {**EVALUATION['unroll'], 'perplexities': [None] * 6}
     assert len(tables.draw(str(tmp_path), {**EVALUATION, 'unroll': nowhere})) == 2
+
+
+TEXTS = {
+    'valid': {'words': 4, 'bytes': 20, 'bits_per_byte': 1.25, 'perplexity_per_word': 76.1},
+    'test': {'words': 7, 'bytes': 30, 'bits_per_byte': 1.5, 'perplexity_per_word': None},
+}
+
+
+def test_bits_per_byte_have_in_their_line_why_they_are_a_lower_bound():
+    shown = tables.describe_splits({**EVALUATION, 'texts': TEXTS}).splitlines()
+    assert shown[-2:] == [
+        'bits per byte              1.250      1.500  (not comparable, a lower bound: '
+        'spaces are left out, <unk> is 20.00% and 12.50%)',
+        'per word of the text       76.10       none  (not comparable, a lower bound: '
+        'spaces are left out, <unk> is 20.00% and 12.50%)',
+    ]
+    unknown = tables.lower_bound({**EVALUATION, 'unit': 'character'})
+    assert unknown == 'not comparable, a lower bound: <unk> is 20.00% and 12.50%'
+
+
+def test_bits_per_byte_of_the_whole_text_stand_alone():
+    splits = {name: {**split, 'oov_rate': 0.0} for name, split in EVALUATION['splits'].items()}
+    evaluation = {**EVALUATION, 'unit': 'byte', 'texts': TEXTS, 'splits': splits}
+    shown = tables.describe_splits(evaluation).splitlines()
+    assert shown[0].startswith('perplexity per byte   validation')
+    assert shown[-2:] == [
+        'bits per byte              1.250      1.500',
+        'per word of the text       76.10       none',
+    ]
+    wider = tables.describe_splits({**evaluation, 'unit': 'character'}).splitlines()
+    assert len({len(line) for line in wider}) == 1
+    for texts in (None, {'valid': None, 'test': TEXTS['test']}):
+        assert len(tables.describe_splits({**evaluation, 'texts': texts}).splitlines()) == 3
