@@ -128,6 +128,16 @@ def _evaluations(comparison: series_lib.Comparison) -> dict[str, records.Facts]:
     return found
 
 
+def _all_evaluations(comparisons: Sequence[series_lib.Comparison]) -> dict[str, records.Facts]:
+    """Returns the evaluations of all language models; what has one name is told apart by titles."""
+    found = [(x, label, known) for x in comparisons for label, known in _evaluations(x).items()]
+    labels = [label for _, label, _ in found]
+    return {
+        label if labels.count(label) == 1 else f'{label}, {comparison.title}': known
+        for comparison, label, known in found
+    }
+
+
 def _check_x(asked: str | None, runs: Sequence[records.Run]) -> None:
     """Raises a RunError if not all of the runs have the unit of the horizontal axis."""
     units = {run.description['unit'] for run in runs}
@@ -162,10 +172,10 @@ def _describe(
         print(f'{count} tasks that cannot be compared, each in a table and pictures of its own')
     for comparison in comparisons:
         print(f'\n{comparison.title}\n{display.table(_table(config, comparison))}')
-        for text in perplexities.describe(_evaluations(comparison)):
-            print(f'\n{text}')
     evaluated = {label: facts for label, facts in programs.items() if 'test' in facts}
-    for text in accuracies.describe(evaluated):
+    for text in perplexities.describe(_all_evaluations(comparisons)) + accuracies.describe(
+        evaluated
+    ):
         print(f'\n{text}')
 
 

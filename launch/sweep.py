@@ -13,7 +13,9 @@ stopped: configurations that are done stay as they are, a larger `num_steps` tra
 further, and another grid with the same axes adds its configurations. With `--executor=slurm` the
 runs are jobs, which go on without the sweep (docs/scale.md). The picture is after figure 4
 of Santoro et al. 2018, "Relational recurrent neural networks", https://arxiv.org/abs/1806.01822:
-panels for the first axis, colours for the second, dashes for the third.
+panels for the first axis, colours for the second, dashes for the third. Seeds are no axis of it but
+means, with a band of their standard error. Tables are written as sweep.md and sweep.csv. What
+cannot be compared, such as two corpora, has a picture each.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,8 @@ import re
 import sys
 from typing import Any, Literal
 
-from launch.runs import directory, errors, flags
+from launch.reports import settings, sources
+from launch.runs import directory, errors, flags, plots
 from launch.sweeps import execution, figure, slurm
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results as results_lib
@@ -47,9 +50,13 @@ class Config(slurm.Config):
     processes: int | None = flags.flag(
         None, 'runs at a time; default 1, with slurm as many as it starts', 'free', 1, 1000
     )
-    x: Literal['minutes', 'hours', 'steps'] = flags.flag(
-        'minutes', 'the horizontal axis of the picture', 'free'
+    x: Literal['steps', 'units', 'minutes', 'hours'] = flags.flag(
+        'steps',
+        'the horizontal axis: steps (updates), units (words, environment steps: what the program '
+        'counts), minutes or hours of training without compiling',
+        'free',
     )
+    formats: str = flags.flag('png', 'of the pictures: png,pdf,svg', 'free')
     target: float | None = flags.flag(
         None, 'of the measure: the table shows when it was reached', 'free'
     )
@@ -58,6 +65,7 @@ class Config(slurm.Config):
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
         super().__post_init__()
+        plots.check_formats(self.formats)
         directory.check_path('sweep_dir', self.sweep_dir)
 
 
@@ -111,14 +119,32 @@ def _show(config: Config, folder: pathlib.Path, grid: grid_lib.Grid) -> list[res
     table = results_lib.table(results, config.target)
     title = ' '.join([grid.program, *(f'{flag}={value}' for flag, value in grid.fixed.items())])
     print(f'\n{title}\n\n{table}\n')
-    page, picture = folder / 'sweep.md', folder / 'sweep.png'
+    page, csv = folder / 'sweep.md', folder / 'sweep.csv'
     with directory.optional():  # for who only reads
-        storage.write_text(page, f'# {title}\n\n```\n{table}\n```\n')
-        print(f'table        {page}')
-        if any(result.values for result in results):
-            figure.plot(grid, results, picture, config.x, config.target)
+        storage.write_text(page, results_lib.page(title, results, config.target))
+        sources.write_csv(csv, results_lib.facts(results))
+        print(f'table        {page}\ntable        {csv}')
+        for picture in _draw(config, folder, grid, results):
             print(f'picture      {picture}')
     return results
+
+
+def _draw(
+    config: Config, folder: pathlib.Path, grid: grid_lib.Grid, results: list[results_lib.Result]
+) -> list[pathlib.Path]:
+    """Draws a picture of what can be compared, in each format; returns their paths."""
+    groups, pictures = results_lib.by_setting(results), []
+    if len(groups) > 1:
+        print(f'{len(groups)} tasks that cannot be compared, each in a picture of its own')
+    for title, group in groups.items():
+        name, shown, part = 'sweep', results, grid
+        if len(groups) > 1:
+            name, shown = f'sweep-{settings.file_name(title)}', group
+            part = grid_lib.subset(grid, [result.run.configuration for result in group])
+        for kind in config.formats.split(','):
+            pictures.append(folder / f'{name}.{kind}')
+            figure.plot(part, shown, pictures[-1], config.x, config.target, title)
+    return pictures
 
 
 def arguments_of(words: Sequence[str]) -> list[str]:

@@ -192,7 +192,7 @@ def _unrolls(
     return rows
 
 
-def _name(label: str, runs: Sequence[records.Facts]) -> str:
+def _name(label: str, runs: Sequence[Any]) -> str:
     return f'{label}, n = {len(runs)}' if len(runs) > 1 else label
 
 

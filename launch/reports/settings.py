@@ -68,7 +68,7 @@ def title(setting: Setting, vocab_size: int | None = None, data_dir: str | None 
     """
     known = dict(setting.conditions)
     writers = {
-        'lm': lambda: _corpus(known, vocab_size, data_dir),
+        'lm': lambda: _corpus(known, vocab_size, setting.unit, data_dir),
         'nth_farthest': lambda: _vectors(known),
         'learning_to_execute': lambda: _programs(known),
         'mini_pacman': lambda: _mini_pacman(known),
@@ -83,13 +83,15 @@ def file_name(text: str) -> str:
     return re.sub('[^a-z0-9]+', '-', text.lower()).strip('-')[:80].rstrip('-')
 
 
-def _corpus(known: Mapping[str, Any], vocab_size: int | None, data_dir: str | None) -> str:
+def _corpus(
+    known: Mapping[str, Any], vocab_size: int | None, unit: str, data_dir: str | None
+) -> str:
     dataset = str(known['dataset'] or 'unnamed corpus')
     folder = f' {pathlib.Path(data_dir).name}' if data_dir else ''
     own = f'own text{folder}' if dataset == 'text' else f'{dataset}{folder}'
     parts = [_DATASETS.get(dataset, own)]
     size = vocab_size or known.get('vocab_size')
-    parts += [f'vocabulary of {size:,} words'] if size else []
+    parts += [f'vocabulary of {size:,} {unit}'] if size else []
     parts += [f'corpus {known["data"][:8]}'] if known.get('data') else []
     streams = known['evaluation_batch']
     return ', '.join([*parts, *([f'{streams} streams'] if streams else [])])

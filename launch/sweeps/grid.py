@@ -116,6 +116,13 @@ def _parse(program: str, pairs: Sequence[str], known_axes: list[str]) -> Grid:
     return _make(program, fixed, axes, itertools.product(*(flags[axis] for axis in axes)))
 
 
+def subset(grid: Grid, configurations: Sequence[Configuration]) -> Grid:
+    """Returns a grid of some of the configurations, whose axes are those that differ in them."""
+    axes = [axis for axis in grid.axes if len({each[axis] for each in configurations}) > 1]
+    kept = [{axis: each[axis] for axis in axes} for each in configurations]
+    return grid._replace(configurations=kept)
+
+
 def load_program(name: str) -> Any:
     """Returns the module of a program that a sweep can run.
 

@@ -137,6 +137,7 @@ def _describe(path, **changes):
         'units_per_update': 2048,
         'measure': 'valid_perplexity',
         'higher_is_better': False,
+        'data': 'c0ffee',
     }
     directory.describe(path, **{**facts, **changes})
     return facts

@@ -221,3 +221,9 @@ def test_grids_of_other_fixed_flags_or_axes_are_refused_with_all_differences(lin
         _parse(f'toy_program {line}', known)
     assert caught.value.code == errors.MISMATCH
     assert f'holds another sweep ({"; ".join(differences)}); use the same' in str(caught.value)
+
+
+def test_a_part_of_a_grid_has_the_axes_that_differ_in_it():
+    whole = grid_lib.parse(['lm', 'core=rmc,lstm', 'seed=0,1', 'num_steps=8'])
+    part = grid_lib.subset(whole, whole.configurations[:2])
+    assert (part.axes, part.values('seed'), part.fixed) == (['seed'], ['0', '1'], whole.fixed)

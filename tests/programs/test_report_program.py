@@ -9,6 +9,7 @@ import pytest
 from launch import report
 from launch.reports import accuracy_figure, seeds
 from launch.runs import directory, errors, flags, metrics, plots
+from tests.programs import test_perplexities
 
 
 def _rows(first=120.0, column='valid_perplexity', unit='words'):
@@ -415,3 +416,20 @@ def test_programs_of_several_seeds_are_one_curve_and_one_row(tmp_path, curves, f
     assert [*f'{RMC}, n = 2 12,345 62.5 ± 0 (25 ± 0)'.split()] in lines
     same = [(3, 1.0), (6, 0.5)]
     assert figures[0][0] == {'a': seeds.mean_curve([same, same])}
+
+
+def test_language_models_on_one_text_meet_in_one_table_whatever_their_tokens(
+    tmp_path, capsys, curves
+):
+    for unit, corpus in (('byte', 'c0ffee'), ('character', 'beef')):
+        evaluation = {**test_perplexities._with_text(unit, corpus, 2.0), 'program': 'lm'}
+        _make(tmp_path / unit, evaluation=evaluation, data=corpus)
+    runs = tmp_path / 'byte', tmp_path / 'character'
+    assert _main(*runs, f'--output={tmp_path / "out"}', '--y=loss') == 0
+    out = capsys.readouterr().out
+    table = out[out.index('the text of text, whatever the tokens') :]
+    assert [line.split()[3:4] for line in table.splitlines()[2:4]] == [['own'], ['own']]
+    assert [word for word in table.split() if word in ('bytes', 'characters')][-2:] == [
+        'bytes',
+        'characters',
+    ]

@@ -94,11 +94,65 @@ def test_the_table_has_a_line_for_each_configuration_in_order(runs):
     assert lines[0] == header.split()
     seeds = ('1', '2', '10')
     names = [f'core={core},seed={seed}' for core in ('rmc', 'lstm') for seed in seeds]
-    assert [line[0] for line in lines[1:]] == names
+    assert [line[0] for line in lines[1:7]] == names
     assert lines[2][1:] == ['done', '0.5', '0.375', '4', '2.0', '4.0', '8']
     assert lines[6][1:] == ['begun', '?', '?', 'never', '4.0', '8']
     assert lines[1][1:] == ['waiting', '?', '?', 'never', '0.0', '0']
     assert 'at update' not in results_lib.table(results)
+
+
+def _write_seeds(runs, rmc=(1.0, 2.0, 3.0)):
+    """Writes three runs of a core, whose last value is their best, and one of the other."""
+    for run, value in zip(runs, rmc, strict=False):
+        _write(run, values=(0.5, value), describe=False)
+    _write(runs[3], values=(4.0,), describe=False)
+    for run in runs[:4]:
+        config, start = {'seed': run.configuration['seed']}, {'command': f'train {run.name}'}
+        facts = config, 3, 'words', 5, 'score', True
+        directory.describe(run.folder, 'lm', *facts, start=start)
+
+
+def test_seeds_are_a_row_of_their_mean_and_standard_error(runs):
+    _write_seeds(runs)
+    results = [results_lib.read(run) for run in runs]
+    rows = results_lib.mean_rows(results, 2.0)
+    assert rows[0][1:6] == ['n', 'best score', 'last', 'reached 2', 'at update']
+    # a deviation of 1 over the root of 3; seeds 2 and 10 reach 2 at update 4
+    wanted = ['core=rmc', '3', '2.00 ± 0.58', '2.00 ± 0.58', '2 of 3', '4 ± 0', '4 ± 0', '8']
+    assert rows[1] == wanted
+    assert rows[2] == ['core=lstm', '1', '4', '4', '1 of 1', '2', '4', '8']
+    assert results_lib.mean_rows(results[:1]) == []
+    lines = results_lib.table(results).splitlines()
+    assert lines[8].split()[:6] == ['mean', '±', 'standard', 'error', 'n', 'best']
+
+
+def test_the_page_and_the_facts_name_the_runs_of_every_number(runs):
+    _write_seeds(runs)
+    results = [results_lib.read(run) for run in runs]
+    page = results_lib.page('A title', results)
+    assert page.startswith('# A title\n\n| mean ± standard error | n | best score | last |')
+    assert '\n| core=rmc | 3 | 2.00 ± 0.58 | 2.00 ± 0.58 | 4 ± 0 | 8 |\n' in page
+    assert f'- core=rmc,seed=2: `{runs[1].folder}`, seed 2, revision not recorded' in page
+    assert '  `train core=lstm,seed=1`' in page
+    assert 'core=lstm,seed=10:' not in page  # has not begun
+    facts = results_lib.facts(results)
+    names = ['core=rmc', 'core=lstm', *(run.name for run in runs)]
+    assert [row['configuration'] for row in facts] == names
+    assert facts[0]['best_standard_error'] == pytest.approx(1 / 3**0.5)
+    assert facts[0]['seeds'] == '1; 2; 10'
+    assert facts[2]['command'] == 'train core=rmc,seed=1'
+    assert facts[7]['best'] is None
+
+
+def test_results_are_apart_that_cannot_be_compared(runs):
+    _write_seeds(runs)
+    results = [results_lib.read(run) for run in runs]
+    assert [len(group) for group in results_lib.by_setting(results).values()] == [4]
+    config = {'dataset': 'pydoc', 'evaluation_batch': 4}
+    about = {**results[0].description, 'config': config}
+    groups = results_lib.by_setting([results[0]._replace(description=about), *results[1:]])
+    assert list(groups) == ["Python's documentation, 4 streams", 'unnamed corpus']
+    assert [len(group) for group in groups.values()] == [1, 3]
 
 
 def test_a_result_in_short(runs):

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from launch import sweep
+from launch.reports import settings
 from launch.runs import directory, errors
 from launch.runs import flags as flags_lib
 from launch.sweeps import execution, grid
@@ -49,10 +50,9 @@ def test_a_grid_is_run_shown_as_a_table_and_drawn(toys, tmp_path, capsys):
     assert f'picture      {folder}/sweep.png' in out
     page = (folder / 'sweep.md').read_text()
     assert page.startswith('# toy_program num_steps=3\n')
-    assert page.split('```\n')[1] in out
     names = [f'size={size},heads={heads}' for size in (2, 4) for heads in (1, 2)]
-    assert re.findall('^size=[^ ]*', page, re.MULTILINE) == names
-    files = {'sweep.json', 'sweep.md', 'sweep.png', '.lock', '.owner', *names}
+    assert re.findall(r'^\| (size=[^ ]*)', page, re.MULTILINE) == names
+    files = {'sweep.json', 'sweep.md', 'sweep.csv', 'sweep.png', '.lock', '.owner', *names}
     assert {path.name for path in folder.iterdir()} == files
 
 
@@ -82,7 +82,25 @@ def test_drawing_runs_nothing_and_may_happen_during_a_sweep(toys, tmp_path, caps
         assert 'in use by' in _fails(capsys, errors.IN_USE, tmp_path, 'toy_program')
     assert (tmp_path / 'sweep.png').exists()
     assert (tmp_path / 'sweep.json').read_bytes() == before
-    assert re.search('^size=3 +begun', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
+    assert re.search(r'^\| size=3 \| begun', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
+
+
+def test_pictures_have_the_formats_asked_for(toys, tmp_path, capsys):
+    assert _main(tmp_path, 'toy_program size=2,3 --x=units --formats=pdf,svg') == 0
+    assert {path.name for path in tmp_path.glob('sweep.*')} == {
+        *('sweep.json', 'sweep.md', 'sweep.csv', 'sweep.pdf', 'sweep.svg')
+    }
+    line = _fails(capsys, errors.USAGE, tmp_path, 'toy_program size=2,3 --formats=jpg')
+    assert "--formats: wanted some of png,pdf,svg, got 'jpg'" in line
+
+
+def test_what_cannot_be_compared_has_a_picture_each(toys, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(settings.TASKS, 'toy_program', ('size',))
+    assert _main(tmp_path, 'toy_program size=2,4 heads=1,2') == 0
+    out = capsys.readouterr().out
+    assert '2 tasks that cannot be compared, each in a picture of its own\n' in out
+    names = {'sweep-toy-program-1.png', 'sweep-toy-program-2.png'}
+    assert {path.name for path in tmp_path.glob('*.png')} == names
 
 
 def test_before_the_first_measurement_there_is_a_table_alone(toys, tmp_path, capsys):
@@ -99,7 +117,7 @@ def test_a_failure_is_reported_at_the_end_and_its_code_is_the_sweeps(toys, tmp_p
         in line
     )
     assert f'see {tmp_path}/act=fail/output.log' in line
-    assert re.search('^act=train +done', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
+    assert re.search(r'^\| act=train \| done', (tmp_path / 'sweep.md').read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +130,7 @@ def test_a_failure_is_reported_at_the_end_and_its_code_is_the_sweeps(toys, tmp_p
         (
             'toy_program size=1,2 --x=miles',
             errors.USAGE,
-            '--x: wanted one of minutes, hours, ste',
+            '--x: wanted one of steps, units, minut',
         ),
         ('toy_program --mode=paint', errors.USAGE, '--mode: wanted one of run, draw'),
         ('toy_program --mode=draw', errors.BAD_DATA, 'wanted the directory of a sweep, got none'),

@@ -23,7 +23,7 @@ def plotted(monkeypatch):
     return seen
 
 
-def _plot(tmp_path, line, x='minutes', target=None, higher=True, without=()):
+def _plot(tmp_path, line, x='steps', target=None, higher=True, without=()):
     """Plots a grid; curve i has two values, after 60 i and 120 i seconds."""
     grid = grid_lib.parse(['lm', *line.split()])
     results = []
@@ -31,7 +31,8 @@ def _plot(tmp_path, line, x='minutes', target=None, higher=True, without=()):
         curve = [10, 20], [60.0 * index, 120.0 * index], [0.25 + index / 50, 0.5 + index / 50]
         if run.name in without:
             curve = [], [], []
-        facts = run, 'done', 'valid_accuracy', higher, *curve, 20, 9.0
+        about = {'unit': 'frames', 'units_per_update': 3}
+        facts = run, 'done', 'valid_accuracy', higher, *curve, 20, 9.0, about
         results.append(results_lib.Result(*facts))
     figure_lib.plot(grid, results, tmp_path / 'sweep.png', x, target)
     assert (tmp_path / 'sweep.png').stat().st_size > 5000
@@ -75,20 +76,22 @@ def test_one_axis_is_colours_in_one_panel(tmp_path, plotted):
     (panel,) = _visible(plotted[0])
     assert panel.get_title(loc='left') == ''
     assert len({color for color, _, _ in _looks(panel)}) == 2
-    assert _legend(plotted[0]) == ['core = rmc', 'core = lstm']
+    assert _legend(plotted[0]) == ['Relational Memory Core', 'LSTM']
+    colors = [plots.CORES[core][1] for core in ('rmc', 'lstm')]
+    assert [color for color, _, _ in _looks(panel)] == colors
 
 
 def test_axes_after_the_third_are_curves_that_look_alike(tmp_path, plotted):
-    _plot(tmp_path, 'slots=8,1 heads=1,8 gate=unit,memory seed=0,1,2 rate=1,2')
+    _plot(tmp_path, 'slots=8,1 heads=1,8 gate=unit,memory rate=1,2 size=1,2,3')
     (panel, _) = _visible(plotted[0])
     assert len(panel.lines) == 24
     assert len(set(_looks(panel))) == 4
-    assert _legend(plotted[0])[-1] == 'one curve for each seed, rate'
+    assert _legend(plotted[0])[-1] == 'one curve for each rate, size'
 
 
 @pytest.mark.parametrize('count', [3, 10])
 def test_colours_are_told_apart_by_their_lightness(count, tmp_path, plotted):
-    _plot(tmp_path, f'seed={",".join(map(str, range(count)))}')
+    _plot(tmp_path, f'rate={",".join(map(str, range(count)))}')
     rgb = np.array([color[:3] for color, _, _ in _looks(_visible(plotted[0])[0])])
     lightness = rgb @ [0.299, 0.587, 0.114]
     assert (np.diff(lightness) > 0.3 / count).all()
@@ -98,25 +101,26 @@ def test_colours_are_told_apart_by_their_lightness(count, tmp_path, plotted):
 @pytest.mark.parametrize(
     ('x', 'label', 'places'),
     [
-        ('minutes', 'minutes of training', [2.0, 4.0]),
-        ('hours', 'hours of training', [2 / 60, 4 / 60]),
+        ('minutes', 'minutes of training, without compiling', [2.0, 4.0]),
+        ('hours', 'hours of training, without compiling', [2 / 60, 4 / 60]),
         ('steps', 'updates', [10, 20]),
+        ('units', 'environment steps', [30, 60]),
     ],
 )
 def test_the_horizontal_axis_shows_what_was_asked_for(x, label, places, tmp_path, plotted):
-    _plot(tmp_path, 'seed=0,1', x=x)
+    _plot(tmp_path, 'rate=0,1', x=x)
     line = _visible(plotted[0])[0].lines[1]
     assert list(line.get_xdata()) == pytest.approx(places)
     assert list(line.get_ydata()) == pytest.approx([0.29, 0.54])
     assert [panel.get_xlim()[0] for panel in _visible(plotted[0])] == [0]
     assert plotted[0].get_supxlabel() == label
     assert plotted[0].get_supylabel() == 'validation accuracy'
-    assert plotted[0].get_suptitle() == f'lm: validation accuracy over {label}'
+    assert plotted[0].get_suptitle() == 'lm'
 
 
 def test_a_configuration_without_values_keeps_its_colour_free(tmp_path, plotted):
-    for without in ((), ('seed=1',)):
-        _plot(tmp_path, 'seed=0,1,2', without=without)
+    for without in ((), ('rate=1',)):
+        _plot(tmp_path, 'rate=0,1,2', without=without)
     before, after = (_looks(_visible(picture)[0]) for picture in plotted)
     assert before == after
     assert len(_visible(plotted[1])[0].lines[1].get_xdata()) == 0
@@ -139,3 +143,30 @@ def test_panels_have_the_style_of_all_pictures(tmp_path, plotted, monkeypatch):
     monkeypatch.setattr(plots, 'set_style', lambda axes: (seen.append(axes), style(axes)))
     _plot(tmp_path, 'slots=1,2 heads=3,4')
     assert seen == _visible(plotted[0])
+
+
+def test_seeds_are_a_mean_with_a_band_and_thin_lines_in_each_panel(tmp_path, plotted):
+    _plot(tmp_path, 'heads=1,8 core=rmc,lstm seed=0,1')
+    first, second = _visible(plotted[0])
+    rmc, lstm = (plots.CORES[core][1] for core in ('rmc', 'lstm'))
+    assert [line.get_color() for line in first.lines] == [rmc] * 3 + [lstm] * 3
+    assert [line.get_linewidth() for line in second.lines] == [0.7, 0.7, 1.4] * 2
+    # curves 1 and 2 of the grid begin at 0.27 and 0.29
+    assert first.lines[2].get_ydata()[0] == pytest.approx(0.28)
+    band = first.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.27, 0.54))
+    assert _legend(plotted[0])[-1] == 'band: standard error of the mean;\nthin lines: single runs'
+
+
+def test_seeds_alone_are_one_curve(tmp_path, plotted):
+    _plot(tmp_path, 'seed=0,1,2')
+    (panel,) = _visible(plotted[0])
+    assert [line.get_linewidth() for line in panel.lines] == [0.7, 0.7, 0.7, 1.4]
+    assert panel.lines[3].get_ydata()[1] == pytest.approx(0.54)  # of 0.52, 0.54, 0.56
+
+
+def test_an_axis_of_shares_has_no_impossible_values(tmp_path, plotted):
+    _plot(tmp_path, f'rate={",".join(map(str, range(25)))}')  # up to 0.5 + 25 / 50 = 1
+    low, high = _visible(plotted[0])[0].get_ylim()
+    assert low >= 0
+    assert high == 1
