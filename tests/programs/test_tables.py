@@ -147,4 +147,4 @@ def test_bits_per_byte_of_the_whole_text_stand_alone():
         'per word of the text       76.10       none',
     ]
     for texts in (None, {'valid': None, 'test': TEXTS['test']}):
-        assert len(tables.describe_splits({**evaluation, 'texts': texts}).splitlines()) == 3
+        assert len(tables.describe_splits({**evaluation, 'texts': texts}).splitlines()) == 4
