@@ -64,7 +64,7 @@ def test_an_agent_samples_from_its_policy_or_takes_the_likeliest(greedy):
         logits = params * observation + jnp.where(reset, 0.0, jnp.array([-9.0, 0, 0]))[None]
         return actor_critic.Output(logits, jnp.zeros(1)), state + 1
 
-    network = network_lib.Network(None, lambda size: jnp.zeros(size), step, None, 0)
+    network = network_lib.Network(None, lambda size: jnp.zeros(size), step, None, None, 0)
     policy = episodes.agent(network, jnp.float32(2), greedy)
     state, observation = policy.initial_state(), jnp.log(jnp.array([4.0, 2.0, 1.0])) / 2
     assert state.shape == (1,)
@@ -87,7 +87,7 @@ def test_after_the_warm_up_nothing_is_compiled():
         traced.append(state)
         return actor_critic.Output(params * observation[:, 0, :3, 0], jnp.zeros(1)), state + 1
 
-    network = network_lib.Network(None, lambda size: jnp.zeros(size), step, None, 0)
+    network = network_lib.Network(None, lambda size: jnp.zeros(size), step, None, None, 0)
     policy = episodes.agent(network, jnp.float32(2), greedy=True)
     episodes.warm_up(CORRIDOR, policy)
     count = len(traced)

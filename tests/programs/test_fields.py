@@ -134,7 +134,7 @@ def _runs(tmp_path):
 
 
 def test_a_damaged_run_is_reported_or_refused_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, '_draw_columns', lambda *args: [])
+    monkeypatch.setattr(report, '_draw_curves', lambda *args: [])
     monkeypatch.setattr(report, '_draw_programs', lambda *args: [])
     monkeypatch.setattr(report.perplexities, 'draw', lambda *args: [])
     for folder in _runs(tmp_path):

@@ -149,4 +149,4 @@ def test_bits_per_byte_of_the_whole_text_stand_alone():
     wider = tables.describe_splits({**evaluation, 'unit': 'character'}).splitlines()
     assert len({len(line) for line in wider}) == 1
     for texts in (None, {'valid': None, 'test': TEXTS['test']}):
-        assert len(tables.describe_splits({**evaluation, 'texts': texts}).splitlines()) == 4
+        assert len(tables.describe_splits({**evaluation, 'texts': texts}).splitlines()) == 3
