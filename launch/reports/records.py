@@ -1,16 +1,32 @@
 """Reads the directories of runs that a report compares."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+import itertools
 import os
 import pathlib
 from typing import Any, NamedTuple, TypeVar
 
 from launch.language import evaluation as evaluation_lib
-from launch.runs import directory, metrics, plain
+from launch.reports import settings
+from launch.runs import directory, fields, metrics, plain
 from tasks import base
 
 Key = TypeVar('Key', bound=Hashable)
 Facts = Mapping[str, Any]
+
+
+# The flags that reports read, where a program has them.
+_TEXTS = (
+    *('core', 'dataset', 'data_dir', 'data', 'gigaword_text', 'tokenizer', 'split_shares'),
+    *('task', 'dialect', 'game', 'rules', 'head', 'curriculum'),
+)
+_SIZES = {
+    'vocab_size',
+    'split_seed',
+    'evaluation_batch',
+    *itertools.chain(*settings.TASKS.values()),
+}
+_FLAGS = dict.fromkeys(_SIZES, fields.OPTIONAL) | dict.fromkeys(_TEXTS, (str, type(None)))
 
 
 class Run(NamedTuple):
@@ -47,6 +63,9 @@ def _load(folder: pathlib.Path, name: str) -> Run:
         message = 'has no metrics yet; wait for some or leave out the run'
         raise base.DataError(f'{folder / "metrics.jsonl"}: {message}')
     description = directory.read_description(folder)
+    known = {**description['config'], 'data': description.get('data')}
+    shape = {name: kind for name, kind in _FLAGS.items() if name in known}
+    fields.check(folder / directory.DESCRIPTION, known, shape, 'restore it or leave out the run')
     label = plain.line(', '.join([name, *training(description['config'])]))
     return Run(label, rows, description, evaluation_lib.load(folder), folder)
 

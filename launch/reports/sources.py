@@ -71,7 +71,9 @@ def _seed(description: Mapping[str, Any]) -> Any:
 
 def _revision(start: Mapping[str, Any]) -> str:
     revision = start.get('revision')
-    return f'{revision[:12]}{" (changed)" if start.get("changed") else ""}' if revision else _NONE
+    return (
+        f'{str(revision)[:12]}{" (changed)" if start.get("changed") else ""}' if revision else _NONE
+    )
 
 
 def _join(values: Sequence[str]) -> str:

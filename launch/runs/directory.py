@@ -39,6 +39,7 @@ _SHAPE = {
     'units_per_update': fields.NUMBER,
     'measure': str,
 }
+_NEWER: dict[str, Any] = {'data': str, 'starts': [dict]}  # than the first files
 
 
 @contextlib.contextmanager
@@ -150,7 +151,8 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = pathlib.Path(path) / DESCRIPTION
     description = read_json(file)
     if description:
-        fields.check(file, description, _SHAPE, 'resume the run to have it written again')
+        shape = _SHAPE | {x: kind for x, kind in _NEWER.items() if x in description}
+        fields.check(file, description, shape, 'resume the run to have it written again')
     return description
 
 
