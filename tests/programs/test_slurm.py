@@ -101,7 +101,7 @@ def test_a_grid_is_run_by_jobs_and_nothing_is_run_again(toys, tmp_path, capsys):
         run_dir = folder / f'size={size}'
         assert _starts(run_dir)[0].startswith('None a=b ')
         assert (run_dir / 'output.log').read_text() == 'resumes from update 0\n'
-    assert re.search('^size=4 +done', (folder / 'sweep.md').read_text(), re.MULTILINE)
+    assert re.search('^. size=4 . done', (folder / 'sweep.md').read_text(), re.MULTILINE)
     assert _main(folder, 'toy_program size=2,4 num_steps=2 text=a=b') == 0
     assert 'submitted' not in capsys.readouterr().out
     assert _main(folder, 'toy_program size=1,2 num_steps=2 text=a=b') == 0
