@@ -129,7 +129,7 @@ def _evaluations(comparison: series_lib.Comparison) -> dict[str, records.Facts]:
 
 
 def _all_evaluations(comparisons: Sequence[series_lib.Comparison]) -> dict[str, records.Facts]:
-    """Returns the evaluations of all language models; what has one name is told apart by titles."""
+    """Returns the evaluations of all language models, by labels that differ."""
     found = [(x, label, known) for x in comparisons for label, known in _evaluations(x).items()]
     labels = [label for _, label, _ in found]
     return {

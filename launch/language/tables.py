@@ -37,7 +37,7 @@ def text_cells(evaluation: Mapping[str, Any]) -> list[str]:
     """Returns what `text_numbers` returns as cells of a table."""
     numbers = text_numbers(evaluation)
     cells = ['none' if value is None else f'{value:.3f}' for value in numbers[:2]]
-    return [*cells, *('none' if value is None else show(value) for value in numbers[2:])]
+    return [*cells, *map(show, numbers[2:])]
 
 
 def text_numbers(evaluation: Mapping[str, Any]) -> list[float | None]:

@@ -135,7 +135,7 @@ def describe(
 
 
 def _starts(file: pathlib.Path) -> list[Any]:
-    """Returns the records of the starts before this one; what is damaged is written anew."""
+    """Returns the records of the starts before this one; damaged ones are dropped."""
     with contextlib.suppress(base.DataError):
         starts = read_json(file).get('starts', [])
         return starts if isinstance(starts, list) else []

@@ -1,18 +1,15 @@
 """Where the numbers of a run come from: versions, revision, machine and command of each start."""
 
 import datetime
-import importlib.metadata
 import pathlib
-import platform
 import shlex
 import socket
 import subprocess
 import sys
 from typing import Any
 
-import relational_rnn
+from launch.runs import versions
 
-_DISTRIBUTIONS = 'jax', 'jaxlib', 'numpy', 'dm-haiku', 'optax'
 _FOLDER = pathlib.Path(__file__).resolve().parent
 
 
@@ -28,17 +25,11 @@ def record(devices: str, step: int) -> dict[str, Any]:
         'step': step,
         'date': now.isoformat(timespec='seconds'),
         'command': shlex.join(['python', *sys.orig_argv[1:]]),
-        'versions': versions(),
+        'versions': versions.installed(),
         **revision(_FOLDER),
         'host': socket.gethostname(),
         'devices': devices,
     }
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of this project, of Python and of what numbers depend on."""
-    own = {'relational_rnn': relational_rnn.__version__, 'python': platform.python_version()}
-    return own | {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS}
 
 
 def revision(folder: pathlib.Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ is what the programs do when their command is repeated. Runs end in order when t
 one that still does so, or that another program owns, is waited for.
 """
 
+from collections.abc import Mapping
 import os
 import pathlib
 import signal
@@ -76,6 +77,18 @@ def execute(program: str, runs: list[grid_lib.Run], num_processes: int) -> list[
     return state.failures
 
 
+def describe_states(num_runs: int, counts: Mapping[str, int]) -> str:
+    """Returns how many configurations are in which state.
+
+    Args:
+      num_runs: configurations in all.
+      counts: those that are not done, by their state.
+    """
+    counts = {'done': num_runs - sum(counts.values()), **counts}
+    states = ', '.join(f'{count} {state}' for state, count in counts.items() if count)
+    return f'{num_runs} configurations: {states}'
+
+
 class _State:
     """The processes of a sweep, and what is left to do."""
 
@@ -94,9 +107,7 @@ class _State:
             'running': len(self.children),
             'waiting': len(self.waiting),
         }
-        counts = {'done': self._num_runs - sum(counts.values()), **counts}
-        states = ', '.join(f'{count} {state}' for state, count in counts.items() if count)
-        return f'{self._num_runs} configurations: {states}'
+        return describe_states(self._num_runs, counts)
 
     def start(self) -> None:
         """Starts as many runs as there is room for, of those whose directories are free."""

@@ -248,9 +248,7 @@ class _Watch:
         counts = {'failed': len(self.failures)}
         for state in self._states.values():
             counts[state.lower()] = counts.get(state.lower(), 0) + 1
-        counts = {'done': self._num_runs - sum(counts.values()), **counts}
-        states = ', '.join(f'{count} {state}' for state, count in counts.items() if count)
-        return f'{self._num_runs} configurations: {states}'
+        return execution.describe_states(self._num_runs, counts)
 
     def look(self) -> None:
         """Asks Slurm once, and prints a line for each job that has begun, ended or stopped."""

@@ -16,7 +16,6 @@ import numpy as np
 from launch import learning_to_execute as program
 from launch.trained import exporting
 from launch.trained import run as run_lib
-from launch.training import experiment
 from tasks.learning_to_execute import batches, setting, writing
 
 
@@ -97,8 +96,7 @@ class LearningToExecute(run_lib.Run):
 
 def load(run_dir: str) -> LearningToExecute:
     """Loads a run of `learning_to_execute`; raises as `loading.load`."""
-    config, _, metadata = experiment.read(program.EXPERIMENT, run_dir)
-    network = program.make_network(config)
-    params, step = experiment.load_params(run_dir, network.init)
-    name = program.EXPERIMENT.name
-    return LearningToExecute(run_dir, name, config, metadata, step, params, network)
+    loaded: LearningToExecute = run_lib.load(
+        LearningToExecute, program.EXPERIMENT, run_dir, program.make_network
+    )
+    return loaded

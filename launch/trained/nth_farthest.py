@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from launch import nth_farthest as program
 from launch.trained import exporting
 from launch.trained import run as run_lib
-from launch.training import experiment
 from tasks import nth_farthest
 
 
@@ -68,7 +67,7 @@ class NthFarthest(run_lib.Run):
 
 def load(run_dir: str) -> NthFarthest:
     """Loads a run of `nth_farthest`; raises as `loading.load`."""
-    config, _, metadata = experiment.read(program.EXPERIMENT, run_dir)
-    network = program.make_network(config)
-    params, step = experiment.load_params(run_dir, network.init)
-    return NthFarthest(run_dir, 'nth_farthest', config, metadata, step, params, network)
+    loaded: NthFarthest = run_lib.load(
+        NthFarthest, program.EXPERIMENT, run_dir, program.make_network
+    )
+    return loaded

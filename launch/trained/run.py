@@ -5,7 +5,7 @@ Glossary of shapes:
 """
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import os
 import pathlib
@@ -14,6 +14,7 @@ from typing import Any
 import chex
 
 from launch.trained import exporting
+from launch.training import experiment as experiment_lib
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -60,3 +61,23 @@ class Run(abc.ABC):
     @abc.abstractmethod
     def servable(self) -> exporting.Servable:
         """Returns what `export` writes."""
+
+
+def load(
+    kind: Callable[..., Any],
+    experiment: experiment_lib.Experiment,
+    run_dir: str,
+    make_network: Callable[[Any], Any],
+) -> Any:
+    """Loads a run whose network its flags determine; raises as `loading.load`.
+
+    Args:
+      kind: the `Run`, with `network` as its own field.
+      experiment: the program of the run.
+      run_dir: its directory.
+      make_network: makes of the flags the network, with `init`.
+    """
+    config, _, metadata = experiment_lib.read(experiment, run_dir)
+    network = make_network(config)
+    params, step = experiment_lib.load_params(run_dir, network.init)
+    return kind(run_dir, experiment.name, config, metadata, step, params, network)

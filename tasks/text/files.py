@@ -54,7 +54,7 @@ def read(path: pathlib.Path, end: str = '\n') -> Iterator[str]:
         if layouts.kind(path) not in _RECORDS:
             yield from _read_text(path)
             return
-        yield from _blocks(_strings(path), end)
+        yield from blocks(text.removesuffix('\n') + end for text in _strings(path))
 
 
 @contextlib.contextmanager
@@ -84,11 +84,11 @@ def _strings(path: pathlib.Path) -> Iterator[str]:
         yield text
 
 
-def _blocks(texts: Iterable[str], end: str) -> Iterator[str]:
-    """Yields texts, each with its end, in blocks: most records are short."""
+def blocks(texts: Iterable[str]) -> Iterator[str]:
+    """Yields texts, of which most are short, joined to blocks."""
     block, size = [], 0
     for text in texts:
-        block.append(text.removesuffix('\n') + end)
+        block.append(text)
         size += len(text)
         if size >= _BLOCK:
             yield ''.join(block)

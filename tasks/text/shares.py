@@ -25,7 +25,6 @@ class Split(NamedTuple):
 
 
 DEFAULT = Split((0.9, 0.05, 0.05), 0)
-_BLOCK = 1 << 20  # characters
 
 
 def parse(text: str, seed: int) -> Split:
@@ -55,28 +54,26 @@ def read(path: pathlib.Path, end: str, split: str, how: Split) -> Iterator[str]:
     Raises:
       DataError: as of `files.read`, or the split is empty.
     """
-    total = sum(len(unit.encode()) for unit in files.units(path, end))
-    borders = stretches(how)
-    place, found = 0, False
-    block, size = [], 0
-    for unit in files.units(path, end):
-        while borders[0][0] * total <= place and len(borders) > 1:
-            borders = borders[1:]
-        place += len(unit.encode())
-        if borders[0][1] != split:
-            continue
+    found = False
+    for block in files.blocks(_units(path, end, split, how)):
         found = True
-        block.append(unit)
-        size += len(unit)
-        if size >= _BLOCK:
-            yield ''.join(block)
-            block, size = [], 0
-    if block:
-        yield ''.join(block)
+        yield block
     if not found:
         share = how.shares[layouts.SPLITS.index(split)]
         wanted = f'the {split} split, a share of {share}, has no line, paragraph or record'
         raise base.DataError(f'{path}: {wanted}; take other --split_shares or a longer text')
+
+
+def _units(path: pathlib.Path, end: str, split: str, how: Split) -> Iterator[str]:
+    """Yields the units of a split."""
+    total = sum(len(unit.encode()) for unit in files.units(path, end))
+    borders, place = stretches(how), 0
+    for unit in files.units(path, end):
+        while borders[0][0] * total <= place and len(borders) > 1:
+            borders = borders[1:]
+        place += len(unit.encode())
+        if borders[0][1] == split:
+            yield unit
 
 
 def stretches(how: Split) -> list[tuple[float, str]]:

@@ -47,7 +47,6 @@ def test_blocks_of_any_size_give_the_same_splits(tmp_path, monkeypatch):
     text_folders.write(tmp_path, {'book.txt': ''.join(LINES), 'p.txt': '\n\n \n'.join(LINES)})
     wanted = _splits(tmp_path / 'book.txt'), _splits(tmp_path / 'p.txt', end='\n\n')
     monkeypatch.setattr(files, '_BLOCK', 7)
-    monkeypatch.setattr(shares, '_BLOCK', 7)
     assert wanted == (_splits(tmp_path / 'book.txt'), _splits(tmp_path / 'p.txt', end='\n\n'))
 
 
