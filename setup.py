@@ -51,6 +51,7 @@ PACKAGES = [
     'launch.agents',
     'launch.benchmarks',
     'launch.inspection',
+    'launch.farthest',
     'launch.language',
     'launch.reports',
     'launch.runs',

@@ -34,6 +34,7 @@ import numpy as np
 from launch.reports import accuracies
 from launch.runs import display, errors, flags, metrics, plots
 from launch.training import cores, devices, experiment, task
+from launch.training import curriculum as curriculum_lib
 from relational_rnn import losses
 from relational_rnn.networks import sequence_to_sequence
 from tasks.learning_to_execute import batches, setting, writing
@@ -44,12 +45,12 @@ Score = Callable[..., tuple[chex.Array, chex.Array]]  # what `make_score` return
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(cores.Config, experiment.Config):
+class Config(cores.Config, curriculum_lib.Config, experiment.Config):
     """Program evaluation; see --preset=paper for Santoro et al. 2018, appendix A.2."""
 
     GROUPS: ClassVar = {
         'data': '*',
-        'training': 'curriculum curriculum_every curriculum_threshold curriculum_patience',
+        'training': 'curriculum',
         'model': 'decoding shared_core',
         'evaluation': 'evaluation_size final_evaluation_size',
     }
@@ -67,13 +68,6 @@ class Config(cores.Config, experiment.Config):
         'difficulties in a batch: mix, all of them; baseline, the hardest; naive, increasing; '
         'combined, naive with a fifth of mix',
         'fixed',
-    )
-    curriculum_every: int = flags.flag(500, 'naive, combined: updates of an evaluation', 'fixed', 1)
-    curriculum_threshold: float = flags.flag(
-        0.95, 'naive, combined: validation accuracy of a character to advance', 'fixed', 0, 1
-    )
-    curriculum_patience: int = flags.flag(
-        20, 'naive, combined: evaluations without success after which it advances', 'fixed', 1
     )
     decoding: Literal['non_autoregressive', 'autoregressive', 'teacher_forcing'] = flags.flag(
         'non_autoregressive',

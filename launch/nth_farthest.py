@@ -22,6 +22,7 @@ Glossary of shapes:
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import os
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -30,27 +31,28 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from launch.farthest import auxiliary, smaller
 from launch.reports import published
 from launch.runs import flags, metrics, plots
 from launch.training import cores, experiment, task
+from launch.training import curriculum as curriculum_lib
 from relational_rnn import losses
 from relational_rnn.networks import distance_classifier, sequence_classifier
 from tasks import nth_farthest
 
 _HELD_OUT = 2018  # the seed of the sequences of evaluations, for runs of any seed
 _CHUNK = 400  # sequences of an evaluation at a time
-# Auxiliary targets have mean 0 and variance 1. Of x and of (x - y)^2, both uniform in [-1, 1):
-_VECTOR_VARIANCE = 1 / 3
-_MEAN, _VARIANCE = 2 / 3, 28 / 45
+_LEVEL_SIZE = 3200  # sequences by which a level of a curriculum is judged
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(cores.Config, experiment.Config):
+class Config(cores.Config, curriculum_lib.Config, experiment.Config):
     """Nth Farthest; see --preset=paper for Santoro et al. 2018, appendix A.1."""
 
     GROUPS: ClassVar = {
         'data': '*',
         'model': 'head one_hot_scale',
+        'training': 'curriculum curriculum_share',
         'evaluation': 'evaluation_size final_evaluation_size',
     }
 
@@ -64,6 +66,14 @@ class Config(cores.Config, experiment.Config):
     one_hot_scale: float = flags.flag(
         1.0, 'what labels, n and m are multiplied by for the network', 'fixed', 0.001, 1000
     )
+    curriculum: str = flags.flag(
+        '',
+        'smaller tasks to begin with, VECTORSxDIMENSIONS,..., such as 3x1,4x1; none by default',
+        'fixed',
+    )
+    curriculum_share: float = flags.flag(
+        0.4, 'with a curriculum: share of updates on any level up to the present', 'fixed', 0, 1
+    )
     evaluation_size: int = flags.flag(
         3200, 'held-out sequences of an evaluation in training', 'free', 1, 10_000_000
     )
@@ -75,6 +85,17 @@ class Config(cores.Config, experiment.Config):
         """Raises a ValueError for the first flag that does not fit."""
         cores.Config.__post_init__(self)
         experiment.Config.__post_init__(self)
+        if self.curriculum and self.head != 'mlp':
+            raise ValueError(f'--curriculum: wanted --head=mlp with it, got {self.head}')
+        try:
+            smaller.parse(self.curriculum, smaller.Sizes(self.num_objects, self.num_dims))
+        except ValueError as error:
+            raise ValueError(f'--curriculum: {error}') from error
+
+    @property
+    def levels(self) -> tuple[smaller.Sizes, ...]:
+        """The tasks of the curriculum, of which the last is the whole one; () without it."""
+        return smaller.parse(self.curriculum, smaller.Sizes(self.num_objects, self.num_dims))
 
     @property
     def input_size(self) -> int:
@@ -140,18 +161,8 @@ class Batch(NamedTuple):
 
     inputs: chex.Array  # [N, B, D + 3 N], one-hots scaled
     answers: chex.Array  # [1, B] int32
-    auxiliary: 'Auxiliary | None'  # targets of `--head=distances`
-
-
-class Auxiliary(NamedTuple):
-    """Targets of the auxiliary losses."""
-
-    ranking: chex.Array  # [N n, B] int32, the answer if n were asked
-    n: chex.Array  # [1, B] int32
-    m: chex.Array  # [1, B] int32
-    vectors: chex.Array  # [N labels, B, D], variance 1
-    distances: chex.Array  # [N labels, B], mean 0 and variance 1; that of m itself is unused
-    shown: chex.Array  # [N steps, B, N labels] bool, whether this vector has been shown
+    auxiliary: auxiliary.Auxiliary | None = None  # targets of `--head=distances`
+    level: chex.Array | None = None  # [1, B] int32, of a curriculum, the same for all
 
 
 class Network(NamedTuple):
@@ -181,23 +192,17 @@ def make_network(config: Config) -> Network:
     )
 
 
-def sample(config: Config, keys: chex.PRNGKey) -> Batch:
-    """Samples sequences on the device, one for each of the keys [B]."""
+def sample(config: Config, keys: chex.PRNGKey, level: chex.Array | None = None) -> Batch:
+    """Samples sequences on the device, one for each of the keys [B], of a level of a curriculum."""
+    if level is not None:
+        inputs, answers = smaller.sample_level(keys, config.levels, level)
+        places = jnp.broadcast_to(level, (1, len(answers)))
+        return Batch(scale(config, inputs), answers[None], level=places)
     questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)
     inputs, answers = scale(config, questions.inputs), questions.answers[None]
     if config.head == 'mlp':
-        return Batch(inputs, answers, None)
-    distances = nth_farthest.squared_distances(questions.vectors, questions.labels, questions.m)
-    dims = config.num_dims
-    auxiliary = Auxiliary(
-        questions.ranking,
-        questions.n[None],
-        questions.m[None],
-        nth_farthest.by_label(questions.vectors, questions.labels) * _VECTOR_VARIANCE**-0.5,
-        (distances.T - dims * _MEAN) * (dims * _VARIANCE) ** -0.5,
-        jnp.cumsum(jax.nn.one_hot(questions.labels, config.num_objects), axis=0) > 0,
-    )
-    return Batch(inputs, answers, auxiliary)
+        return Batch(inputs, answers)
+    return Batch(inputs, answers, auxiliary.targets(questions))
 
 
 def scale(config: Config, inputs: chex.Array) -> chex.Array:
@@ -209,27 +214,38 @@ def scale(config: Config, inputs: chex.Array) -> chex.Array:
     return jnp.concatenate([vectors, config.one_hot_scale * one_hots], axis=-1)
 
 
-def loss(network: Network, params: chex.ArrayTree, batch: Batch) -> task.Metrics:
+def loss(
+    network: Network,
+    params: chex.ArrayTree,
+    batch: Batch,
+    levels: Sequence[smaller.Sizes] = (),
+) -> task.Metrics:
     """Returns the loss in nats and metrics, over sequences.
 
     Args:
       network: the network.
       params: its parameters.
       batch: what to learn.
+      levels: those of a curriculum, if the batch is of one of them.
 
     Returns:
       'loss', the cross entropy, and 'training_accuracy'. With auxiliary losses the loss has the
       cross entropy over every n and the mean squared errors of the readings added, of which
       'vector_error' and 'distance_error' are shown, in units of the variance.
     """
-    logits, readings = network.apply(params, batch.inputs)
+    if batch.level is None:
+        logits, readings = network.apply(params, batch.inputs)
+    else:
+        answer = lambda inputs: network.apply(params, inputs)  # noqa: E731
+        level = batch.level[0, 0]
+        logits, readings = smaller.of_length(answer, batch.inputs, levels, level)
     weights = jnp.ones(batch.answers.shape)
     total, weight = losses.cross_entropy(logits[:1], batch.answers, weights)
     metrics = {'training_accuracy': losses.accuracy(logits[:1], batch.answers, weights)}
     if readings is not None and batch.auxiliary is not None:
         ranking = batch.auxiliary.ranking
         others = losses.cross_entropy(logits[1:], ranking, jnp.ones(ranking.shape))
-        errors = auxiliary_errors(readings, batch.auxiliary)
+        errors = auxiliary.errors(readings, batch.auxiliary)
         total += others.total / len(ranking)
         total += sum(jnp.sum(error) for error in errors.values())
         for name in ('vector_error', 'distance_error'):
@@ -237,47 +253,29 @@ def loss(network: Network, params: chex.ArrayTree, batch: Batch) -> task.Metrics
     return {'loss': losses.WeightedSum(total, weight), **metrics}
 
 
-def auxiliary_errors(
-    readings: distance_classifier.Readings, targets: Auxiliary
-) -> dict[str, chex.Array]:
-    """Returns the mean squared error [B] of each reading, of what can be known after a step."""
-    num_objects = targets.shown.shape[-1]
-    n, m = (jax.nn.one_hot(x[0], num_objects) for x in (targets.n, targets.m))  # [B, N]
-    m_shown = jnp.any(targets.shown & (m > 0), axis=-1, keepdims=True)  # [N steps, B, 1]
-    m_vector = jnp.einsum('nbd,bn->bd', targets.vectors, m)
-    question = jnp.concatenate([distance_classifier.standardize(x) for x in (n, m)], axis=-1)
-    vectors = jnp.mean(jnp.square(readings.vectors - targets.vectors.swapaxes(0, 1)), axis=-1)
-    reference = jnp.mean(jnp.square(readings.reference - m_vector), axis=-1, keepdims=True)
-    distances = jnp.square(readings.distances - targets.distances.T)
-    return {
-        'vector_error': _mean_where(vectors, targets.shown),
-        'reference_error': _mean_where(reference, m_shown),
-        'question_error': jnp.mean(jnp.square(readings.question - question), axis=(0, 2)),
-        'distance_error': _mean_where(distances, targets.shown & m_shown & (m == 0)),
-    }
-
-
-def _mean_where(errors: chex.Array, known: chex.Array) -> chex.Array:
-    """Returns the means [B] of errors [N steps, B, ?], where known; all are after the last step."""
-    return jnp.sum(errors * known, axis=(0, 2)) / jnp.sum(known, axis=(0, 2))
-
-
 def build(config: Config) -> task.Task:
     """Returns the task of a configuration."""
     network = make_network(config)
 
-    @jax.jit
-    def score(params: chex.ArrayTree, first: chex.Array) -> tuple[chex.Array, chex.Array]:
+    whole = smaller.Sizes(config.num_objects, config.num_dims)
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def score(
+        params: chex.ArrayTree, first: chex.Array, sizes: smaller.Sizes
+    ) -> tuple[chex.Array, chex.Array]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(
             jax.random.key(_HELD_OUT), first + jnp.arange(_CHUNK)
         )
-        batch = sample(config, keys)
-        logits, answers = network.apply(params, batch.inputs)[0][0], batch.answers[0]
+        inputs, answers = smaller.sample(keys, sizes, whole)
+        inputs = scale(config, inputs[: sizes.num_objects])
+        logits = network.apply(params, inputs)[0][0]
         nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), answers[:, None], axis=1)[:, 0]
         return jnp.argmax(logits, axis=1) == answers, nll
 
-    def evaluate(params: chex.ArrayTree, size: int) -> dict[str, float]:
-        parts = [score(params, first) for first in range(0, size, _CHUNK)]
+    def evaluate(
+        params: chex.ArrayTree, size: int, sizes: smaller.Sizes = whole
+    ) -> dict[str, float]:
+        parts = [score(params, first, sizes) for first in range(0, size, _CHUNK)]
         right, nll = (jnp.concatenate(values)[:size] for values in zip(*parts, strict=True))
         return {'accuracy': float(jnp.mean(right)), 'eval_loss': float(jnp.mean(nll))}
 
@@ -287,22 +285,30 @@ def build(config: Config) -> task.Task:
         results = evaluate(params, size)
         return {'head': config.head, 'sequences': size, 'test': results['accuracy'], **results}
 
+    def passes(params: chex.ArrayTree, level: int) -> bool:
+        accuracy = evaluate(params, _LEVEL_SIZE, config.levels[level])['accuracy']
+        return accuracy >= config.curriculum_threshold
+
+    pace = config.curriculum_every, len(config.levels), config.curriculum_patience
+    curriculum = task.Curriculum(*pace, passes, config.curriculum_share)
     return task.Task(
         network.init,
-        lambda params, batch, carry, keys: (loss(network, params, batch), carry),
+        lambda params, batch, carry, keys: (loss(network, params, batch, config.levels), carry),
         lambda params: evaluate(params, config.evaluation_size),
         test,
         'sequences',
         ('sequences', config.batch_size),
         cores.num_parameters(config, (config.input_size,)),
-        sample=lambda params, carry, keys: (sample(config, keys), carry),
+        sample=lambda params, carry, keys, *level: (sample(config, keys, *level), carry),
+        curriculum=curriculum if config.levels else None,
     )
 
 
 def title(config: Config) -> str:
     """Returns the sizes of the task, and the help that the network gets."""
     sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
-    return f'Nth Farthest, {sizes}{", with auxiliary losses" if config.head != "mlp" else ""}'
+    help_ = ', with auxiliary losses' if config.head != 'mlp' else ''
+    return f'Nth Farthest, {sizes}{help_}{", with a curriculum" if config.curriculum else ""}'
 
 
 def describe(config: Config, evaluation: experiment.Evaluation) -> str:
@@ -311,15 +317,15 @@ def describe(config: Config, evaluation: experiment.Evaluation) -> str:
     return f'{share} answered right, {evaluation["eval_loss"]:.4f} nats'
 
 
-def levels(config: Config) -> dict[str, float]:
+def baselines(config: Config) -> dict[str, float]:
     """Returns accuracies by which a curve is read.
 
     A network that knows m but compares no distances is right where the answer is m itself, and by
     chance elsewhere: 1 / N + (1 - 1 / N) / (N - 1) = 2 / N.
     """
     plateau = {'m itself, or any other': 2 / config.num_objects}
-    sizes = config.num_objects, config.num_dims, config.head
-    return plateau | (published.NTH_FARTHEST if sizes == (8, 16, 'mlp') else {})
+    papers = config.num_objects, config.num_dims, config.head, config.curriculum
+    return plateau | (published.NTH_FARTHEST if papers == (8, 16, 'mlp', '') else {})
 
 
 def draw(
@@ -333,7 +339,7 @@ def draw(
         picture,
         title=f'{config.core}, {title(config)}',
         y_label='accuracy',
-        baselines=levels(config),
+        baselines=baselines(config),
         log_scale=False,
         background=['training'],
     )

@@ -75,8 +75,9 @@ def training(config: Facts) -> list[str]:
     found = []
     if config.get('head') == 'distances':
         found.append('with auxiliary losses')
-    if config.get('curriculum', 'mix') != 'mix':
-        found.append(f'{config["curriculum"]} curriculum')
+    curriculum = config.get('curriculum', 'mix')
+    if curriculum not in ('mix', ''):
+        found.append(f'{curriculum} curriculum' if curriculum.isalpha() else 'with a curriculum')
     return found
 
 

@@ -60,7 +60,8 @@ def estimate(config: loop.Config, task: task_lib.Task) -> Footprint:
         batch, carry = _split(cost.batch(task, 0), 1, jax.local_device_count()), state.carry
     else:
         assert task.sample
-        batch, carry = jax.eval_shape(task.sample, state.params, state.carry, keys)
+        level = (state.level[0],) if task.curriculum else ()
+        batch, carry = jax.eval_shape(task.sample, state.params, state.carry, keys, *level)
     parts = config.accumulate
     part = _split(batch, 1, parts), _split(carry, 0, parts), _split(keys, 0, parts)
 

@@ -143,16 +143,16 @@ class _Loop:
         with signals.deferred():  # all the time, for each is answered after an update, saved
             while step < config.num_steps:
                 state, report = update(state, work)
-                asks = self._asks_curriculum(step + 1)
                 following = None
-                if self._task.batch and step + 1 < config.num_steps and not asks:
+                prefetches = self._task.batch and step + 1 < config.num_steps
+                if prefetches and not self._asks_curriculum(step + 1):
                     following = self._work(step + 1)  # while the device works
                 report = devices.to_host(report)
                 self._pace.end()
                 step += int(report.num_updates) + (not report.finite)
                 self._meter.add(report)
                 self._check(step, report, state, work)
-                if asks:
+                if self._asks_curriculum(step):
                     state = self._advance(step, state)
                 self._after(step, state)
                 if following is None and step < config.num_steps:
@@ -177,7 +177,9 @@ class _Loop:
         if self._task.batch:
             return devices.split(self._task.batch(step, *self._level[:1]), axis=1)
         config = self._config
-        every = config.log_every, config.evaluate_every, config.save_every, config.num_steps
+        every = [config.log_every, config.evaluate_every, config.save_every, config.num_steps]
+        if self._task.curriculum:
+            every.append(self._task.curriculum.every)
         due = min(-(-(step + 1) // interval) * interval for interval in every)
         count = min(due, config.num_steps) - step
         count = devices.broadcast_json(self._pace.begin(count))

@@ -19,13 +19,15 @@ class Curriculum(NamedTuple):
 
     After every `every`-th update `passes` decides, from the parameters alone, whether a level is
     learned; the batches after it are then of the next level. The level also rises after `patience`
-    evaluations without success. Nothing else decides, so a resumed run has the same levels.
+    evaluations without success. Nothing else decides, so a resumed run has the same levels. Of the
+    batches sampled on the device, a share is of any level up to the present one.
     """
 
     every: int
     num_levels: int
     patience: int
     passes: Callable[[chex.ArrayTree, int], bool]  # parameters, level
+    earlier_share: float = 0.0  # of the sampled batches; those from the host choose by themselves
 
 
 class Task(NamedTuple):
@@ -44,10 +46,11 @@ class Task(NamedTuple):
     core_parameters: int  # how many of the parameters are the core's
     # step -> this process's share, host arrays [T, B / P, ...]; with a curriculum (step, level)
     batch: Callable[..., chex.ArrayTree] | None = None
-    # params, carry, keys [B / n] -> a batch [T, B / n, ...] and the carry after it
+    # params, carry, keys [B / n] -> a batch [T, B / n, ...] and the carry after it; with a
+    # curriculum (params, carry, keys, level [] int32)
     sample: Callable[..., tuple[chex.ArrayTree, chex.ArrayTree]] | None = None
     initial_carry: Callable[[], chex.ArrayTree] = lambda: ()  # of all processes
     perplexity: bool = False  # whether the loss is a mean nll, to be shown as a perplexity too
-    curriculum: Curriculum | None = None  # of batches from the host
+    curriculum: Curriculum | None = None
     data: str = ''  # identifies the data; a checkpoint is resumed only on the same
     files: Mapping[str, Callable[[Any], None]] = {}  # what writes `kept_files`, by name

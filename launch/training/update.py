@@ -18,6 +18,7 @@ from relational_rnn import losses
 
 # Of an update, in the order of the computation, which a dict loses on its way through JAX.
 _PARTS = 'the loss', 'the gradient of ', 'the carried state', 'the parameter '
+_NO_PLACE = 2**31 - 1  # no batch element has it
 
 
 class TrainState(NamedTuple):
@@ -203,7 +204,17 @@ def _sample(
     """Returns a batch of this device and the carry after it."""
     assert task.sample
     keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(_element_keys(state, batch_size))
-    return task.sample(state.params, state.carry, keys)
+    level = (_level(task.curriculum, state),) if task.curriculum else ()
+    return task.sample(state.params, state.carry, keys, *level)
+
+
+def _level(curriculum: task_lib.Curriculum, state: TrainState) -> chex.Array:
+    """Returns the level [] int32 of a batch, the same on all devices."""
+    key = jax.random.fold_in(_step_key(state), _NO_PLACE)
+    for_share, for_level = jax.random.split(key)
+    earlier = jax.random.randint(for_level, (), 0, state.level[0] + 1)
+    chosen = jax.random.bernoulli(for_share, curriculum.earlier_share)
+    return jnp.where(chosen, earlier, state.level[0])
 
 
 def _gradients(
@@ -253,8 +264,12 @@ def _cut(tree: chex.ArrayTree, axis: int, parts: int) -> chex.ArrayTree:
 def _element_keys(state: TrainState, batch_size: int) -> chex.Array:
     """Returns a key [B / n] for each of this device's batch elements, by its place in the batch."""
     places = devices.global_places(batch_size // devices.count())
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(_step_key(state), places)
+
+
+def _step_key(state: TrainState) -> chex.PRNGKey:
+    """Returns the key of all that is random in an update."""
+    return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
 
 
 def _count_bad(tree: chex.ArrayTree) -> chex.Array:

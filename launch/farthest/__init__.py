@@ -1,0 +1,1 @@
+"""What Nth Farthest is trained with beside its answers: auxiliary losses, smaller tasks."""
