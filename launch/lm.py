@@ -40,7 +40,8 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
     """Language modelling; see --preset=paper for Santoro et al. 2018, appendix A.4."""
 
     GROUPS: ClassVar = {
-        'model': 'embedding_size dropout output_dropout softmax dtype',
+        'model': 'embedding_size dropout output_dropout variational_dropout embedding_dropout '
+        'softmax dtype',
         'training': 'unroll_length',
         'evaluation': 'evaluation_batch evaluation_words',
         'generation': 'prompt num_words temperature top_p',
@@ -53,6 +54,12 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
     embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1, 100_000)
     dropout: float = flags.flag(0.5, 'of the embeddings', 'fixed', 0, 0.99)
     output_dropout: float = flags.flag(0.0, "of the softmax's input", 'fixed', 0, 0.99)
+    variational_dropout: bool = flags.flag(
+        False, 'one mask of both for a window and stream, in place of one for each token', 'fixed'
+    )
+    embedding_dropout: float = flags.flag(
+        0.0, 'of words, everywhere in a window that a stream reads, or nowhere', 'fixed', 0, 0.99
+    )
     softmax: Literal['full', 'adaptive'] = flags.flag('full', 'of the output', 'fixed')
     dtype: Literal['float32', 'bfloat16'] = flags.flag('float32', 'of matrix products', 'fixed')
     evaluation_batch: int = flags.flag(16, 'streams of an evaluation', 'free', 1, 10_000)
@@ -126,6 +133,8 @@ def make_model(config: Config, vocab_size: int) -> model_lib.Model:
         config.output_dropout,
         adaptive=config.softmax == 'adaptive',
         dtype=config.dtype,
+        embedding_dropout=config.embedding_dropout,
+        variational_dropout=config.variational_dropout,
     )
 
 

@@ -57,6 +57,8 @@ def make(
     output_dropout: float,
     adaptive: bool,
     dtype: str = 'float32',
+    embedding_dropout: float = 0.0,
+    variational_dropout: bool = False,
 ) -> Model:
     """Returns a language model.
 
@@ -68,12 +70,22 @@ def make(
       output_dropout: of the softmax's input.
       adaptive: whether the softmax is adaptive instead of full.
       dtype: of the matrix products, 'float32' or 'bfloat16'.
+      embedding_dropout: of whole words.
+      variational_dropout: whether `dropout` and `output_dropout` have one mask for a window.
     """
 
     def build() -> tuple[Callable, Any]:
         output_layer = softmax.AdaptiveSoftmax() if adaptive else softmax.FullSoftmax()
         model = language_model.LanguageModel(
-            make_core(), vocab_size, embedding_size, dropout, output_dropout, output_layer, dtype
+            make_core(),
+            vocab_size,
+            embedding_size,
+            dropout,
+            output_dropout,
+            output_layer,
+            dtype,
+            embedding_dropout,
+            variational_dropout,
         )
 
         def init() -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from launch import lm
 from launch.language import model as model_lib
 from tasks.text import tokenizing, vocabulary
 
@@ -180,3 +181,24 @@ def test_a_model_in_bfloat16_has_the_same_parameters_and_state_and_rounds_its_pr
     chex.assert_trees_all_equal(low.initial_state(1), state)
     got, wanted = (m.next_word(params, word, state)[0] for m in (low, model))
     assert 0 < np.abs(got - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_each_dropout_of_the_flags_changes_training_and_nothing_else():
+    """Without keys, as in evaluations, nothing is dropped."""
+    start = lm.Config(core='lstm', lstm_size=5, embedding_size=16, dropout=0)
+    flags = [{}, {'dropout': 0.5}, {'dropout': 0.5, 'variational_dropout': True}]
+    flags += [{'output_dropout': 0.5}, {'output_dropout': 0.5, 'variational_dropout': True}]
+    flags += [{'embedding_dropout': 0.5}]
+    ids = np.random.default_rng(0).integers(0, len(WORDS), (2, 4, 3)).astype(np.int32)
+    batch = *ids, np.ones((4, 3), np.float32), np.zeros((4, 3), bool)
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = lm.make_model(start, len(WORDS)).init(jax.random.key(1))
+    losses = {'with': [], 'without': []}
+    for changed in flags:
+        model = lm.make_model(dataclasses.replace(start, **changed), len(WORDS))
+        state = model.initial_state(3)
+        for name, given in (('with', keys), ('without', None)):
+            loss = model.cross_entropy(params, *batch, state, given)[0].total
+            losses[name].append(float(loss))
+    assert len(set(losses['with'])) == len(flags)
+    assert set(losses['without']) == {losses['with'][0]}
