@@ -43,7 +43,7 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
         'model': 'embedding_size dropout output_dropout variational_dropout embedding_dropout '
         'softmax dtype',
         'training': 'unroll_length',
-        'evaluation': 'evaluation_batch evaluation_words',
+        'evaluation': 'evaluation_batch evaluation_words dynamic_evaluation dynamic_decay',
         'generation': 'prompt num_words temperature top_p',
     }
 
@@ -66,6 +66,16 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
     evaluation_words: int = flags.flag(
         250_000, 'evaluate: tokens of test for the unroll lengths; 0 for all', 'free', 0
     )
+    dynamic_evaluation: float = flags.flag(
+        0.0,
+        'evaluate: also measure a model that learns from the text it reads, by SGD with this step '
+        'size; 0 for not',
+        'free',
+        0,
+    )
+    dynamic_decay: float = flags.flag(
+        0.001, 'of dynamic evaluation: towards the trained model after each window', 'free', 0, 1
+    )
     prompt: str = flags.flag('', 'generate: the text to continue', 'free')
     num_words: int = flags.flag(40, 'generate: how many words or other tokens', 'free', 1)
     temperature: float = flags.flag(0.8, 'generate: 0 takes the likeliest token', 'free', 0)
@@ -79,6 +89,9 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
         if self.dataset in corpora.OWN_FILES and self.mode == 'train' and self.data_dir is None:
             wanted = 'wanted --data_dir=DIR with your texts'
             raise ValueError(f'--dataset={self.dataset}: {wanted}, got none')
+        if self.dynamic_evaluation and self.mode != 'evaluate':
+            wanted = 'wanted --mode=evaluate with it'
+            raise ValueError(f'--dynamic_evaluation: {wanted}, got {self.mode}')
         if self.mode == 'benchmark' and not self.vocab_size:
             raise ValueError('--mode=benchmark: wanted --vocab_size=WORDS, for it reads no corpus')
         if self.softmax == 'adaptive' and self.embedding_size < 16:
@@ -170,8 +183,12 @@ def build(config: Config) -> task.Task:
         num_unrolled = min(config.evaluation_words or num_words, num_words) if thorough else 0
         sizes = config.evaluation_batch, config.unroll_length, num_unrolled, tokenizer.unit
         results = evaluation_lib.evaluate(score, params, corpus, *sizes)
+        dynamic = None
+        if thorough and config.dynamic_evaluation:
+            how = config.dynamic_evaluation, config.dynamic_decay, config.unroll_length
+            dynamic = evaluation_lib.measure_dynamic(model, params, corpus, *how, tokenizer.unit)
         sample = _sample(config, model, params, corpus.vocabulary, tokenizer)
-        return {'dataset': config.dataset, **results, 'sample': sample}
+        return {'dataset': config.dataset, **results, 'dynamic': dynamic, 'sample': sample}
 
     return _task(config, model, batch, evaluate, test)._replace(
         data=corpus.key, files={corpus_lib.VOCABULARY: corpus.vocabulary.save}
@@ -259,6 +276,8 @@ def describe(config: Config, evaluation: experiment.Evaluation) -> str:
     parts = [tables.describe_splits(evaluation)]
     if evaluation['unroll']:
         parts += [tables.describe_bands(evaluation), tables.describe_unrolls(evaluation)]
+    if evaluation['dynamic']:
+        parts.append(tables.describe_dynamic(evaluation))
     return '\n\n'.join([*parts, f'a sample: {evaluation["sample"]}'])
 
 
