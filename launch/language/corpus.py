@@ -31,8 +31,8 @@ class Config:
     )
     data_dir: str | None = flags.flag(
         None,
-        'text, gutenberg: the folder of its three splits, or a single file; data sets of TFDS: its '
-        'data_dir, default $TFDS_DATA_DIR or ~/tensorflow_datasets',
+        'text, gutenberg: the folder of its three splits, or of texts, or a single file; data sets '
+        'of TFDS: its data_dir, default $TFDS_DATA_DIR or ~/tensorflow_datasets',
         'free',
         path=True,
     )
@@ -53,10 +53,12 @@ class Config:
         None, 'of encoded corpora; default ~/.cache', 'free', path=True
     )
     split_shares: str = flags.flag(
-        '0.9,0.05,0.05', 'of a single file: train, valid, test, each in whole stretches', 'fixed'
+        '0.9,0.05,0.05',
+        'of texts without splits: train, valid, test, each in whole stretches',
+        'fixed',
     )
     split_seed: int = flags.flag(
-        0, 'of a single file: where the stretches of valid and test are', 'fixed', 0
+        0, 'of texts without splits: where the stretches of valid and test are', 'fixed', 0
     )
 
     def __post_init__(self) -> None:
