@@ -27,8 +27,8 @@ Names for `load`:
            a paragraph of pg19, as in folders;
            a line of wikitext103, as in files.
 
-So it is for words. Characters and bytes are those of the text as it is, in which every line break
-is one `<eos>`, see `tokenizing`. A text that does not end in a line break gets one.
+So it is for words. Characters, bytes and subwords are those of the text as it is, in which every
+line break is one `<eos>`, see `tokenizing`. A text that does not end in a line break gets one.
 
 Nothing holds a corpus in memory: files are read in blocks. Another corpus is a constructor in
 `_CORPORA`.
@@ -45,7 +45,16 @@ import pathlib
 import re
 
 from tasks import base
-from tasks.text import files, layouts, own_texts, python_docs, shares, tokenizing, vocabulary
+from tasks.text import (
+    files,
+    layouts,
+    own_texts,
+    python_docs,
+    shares,
+    subwords,
+    tokenizing,
+    vocabulary,
+)
 
 SPLITS = layouts.SPLITS
 OWN_FILES = ('text', 'gutenberg')  # the corpora that are read from a folder that the user names
@@ -75,7 +84,8 @@ class Corpus:
     num_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> of text
     places: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)  # split -> path
     texts: Callable[[str], Iterator[str]] | None = None  # split -> the text itself, in blocks
-    tokenizer: str = 'words'  # of `tokenizing.NAMES`
+    tokenizer: str = 'words'  # of `tokenizing.NAMES`; subwords are learned when it is encoded
+    prepared_by: str = ''  # the package, with its version, that learns subwords
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,16 +151,22 @@ def load(
         split,
         progress,
     )
-    corpus = dataclasses.replace(_CORPORA[name](request), tokenizer=request.tokenizer)
-    return corpus if request.tokenizer in tokenizing.WORDS else _of_pieces(corpus, request.cut)
+    prepared_by = subwords.version() if request.tokenizer == tokenizing.SUBWORDS else ''
+    corpus = _CORPORA[name](request)
+    corpus = dataclasses.replace(corpus, tokenizer=request.tokenizer, prepared_by=prepared_by)
+    return corpus if request.tokenizer in tokenizing.WORDS else of_pieces(corpus, request.cut)
 
 
-def _of_pieces(corpus: Corpus, cut: files.Tokenizer) -> Corpus:
-    """A corpus whose text is cut as it is."""
+def of_pieces(corpus: Corpus, cut: files.Tokenizer) -> Corpus:
+    """Returns a corpus of `load` with its text cut as it is."""
     texts = corpus.texts
     assert texts  # of all that `load` makes
+
+    def blocks(split: str) -> Iterator[list[str]]:
+        return map(cut, files.whole_lines(texts(split)))
+
     # How many bytes the tokens of a block had is not known, so neither is the number of all.
-    return dataclasses.replace(corpus, blocks=lambda split: map(cut, texts(split)), num_bytes={})
+    return dataclasses.replace(corpus, blocks=blocks, num_bytes={})
 
 
 def label(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
@@ -172,14 +188,21 @@ def label(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
     return f'{name}-{_NOT_IN_LABELS.sub("-", folder).strip("-")[-_LABEL_LENGTH:]}'
 
 
-def tokenizer_of(name: str, tokenizer: str | None = None) -> tokenizing.Tokenizer:
+def tokenizer_of(
+    name: str, tokenizer: str | None = None, learned: str = ''
+) -> tokenizing.Tokenizer:
     """Returns what cuts a text, such as a prompt, as the text of a corpus is cut.
 
     Args:
       name: of the corpus, as for `load`.
       tokenizer: as for `load`.
+      learned: subwords, as of `Streams`; '' for the other tokenizers.
+
+    Raises:
+      DataError: `tokenizers` cannot be imported.
     """
-    made = tokenizing.make(tokenizer or _default_tokenizer(name))
+    tokenizer = tokenizer or _default_tokenizer(name)
+    made = subwords.parse(learned) if learned else tokenizing.make(tokenizer)
     return dataclasses.replace(made, cut=lambda text: made.cut(_fold(text, name)))
 
 
