@@ -1,4 +1,4 @@
-"""Language modelling with the Relational Memory Core: of words, characters or bytes.
+"""Language modelling with the Relational Memory Core: of words, subwords, characters or bytes.
 
   python -m launch.lm                                        train on Python's own documentation
   python -m launch.lm --dataset=text --data_dir=DIR          train on your own text
@@ -158,7 +158,7 @@ def build(config: Config) -> task.Task:
     model = make_model(config, size)
     score = model_lib.make_score(model, corpus.vocabulary)
     counts = ' / '.join(f'{len(tokens):,}' for tokens in (corpus.train, corpus.valid, corpus.test))
-    tokenizer = corpus_lib.load_tokenizer(config)
+    tokenizer = corpus_lib.tokenizer_of(config, corpus.learned)
     units = f'{tokenizer.unit}s'
     print(f'{config.dataset}: {counts} {units} of train / valid / test, a vocabulary of {size:,}')
     needed = config.batch_size * config.unroll_length + 1
@@ -191,7 +191,9 @@ def build(config: Config) -> task.Task:
         return {'dataset': config.dataset, **results, 'dynamic': dynamic, 'sample': sample}
 
     return _task(config, model, batch, evaluate, test)._replace(
-        data=corpus.key, files={corpus_lib.VOCABULARY: corpus.vocabulary.save}
+        data=corpus.key,
+        prepared_by=corpus.prepared_by,
+        files=corpus_lib.files(corpus.vocabulary, tokenizer),
     )
 
 
@@ -203,7 +205,7 @@ def _task(
     test: Callable[[chex.ArrayTree, bool], dict[str, Any]],
 ) -> task.Task:
     """Returns the task of predicting the tokens of batches."""
-    units = f'{corpus_lib.load_tokenizer(config).unit}s'
+    units = f'{corpus_lib.tokenizer_of(config).unit}s'
 
     def loss(
         params: chex.ArrayTree, batch: base.Batch, carry: chex.ArrayTree, keys: chex.Array
@@ -244,7 +246,7 @@ def generate(config: Config, run_dir: str) -> str:
     vocabulary = corpus_lib.load_vocabulary(run_dir, metadata)
     model = make_model(restored, len(vocabulary))
     params, _ = experiment.load_params(run_dir, model.init)
-    tokenizer = corpus_lib.load_tokenizer(restored)
+    tokenizer = corpus_lib.load_tokenizer(restored, run_dir, metadata)
     corpus_lib.read_prompt(config.prompt, tokenizer, vocabulary)
     sample = _sample(restored, model, params, vocabulary, tokenizer)
     print(sample)

@@ -7,7 +7,8 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
 `evaluation.json` in a run's directory:
   program, core, step, dataset   what was evaluated
   corpus      hex; perplexities are comparable where it is equal
-  unit        what a token is: word, character or byte; all that is called a word here is a token
+  unit        what a token is: word, subword, character or byte; all that is called a word here is
+              a token
   vocab_size  tokens of the vocabulary
   streams     in which a split is read, each from an initial state on: the more, the more words are
               predicted from little; perplexities are comparable where it is equal, too

@@ -1,6 +1,6 @@
 """The language model as pure functions, and what is read off them: nll and samples.
 
-A word is a token of any kind: a word, a character or a byte.
+A word is a token of any kind: a word, a subword, a character or a byte.
 
 Glossary of shapes:
   T: words of a window; B: streams; V: vocabulary size; N: words of a text.

@@ -183,6 +183,7 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     start = provenance.record(kind, saved[0] if saved else 0)
     _describe_run(experiment, config, run_dir, task, num_parameters, start)
     metadata = {'config': dataclasses.asdict(config), 'devices': kind, 'data': task.data}
+    metadata['prepared_by'] = task.prepared_by
     metadata['files'] = kept_files.save(run_dir, task.files)
     state = loop.train(config, task, run_dir, metadata)
     params = optimizer_lib.evaluated(state.params, state.opt_state)
