@@ -279,12 +279,10 @@ def build(config: Config) -> task.Task:
     def validate(params: chex.ArrayTree, size: int, level: int | None = None) -> dict[str, float]:
         return evaluate(score, params, batches.held_out(programs, 'valid', size, level))
 
-    def passes(params: chex.ArrayTree, level: int) -> bool:
-        accuracy = validate(params, LEVEL_SIZE, level)['character_accuracy']
-        return accuracy >= config.curriculum_threshold
+    def level_score(params: chex.ArrayTree, level: int) -> float:
+        return validate(params, LEVEL_SIZE, level)['character_accuracy']
 
     num_levels = batches.num_levels(programs, config.curriculum)
-    pace = config.curriculum_every, num_levels, config.curriculum_patience
     return task.Task(
         network.init,
         lambda params, batch, carry, keys: (loss(network, params, batch), carry),
@@ -294,7 +292,7 @@ def build(config: Config) -> task.Task:
         ('sequences', config.batch_size),
         cores.num_parameters(config, (len(setting.CHARACTERS),)),
         batch=batch,
-        curriculum=task.Curriculum(*pace, passes),
+        curriculum=config.make_curriculum(num_levels, level_score),
     )
 
 

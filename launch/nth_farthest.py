@@ -31,7 +31,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from launch.farthest import auxiliary, smaller
+from launch.farthest import auxiliary as auxiliary_lib
+from launch.farthest import smaller
 from launch.reports import published
 from launch.runs import flags, metrics, plots
 from launch.training import cores, experiment, task
@@ -52,7 +53,7 @@ class Config(cores.Config, curriculum_lib.Config, experiment.Config):
     GROUPS: ClassVar = {
         'data': '*',
         'model': 'head one_hot_scale',
-        'training': 'curriculum curriculum_share',
+        'training': 'answers curriculum curriculum_share',
         'evaluation': 'evaluation_size final_evaluation_size',
     }
 
@@ -61,6 +62,11 @@ class Config(cores.Config, curriculum_lib.Config, experiment.Config):
     head: Literal['mlp', 'distances'] = flags.flag(
         'mlp',
         "mlp, the paper's, or distances, with auxiliary losses",
+        'fixed',
+    )
+    answers: Literal['asked', 'every_n'] = flags.flag(
+        'asked',
+        "mlp: what is learned of a sequence, the paper's answer, or the answers for every n",
         'fixed',
     )
     one_hot_scale: float = flags.flag(
@@ -85,17 +91,23 @@ class Config(cores.Config, curriculum_lib.Config, experiment.Config):
         """Raises a ValueError for the first flag that does not fit."""
         cores.Config.__post_init__(self)
         experiment.Config.__post_init__(self)
-        if self.curriculum and self.head != 'mlp':
-            raise ValueError(f'--curriculum: wanted --head=mlp with it, got {self.head}')
+        for name, plain in (('curriculum', ''), ('answers', 'asked')):
+            if getattr(self, name) != plain and self.head != 'mlp':
+                raise ValueError(f'--{name}: wanted --head=mlp with it, got {self.head}')
         try:
-            smaller.parse(self.curriculum, smaller.Sizes(self.num_objects, self.num_dims))
+            smaller.parse(self.curriculum, self.whole)
         except ValueError as error:
             raise ValueError(f'--curriculum: {error}') from error
 
     @property
     def levels(self) -> tuple[smaller.Sizes, ...]:
         """The tasks of the curriculum, of which the last is the whole one; () without it."""
-        return smaller.parse(self.curriculum, smaller.Sizes(self.num_objects, self.num_dims))
+        return smaller.parse(self.curriculum, self.whole)
+
+    @property
+    def whole(self) -> smaller.Sizes:
+        """The sizes of the task."""
+        return smaller.Sizes(self.num_objects, self.num_dims)
 
     @property
     def input_size(self) -> int:
@@ -135,6 +147,27 @@ PRESETS = {
         evaluate_every=1000,
         save_every=1000,
     ),
+    # A memory as in `cpu`, for the full task.
+    'curriculum': Config(
+        preset='curriculum',
+        mem_slots=8,
+        total_units=512,
+        num_heads=1,
+        attention_mlp_layers=2,
+        batch_size=64,
+        learning_rate=3e-4,
+        schedule='cosine',
+        warmup_steps=300,
+        clip_norm=0.0,
+        answers='every_n',
+        curriculum='3x1,3x2,3x4,3x8,3x16,4x16,5x16,6x16,7x16',
+        curriculum_every=250,
+        curriculum_threshold=0.7,
+        curriculum_patience=40,
+        num_steps=300_000,
+        evaluate_every=1000,
+        save_every=1000,
+    ),
     'auxiliary': Config(
         preset='auxiliary',
         mem_slots=16,
@@ -161,7 +194,9 @@ class Batch(NamedTuple):
 
     inputs: chex.Array  # [N, B, D + 3 N], one-hots scaled
     answers: chex.Array  # [1, B] int32
-    auxiliary: auxiliary.Auxiliary | None = None  # targets of `--head=distances`
+    auxiliary: auxiliary_lib.Auxiliary | None = None  # targets of `--head=distances`
+    # of `--answers=every_n`: the answer if n were asked, [N n, B] int32, and its weight, [N n, B]
+    every_n: tuple[chex.Array, chex.Array] | None = None
     level: chex.Array | None = None  # [1, B] int32, of a curriculum, the same for all
 
 
@@ -178,9 +213,11 @@ def make_network(config: Config) -> Network:
 
     def forward(inputs: chex.Array) -> tuple[chex.Array, Any]:
         core = cores.make(config, (config.input_size,))
-        if config.head == 'mlp':
+        if config.head == 'mlp' and config.answers == 'asked':
             network = sequence_classifier.SequenceClassifier(core, config.num_objects)
             return network(inputs)[None], None
+        if config.head == 'mlp':
+            return _every_n(config, core, inputs), None
         sizes = config.num_objects, config.num_dims
         return distance_classifier.DistanceClassifier(core, *sizes)(inputs)
 
@@ -192,17 +229,32 @@ def make_network(config: Config) -> Network:
     )
 
 
+def _every_n(config: Config, core: hk.RNNCore, inputs: chex.Array) -> chex.Array:
+    """Returns the logits [1 + N, B, N] of what is asked and of every n, of the paper's MLP."""
+    num_objects = config.num_objects
+    network = sequence_classifier.SequenceClassifier(core, num_objects**2)
+    logits = network(inputs).reshape(-1, num_objects, num_objects).swapaxes(0, 1)
+    place = config.num_dims + num_objects
+    n = jnp.argmax(inputs[-1, :, place : place + num_objects], axis=-1)
+    asked = jnp.take_along_axis(logits, n[None, :, None], axis=0)
+    return jnp.concatenate([asked, logits])
+
+
 def sample(config: Config, keys: chex.PRNGKey, level: chex.Array | None = None) -> Batch:
     """Samples sequences on the device, one for each of the keys [B], of a level of a curriculum."""
-    if level is not None:
-        inputs, answers = smaller.sample_level(keys, config.levels, level)
-        places = jnp.broadcast_to(level, (1, len(answers)))
-        return Batch(scale(config, inputs), answers[None], level=places)
-    questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)
-    inputs, answers = scale(config, questions.inputs), questions.answers[None]
     if config.head == 'mlp':
-        return Batch(inputs, answers)
-    return Batch(inputs, answers, auxiliary.targets(questions))
+        if level is None:
+            sampled = smaller.sample(keys, config.whole, config.whole)
+        else:
+            sampled = smaller.sample_level(keys, config.levels, level)
+            level = jnp.broadcast_to(level, (1, len(keys)))
+        batch = Batch(scale(config, sampled.inputs), sampled.answers[None], level=level)
+        if config.answers == 'asked':
+            return batch
+        return batch._replace(every_n=(sampled.ranking, sampled.ranking_weights))
+    questions = nth_farthest.sample(keys, *config.whole)
+    inputs, answers = scale(config, questions.inputs), questions.answers[None]
+    return Batch(inputs, answers, auxiliary_lib.targets(questions))
 
 
 def scale(config: Config, inputs: chex.Array) -> chex.Array:
@@ -229,7 +281,8 @@ def loss(
       levels: those of a curriculum, if the batch is of one of them.
 
     Returns:
-      'loss', the cross entropy, and 'training_accuracy'. With auxiliary losses the loss has the
+      'loss', the cross entropy, with `--answers=every_n` its mean over n, and
+      'training_accuracy', of what is asked. With auxiliary losses the loss has the
       cross entropy over every n and the mean squared errors of the readings added, of which
       'vector_error' and 'distance_error' are shown, in units of the variance.
     """
@@ -242,10 +295,12 @@ def loss(
     weights = jnp.ones(batch.answers.shape)
     total, weight = losses.cross_entropy(logits[:1], batch.answers, weights)
     metrics = {'training_accuracy': losses.accuracy(logits[:1], batch.answers, weights)}
+    if batch.every_n is not None:
+        total = losses.cross_entropy(logits[1:], *batch.every_n).total
     if readings is not None and batch.auxiliary is not None:
         ranking = batch.auxiliary.ranking
         others = losses.cross_entropy(logits[1:], ranking, jnp.ones(ranking.shape))
-        errors = auxiliary.errors(readings, batch.auxiliary)
+        errors = auxiliary_lib.errors(readings, batch.auxiliary)
         total += others.total / len(ranking)
         total += sum(jnp.sum(error) for error in errors.values())
         for name in ('vector_error', 'distance_error'):
@@ -257,7 +312,7 @@ def build(config: Config) -> task.Task:
     """Returns the task of a configuration."""
     network = make_network(config)
 
-    whole = smaller.Sizes(config.num_objects, config.num_dims)
+    whole = config.whole
 
     @functools.partial(jax.jit, static_argnums=2)
     def score(
@@ -266,7 +321,7 @@ def build(config: Config) -> task.Task:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(
             jax.random.key(_HELD_OUT), first + jnp.arange(_CHUNK)
         )
-        inputs, answers = smaller.sample(keys, sizes, whole)
+        inputs, answers, *_ = smaller.sample(keys, sizes, whole)
         inputs = scale(config, inputs[: sizes.num_objects])
         logits = network.apply(params, inputs)[0][0]
         nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), answers[:, None], axis=1)[:, 0]
@@ -285,12 +340,10 @@ def build(config: Config) -> task.Task:
         results = evaluate(params, size)
         return {'head': config.head, 'sequences': size, 'test': results['accuracy'], **results}
 
-    def passes(params: chex.ArrayTree, level: int) -> bool:
-        accuracy = evaluate(params, _LEVEL_SIZE, config.levels[level])['accuracy']
-        return accuracy >= config.curriculum_threshold
+    def level_score(params: chex.ArrayTree, level: int) -> float:
+        return evaluate(params, _LEVEL_SIZE, config.levels[level])['accuracy']
 
-    pace = config.curriculum_every, len(config.levels), config.curriculum_patience
-    curriculum = task.Curriculum(*pace, passes, config.curriculum_share)
+    curriculum = config.make_curriculum(len(config.levels), level_score, config.curriculum_share)
     return task.Task(
         network.init,
         lambda params, batch, carry, keys: (loss(network, params, batch, config.levels), carry),
@@ -308,6 +361,7 @@ def title(config: Config) -> str:
     """Returns the sizes of the task, and the help that the network gets."""
     sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
     help_ = ', with auxiliary losses' if config.head != 'mlp' else ''
+    help_ += ', answers for every n' if config.answers == 'every_n' else ''
     return f'Nth Farthest, {sizes}{help_}{", with a curriculum" if config.curriculum else ""}'
 
 
@@ -324,8 +378,8 @@ def baselines(config: Config) -> dict[str, float]:
     chance elsewhere: 1 / N + (1 - 1 / N) / (N - 1) = 2 / N.
     """
     plateau = {'m itself, or any other': 2 / config.num_objects}
-    papers = config.num_objects, config.num_dims, config.head, config.curriculum
-    return plateau | (published.NTH_FARTHEST if papers == (8, 16, 'mlp', '') else {})
+    unaided = (config.head, config.answers, config.curriculum) == ('mlp', 'asked', '')
+    return plateau | (published.NTH_FARTHEST if (*config.whole, unaided) == (8, 16, True) else {})
 
 
 def draw(

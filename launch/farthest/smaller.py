@@ -2,7 +2,7 @@
 
 A smaller task has fewer vectors, or vectors of fewer dimensions. Its labels, n and m are below its
 number of vectors. Its inputs have the size of the whole task's: what it lacks is 0. Its sequences
-are as long as it has vectors: where more steps follow or precede them, learning begins later.
+have as many steps as vectors.
 
 Glossary of shapes:
   N: vectors of the whole task; D: their dimensions; B: sequences; K, E: those of a smaller one.
@@ -26,6 +26,15 @@ class Sizes(NamedTuple):
 
     num_objects: int
     num_dims: int
+
+
+class Sample(NamedTuple):
+    """Sequences of a smaller task, in the format of the whole one."""
+
+    inputs: jax.Array  # [N, B, D + 3 N], 0 after step K
+    answers: jax.Array  # [B] int32, labels below K
+    ranking: jax.Array  # [N n, B] int32, the answer for every n; 0 where n is not below K
+    ranking_weights: jax.Array  # [N n, B], 1 / K where n is below K, else 0
 
 
 def parse(text: str, whole: Sizes) -> tuple[Sizes, ...]:
@@ -54,16 +63,13 @@ def parse(text: str, whole: Sizes) -> tuple[Sizes, ...]:
     return (*levels, *([whole] if levels[-1] != whole else []))
 
 
-def sample(keys: jax.Array, sizes: Sizes, whole: Sizes) -> tuple[jax.Array, jax.Array]:
-    """Returns inputs and answers of a smaller task.
+def sample(keys: jax.Array, sizes: Sizes, whole: Sizes) -> Sample:
+    """Samples sequences of a smaller task.
 
     Args:
       keys: [B] keys.
       sizes: K and E.
       whole: N and D.
-
-    Returns:
-      Inputs [N, B, D + 3 N], 0 after step K, and answers [B] int32, labels below K.
     """
     questions = nth_farthest.sample(keys, *sizes)
     num_objects, num_dims = sizes
@@ -75,12 +81,16 @@ def sample(keys: jax.Array, sizes: Sizes, whole: Sizes) -> tuple[jax.Array, jax.
     ]
     inputs = jnp.concatenate(parts, axis=-1)
     missing = whole.num_objects - num_objects
-    return jnp.pad(inputs, [(0, missing), (0, 0), (0, 0)]), questions.answers
+    weights = jnp.full(questions.ranking.shape, 1 / num_objects)
+    return Sample(
+        jnp.pad(inputs, [(0, missing), (0, 0), (0, 0)]),
+        questions.answers,
+        jnp.pad(questions.ranking, [(0, missing), (0, 0)]),
+        jnp.pad(weights, [(0, missing), (0, 0)]),
+    )
 
 
-def sample_level(
-    keys: jax.Array, levels: Sequence[Sizes], level: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def sample_level(keys: jax.Array, levels: Sequence[Sizes], level: jax.Array) -> Sample:
     """Returns what `sample` does for a level [] int32 of levels, of which the last is the whole."""
     branches = [functools.partial(sample, sizes=sizes, whole=levels[-1]) for sizes in levels]
     return jax.lax.switch(level, branches, keys)

@@ -18,7 +18,7 @@ Facts = Mapping[str, Any]
 # The flags that reports read, where a program has them.
 _TEXTS = (
     *('core', 'dataset', 'data_dir', 'data', 'gigaword_text', 'tokenizer', 'split_shares'),
-    *('task', 'dialect', 'game', 'rules', 'head', 'curriculum'),
+    *('task', 'dialect', 'game', 'rules', 'head', 'answers', 'curriculum'),
 )
 _SIZES = {
     'vocab_size',
@@ -75,6 +75,8 @@ def training(config: Facts) -> list[str]:
     found = []
     if config.get('head') == 'distances':
         found.append('with auxiliary losses')
+    if config.get('answers') == 'every_n':
+        found.append('answers for every n')
     curriculum = config.get('curriculum', 'mix')
     if curriculum not in ('mix', ''):
         found.append(f'{curriculum} curriculum' if curriculum.isalpha() else 'with a curriculum')

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from launch.reports import records, seeds, settings
 from launch.runs import plots
 
-_TOLD = {'core', 'head', 'curriculum'}  # flags that a label names in words
+_TOLD = {'core', 'head', 'answers', 'curriculum'}  # flags that a label names in words
 _MOST = 3  # further flags in a label
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import numpy as np
 
 from launch.runs import errors
 from launch.training import cost, devices, loop
@@ -60,7 +61,7 @@ def estimate(config: loop.Config, task: task_lib.Task) -> Footprint:
         batch, carry = _split(cost.batch(task, 0), 1, jax.local_device_count()), state.carry
     else:
         assert task.sample
-        level = (state.level[0],) if task.curriculum else ()
+        level = (jax.ShapeDtypeStruct((), np.int32),) if task.curriculum else ()
         batch, carry = jax.eval_shape(task.sample, state.params, state.carry, keys, *level)
     parts = config.accumulate
     part = _split(batch, 1, parts), _split(carry, 0, parts), _split(keys, 0, parts)

@@ -199,15 +199,14 @@ class _Loop:
         assert curriculum
         level, failures = self._level
         with self._meter.paused():
-            passes = curriculum.passes(_evaluated(state), level)
-            passes = bool(devices.broadcast_json(int(passes)))
+            score = float(devices.broadcast_json(curriculum.score(_evaluated(state), level)))
+        passes = score >= curriculum.threshold
         due = passes or failures + 1 == curriculum.patience
-        if due:
-            self._metrics.write(step, {'level': level + 1})
-            reason = '' if passes else f', not learned after {curriculum.patience} evaluations'
-            where = f'step {step}/{self._config.num_steps}'
-            self._bar.say(f'{where}  level {level} -> {level + 1}{reason}')
         self._level = [level + 1, 0] if due else [level, failures + 1]
+        self._metrics.write(step, {'level_score': score, 'level': self._level[0]})
+        reason = '' if passes else f', not learned after {curriculum.patience} evaluations'
+        change = f'level {level} -> {level + 1}{reason}' if due else f'level {level}'
+        self._bar.say(f'step {step}/{self._config.num_steps}  {change}  score {score:.4f}')
         return state._replace(level=devices.replicate(np.asarray(self._level, np.int32)))
 
     def _after(self, step: int, state: update_lib.TrainState) -> None:

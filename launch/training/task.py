@@ -17,16 +17,17 @@ Metrics = Mapping[str, losses.WeightedSum]
 class Curriculum(NamedTuple):
     """How the batches of a task get harder: by levels, counted from 0.
 
-    After every `every`-th update `passes` decides, from the parameters alone, whether a level is
-    learned; the batches after it are then of the next level. The level also rises after `patience`
-    evaluations without success. Nothing else decides, so a resumed run has the same levels. Of the
-    batches sampled on the device, a share is of any level up to the present one.
+    After every `every`-th update a level is learned if `score`, of the evaluated parameters alone,
+    is at least `threshold`; the batches after it are then of the next level. The level also rises
+    after `patience` evaluations without success. Nothing else decides, so a resumed run has the
+    same levels. Of the batches sampled on the device, a share is of any level up to the present one.
     """
 
     every: int
     num_levels: int
     patience: int
-    passes: Callable[[chex.ArrayTree, int], bool]  # parameters, level
+    threshold: float
+    score: Callable[[chex.ArrayTree, int], float]  # parameters, level
     earlier_share: float = 0.0  # of the sampled batches; those from the host choose by themselves
 
 

@@ -270,9 +270,9 @@ def _graded(read, passes=lambda level: True, on_step=None, on_question=None):
         if on_question:
             on_question(3 * level + 3)
         read.append(('asked', level))
-        return passes(level)
+        return 0.5 if passes(level) else 0.4
 
-    curriculum = task_lib.Curriculum(3, 4, 2, asked)
+    curriculum = task_lib.Curriculum(3, 4, 2, 0.5, asked)
     return toy_task.make()._replace(batch=batch, curriculum=curriculum)
 
 
@@ -289,7 +289,8 @@ def test_a_curriculum_is_asked_after_every_so_many_updates_and_before_the_next_b
     ]
     assert (state.level.tolist(), state.level.dtype) == ([2, 1], np.int32)  # one without success
     rows = metrics.read_metrics(tmp_path / 'metrics.jsonl')
-    assert [(row['step'], row['level']) for row in rows if 'level' in row] == [(3, 1), (6, 2)]
+    asked = [[row[x] for x in ('step', 'level_score', 'level')] for row in rows if 'level' in row]
+    assert asked == [[3, 0.5, 1], [6, 0.5, 2], [9, 0.4, 2]]
 
 
 def test_a_level_ends_when_patience_does_and_the_last_level_never(tmp_path, capsys):
