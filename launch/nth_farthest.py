@@ -21,103 +21,27 @@ Glossary of shapes:
 """
 
 from collections.abc import Sequence
-import dataclasses
 import functools
 import os
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any
 
 import chex
-import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from launch.farthest import auxiliary as auxiliary_lib
-from launch.farthest import smaller
+from launch.farthest import configuration, learning, smaller
 from launch.reports import published
-from launch.runs import flags, metrics, plots
+from launch.runs import metrics, plots
 from launch.training import cores, experiment, task
-from launch.training import curriculum as curriculum_lib
-from relational_rnn import losses
-from relational_rnn.networks import distance_classifier, sequence_classifier
-from tasks import nth_farthest
 
 _HELD_OUT = 2018  # the seed of the sequences of evaluations, for runs of any seed
 _CHUNK = 400  # sequences of an evaluation at a time
 _LEVEL_SIZE = 3200  # sequences by which a level of a curriculum is judged
 
 
-@dataclasses.dataclass(frozen=True)
-class Config(cores.Config, curriculum_lib.Config, experiment.Config):
-    """Nth Farthest; see --preset=paper for Santoro et al. 2018, appendix A.1."""
-
-    GROUPS: ClassVar = {
-        'data': '*',
-        'model': 'head one_hot_scale',
-        'training': 'answers curriculum curriculum_share',
-        'evaluation': 'evaluation_size final_evaluation_size',
-    }
-
-    num_objects: int = flags.flag(8, 'vectors of a sequence', 'fixed', 2, 1000)
-    num_dims: int = flags.flag(16, 'dimensions of a vector', 'fixed', 1, 10_000)
-    head: Literal['mlp', 'distances'] = flags.flag(
-        'mlp',
-        "mlp, the paper's, or distances, with auxiliary losses",
-        'fixed',
-    )
-    answers: Literal['asked', 'every_n'] = flags.flag(
-        'asked',
-        "mlp: what is learned of a sequence, the paper's answer, or the answers for every n",
-        'fixed',
-    )
-    one_hot_scale: float = flags.flag(
-        1.0, 'what labels, n and m are multiplied by for the network', 'fixed', 0.001, 1000
-    )
-    curriculum: str = flags.flag(
-        '',
-        'smaller tasks to begin with, VECTORSxDIMENSIONS,..., such as 3x1,4x1; none by default',
-        'fixed',
-    )
-    curriculum_share: float = flags.flag(
-        0.4, 'with a curriculum: share of updates on any level up to the present', 'fixed', 0, 1
-    )
-    evaluation_size: int = flags.flag(
-        3200, 'held-out sequences of an evaluation in training', 'free', 1, 10_000_000
-    )
-    final_evaluation_size: int = flags.flag(
-        100_000, 'those of the evaluation at the end and of --mode=evaluate', 'free', 1, 10_000_000
-    )
-
-    def __post_init__(self) -> None:
-        """Raises a ValueError for the first flag that does not fit."""
-        cores.Config.__post_init__(self)
-        experiment.Config.__post_init__(self)
-        for name, plain in (('curriculum', ''), ('answers', 'asked')):
-            if getattr(self, name) != plain and self.head != 'mlp':
-                raise ValueError(f'--{name}: wanted --head=mlp with it, got {self.head}')
-        try:
-            smaller.parse(self.curriculum, self.whole)
-        except ValueError as error:
-            raise ValueError(f'--curriculum: {error}') from error
-
-    @property
-    def levels(self) -> tuple[smaller.Sizes, ...]:
-        """The tasks of the curriculum, of which the last is the whole one; () without it."""
-        return smaller.parse(self.curriculum, self.whole)
-
-    @property
-    def whole(self) -> smaller.Sizes:
-        """The sizes of the task."""
-        return smaller.Sizes(self.num_objects, self.num_dims)
-
-    @property
-    def input_size(self) -> int:
-        """The size of a step's input: a vector, its label, n and m."""
-        return self.num_dims + 3 * self.num_objects
-
-
 PRESETS = {
     # The smallest task of its kind that is no special case, from the answers alone.
-    'cpu': Config(
+    'cpu': configuration.Config(
         preset='cpu',
         num_objects=3,
         num_dims=1,
@@ -134,7 +58,7 @@ PRESETS = {
     ),
     # The best group in the paper's Figure 4 has 8 or 16 slots and 1 head; the depth of the MLP is
     # not stated, 2 is the default of the authors' module.
-    'paper': Config(
+    'paper': configuration.Config(
         preset='paper',
         mem_slots=8,
         total_units=2048,
@@ -148,7 +72,7 @@ PRESETS = {
         save_every=1000,
     ),
     # A memory as in `cpu`, for the full task.
-    'curriculum': Config(
+    'curriculum': configuration.Config(
         preset='curriculum',
         mem_slots=8,
         total_units=512,
@@ -168,7 +92,7 @@ PRESETS = {
         evaluate_every=1000,
         save_every=1000,
     ),
-    'auxiliary': Config(
+    'auxiliary': configuration.Config(
         preset='auxiliary',
         mem_slots=16,
         total_units=1024,
@@ -189,128 +113,9 @@ PRESETS = {
 }
 
 
-class Batch(NamedTuple):
-    """Sequences to train on, with B as the second axis of all, as the training loop wants it."""
-
-    inputs: chex.Array  # [N, B, D + 3 N], one-hots scaled
-    answers: chex.Array  # [1, B] int32
-    auxiliary: auxiliary_lib.Auxiliary | None = None  # targets of `--head=distances`
-    # of `--answers=every_n`: the answer if n were asked, [N n, B] int32, and its weight, [N n, B]
-    every_n: tuple[chex.Array, chex.Array] | None = None
-    level: chex.Array | None = None  # [1, B] int32, of a curriculum, the same for all
-
-
-class Network(NamedTuple):
-    """The functions of the network; `params` are Haiku's."""
-
-    init: Any  # key -> params
-    apply: Any  # params, inputs [N, B, D + 3 N] -> logits [1, B, N] and None; with auxiliary
-    # losses logits [1 + N, B, N] of what is asked and of every n, and readings
-
-
-def make_network(config: Config) -> Network:
-    """Returns the network of a configuration."""
-
-    def forward(inputs: chex.Array) -> tuple[chex.Array, Any]:
-        core = cores.make(config, (config.input_size,))
-        if config.head == 'mlp' and config.answers == 'asked':
-            network = sequence_classifier.SequenceClassifier(core, config.num_objects)
-            return network(inputs)[None], None
-        if config.head == 'mlp':
-            return _every_n(config, core, inputs), None
-        sizes = config.num_objects, config.num_dims
-        return distance_classifier.DistanceClassifier(core, *sizes)(inputs)
-
-    network = hk.transform(forward)
-    shape = config.num_objects, 1, config.input_size
-    return Network(
-        jax.jit(lambda key: network.init(key, jnp.zeros(shape))),
-        lambda params, inputs: network.apply(params, None, inputs),
-    )
-
-
-def _every_n(config: Config, core: hk.RNNCore, inputs: chex.Array) -> chex.Array:
-    """Returns the logits [1 + N, B, N] of what is asked and of every n, of the paper's MLP."""
-    num_objects = config.num_objects
-    network = sequence_classifier.SequenceClassifier(core, num_objects**2)
-    logits = network(inputs).reshape(-1, num_objects, num_objects).swapaxes(0, 1)
-    place = config.num_dims + num_objects
-    n = jnp.argmax(inputs[-1, :, place : place + num_objects], axis=-1)
-    asked = jnp.take_along_axis(logits, n[None, :, None], axis=0)
-    return jnp.concatenate([asked, logits])
-
-
-def sample(config: Config, keys: chex.PRNGKey, level: chex.Array | None = None) -> Batch:
-    """Samples sequences on the device, one for each of the keys [B], of a level of a curriculum."""
-    if config.head == 'mlp':
-        if level is None:
-            sampled = smaller.sample(keys, config.whole, config.whole)
-        else:
-            sampled = smaller.sample_level(keys, config.levels, level)
-            level = jnp.broadcast_to(level, (1, len(keys)))
-        batch = Batch(scale(config, sampled.inputs), sampled.answers[None], level=level)
-        if config.answers == 'asked':
-            return batch
-        return batch._replace(every_n=(sampled.ranking, sampled.ranking_weights))
-    questions = nth_farthest.sample(keys, *config.whole)
-    inputs, answers = scale(config, questions.inputs), questions.answers[None]
-    return Batch(inputs, answers, auxiliary_lib.targets(questions))
-
-
-def scale(config: Config, inputs: chex.Array) -> chex.Array:
-    """Multiplies the one-hots of inputs [N, B, D + 3 N] by `--one_hot_scale`.
-
-    Which slot attends to what depends on labels; next to 16 dimensions a 1 has little weight.
-    """
-    vectors, one_hots = jnp.split(inputs, [config.num_dims], axis=-1)
-    return jnp.concatenate([vectors, config.one_hot_scale * one_hots], axis=-1)
-
-
-def loss(
-    network: Network,
-    params: chex.ArrayTree,
-    batch: Batch,
-    levels: Sequence[smaller.Sizes] = (),
-) -> task.Metrics:
-    """Returns the loss in nats and metrics, over sequences.
-
-    Args:
-      network: the network.
-      params: its parameters.
-      batch: what to learn.
-      levels: those of a curriculum, if the batch is of one of them.
-
-    Returns:
-      'loss', the cross entropy, with `--answers=every_n` its mean over n, and
-      'training_accuracy', of what is asked. With auxiliary losses the loss has the
-      cross entropy over every n and the mean squared errors of the readings added, of which
-      'vector_error' and 'distance_error' are shown, in units of the variance.
-    """
-    if batch.level is None:
-        logits, readings = network.apply(params, batch.inputs)
-    else:
-        answer = lambda inputs: network.apply(params, inputs)  # noqa: E731
-        level = batch.level[0, 0]
-        logits, readings = smaller.of_length(answer, batch.inputs, levels, level)
-    weights = jnp.ones(batch.answers.shape)
-    total, weight = losses.cross_entropy(logits[:1], batch.answers, weights)
-    metrics = {'training_accuracy': losses.accuracy(logits[:1], batch.answers, weights)}
-    if batch.every_n is not None:
-        total = losses.cross_entropy(logits[1:], *batch.every_n).total
-    if readings is not None and batch.auxiliary is not None:
-        ranking = batch.auxiliary.ranking
-        others = losses.cross_entropy(logits[1:], ranking, jnp.ones(ranking.shape))
-        errors = auxiliary_lib.errors(readings, batch.auxiliary)
-        total += others.total / len(ranking)
-        total += sum(jnp.sum(error) for error in errors.values())
-        for name in ('vector_error', 'distance_error'):
-            metrics[name] = losses.WeightedSum(jnp.sum(errors[name]), weight)
-    return {'loss': losses.WeightedSum(total, weight), **metrics}
-
-
-def build(config: Config) -> task.Task:
+def build(config: configuration.Config) -> task.Task:
     """Returns the task of a configuration."""
-    network = make_network(config)
+    network = learning.make_network(config)
 
     whole = config.whole
 
@@ -322,10 +127,14 @@ def build(config: Config) -> task.Task:
             jax.random.key(_HELD_OUT), first + jnp.arange(_CHUNK)
         )
         inputs, answers, *_ = smaller.sample(keys, sizes, whole)
-        inputs = scale(config, inputs[: sizes.num_objects])
+        inputs = learning.scale(config, inputs[: sizes.num_objects])
         logits = network.apply(params, inputs)[0][0]
         nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), answers[:, None], axis=1)[:, 0]
         return jnp.argmax(logits, axis=1) == answers, nll
+
+    def loss(params: chex.ArrayTree, batch: learning.Batch, carry: Any, keys: Any) -> tuple:
+        del keys  # nothing in learning is random
+        return learning.loss(network, params, batch, config.levels), carry
 
     def evaluate(
         params: chex.ArrayTree, size: int, sizes: smaller.Sizes = whole
@@ -346,18 +155,21 @@ def build(config: Config) -> task.Task:
     curriculum = config.make_curriculum(len(config.levels), level_score, config.curriculum_share)
     return task.Task(
         network.init,
-        lambda params, batch, carry, keys: (loss(network, params, batch, config.levels), carry),
+        lambda params, batch, carry, keys: (
+            learning.loss(network, params, batch, config.levels),
+            carry,
+        ),
         lambda params: evaluate(params, config.evaluation_size),
         test,
         'sequences',
         ('sequences', config.batch_size),
         cores.num_parameters(config, (config.input_size,)),
-        sample=lambda params, carry, keys, *level: (sample(config, keys, *level), carry),
+        sample=lambda params, carry, keys, *level: (learning.sample(config, keys, *level), carry),
         curriculum=curriculum if config.levels else None,
     )
 
 
-def title(config: Config) -> str:
+def title(config: configuration.Config) -> str:
     """Returns the sizes of the task, and the help that the network gets."""
     sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
     help_ = ', with auxiliary losses' if config.head != 'mlp' else ''
@@ -365,13 +177,13 @@ def title(config: Config) -> str:
     return f'Nth Farthest, {sizes}{help_}{", with a curriculum" if config.curriculum else ""}'
 
 
-def describe(config: Config, evaluation: experiment.Evaluation) -> str:
+def describe(config: configuration.Config, evaluation: experiment.Evaluation) -> str:
     """Returns what an evaluation found, as a line."""
     share = f'{evaluation["accuracy"]:.2%} of {evaluation["sequences"]:,} held-out sequences'
     return f'{share} answered right, {evaluation["eval_loss"]:.4f} nats'
 
 
-def baselines(config: Config) -> dict[str, float]:
+def baselines(config: configuration.Config) -> dict[str, float]:
     """Returns accuracies by which a curve is read.
 
     A network that knows m but compares no distances is right where the answer is m itself, and by
@@ -383,7 +195,10 @@ def baselines(config: Config) -> dict[str, float]:
 
 
 def draw(
-    config: Config, run_dir: str, rows: experiment.Rows, evaluation: experiment.Evaluation
+    config: configuration.Config,
+    run_dir: str,
+    rows: experiment.Rows,
+    evaluation: experiment.Evaluation,
 ) -> Sequence[str]:
     """Draws the accuracy over the updates."""
     picture = os.path.join(run_dir, 'accuracy.png')
@@ -402,7 +217,7 @@ def draw(
 
 EXPERIMENT = experiment.Experiment(
     name='nth_farthest',
-    config=Config,
+    config=configuration.Config,
     presets=PRESETS,
     measure='accuracy',
     build=build,
@@ -412,7 +227,7 @@ EXPERIMENT = experiment.Experiment(
 )
 
 
-def run(config: Config) -> experiment.Evaluation:
+def run(config: configuration.Config) -> experiment.Evaluation:
     """Trains or evaluates.
 
     Args:

@@ -52,7 +52,7 @@ FLOORS = (
     {'runs'},
     {'__init__'},
     {'training'},
-    {'language', 'agents'},
+    {'language', 'agents', 'farthest'},
     {'reports'},
     {'lm', 'nth_farthest', 'learning_to_execute', 'mini_pacman', 'boxworld'},
     {'trained'},

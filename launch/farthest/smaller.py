@@ -55,9 +55,9 @@ def parse(text: str, whole: Sizes) -> tuple[Sizes, ...]:
         if not found:
             raise ValueError(f'wanted VECTORSxDIMENSIONS,..., such as 3x1,4x1; got {part!r}')
         sizes = Sizes(*map(int, found.groups()))
-        if not (2 <= sizes.num_objects <= whole.num_objects and sizes.num_dims >= 1):
+        if not 2 <= sizes.num_objects <= whole.num_objects:
             raise ValueError(f'wanted 2 to {whole.num_objects} vectors, got {part.strip()}')
-        if sizes.num_dims > whole.num_dims:
+        if not 1 <= sizes.num_dims <= whole.num_dims:
             raise ValueError(f'wanted 1 to {whole.num_dims} dimensions, got {part.strip()}')
         levels.append(sizes)
     return (*levels, *([whole] if levels[-1] != whole else []))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch import nth_farthest as program
+from launch.farthest import configuration, learning
 from launch.inspection import tracing
 from launch.runs import errors
 from launch.trained import nth_farthest as trained
@@ -38,7 +38,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     key = jax.random.fold_in(jax.random.key(request.seed), _SALT)
     keys = jax.random.split(key, request.num_examples)
     questions = nth_farthest.sample(keys, config.num_objects, config.num_dims)
-    inputs = np.asarray(program.scale(config, questions.inputs))
+    inputs = np.asarray(learning.scale(config, questions.inputs))
 
     @jax.jit
     def answer(params: chex.ArrayTree) -> chex.Array:
@@ -59,7 +59,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     )
 
 
-def _about(config: program.Config) -> str:
+def _about(config: configuration.Config) -> str:
     dimensions = f'{config.num_dims} dimension{"" if config.num_dims == 1 else "s"}'
     return (
         f'The task: {config.num_objects} vectors of {dimensions} come one after the other, each '

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from launch import nth_farthest as program
+from launch.farthest import learning
 from launch.trained import exporting
 from launch.trained import run as run_lib
 from tasks import nth_farthest
@@ -22,7 +23,7 @@ from tasks import nth_farthest
 class NthFarthest(run_lib.Run):
     """A network that was trained to answer which vector is the nth farthest from vector m."""
 
-    network: program.Network  # as pure functions of the parameters
+    network: learning.Network  # as pure functions of the parameters
 
     def logits(self, vectors: Any, labels: Any, n: Any, m: Any) -> chex.Array:
         """Returns the logits [B, N] of each label to be the answer.
@@ -58,7 +59,7 @@ class NthFarthest(run_lib.Run):
         return exporting.Servable(call, {'inputs': ('float32', shape)}, ())
 
     def _apply(self, params: chex.ArrayTree, inputs: chex.Array) -> chex.Array:
-        return self.network.apply(params, program.scale(self.config, inputs))[0][0]
+        return self.network.apply(params, learning.scale(self.config, inputs))[0][0]
 
     @functools.cached_property
     def _logits(self) -> Any:
@@ -68,6 +69,6 @@ class NthFarthest(run_lib.Run):
 def load(run_dir: str) -> NthFarthest:
     """Loads a run of `nth_farthest`; raises as `loading.load`."""
     loaded: NthFarthest = run_lib.load(
-        NthFarthest, program.EXPERIMENT, run_dir, program.make_network
+        NthFarthest, program.EXPERIMENT, run_dir, learning.make_network
     )
     return loaded

@@ -20,7 +20,7 @@ class Curriculum(NamedTuple):
     After every `every`-th update a level is learned if `score`, of the evaluated parameters alone,
     is at least `threshold`; the batches after it are then of the next level. The level also rises
     after `patience` evaluations without success. Nothing else decides, so a resumed run has the
-    same levels. Of the batches sampled on the device, a share is of any level up to the present one.
+    same levels. Of the batches sampled on the device, a share is of any level up to the present.
     """
 
     every: int

@@ -4,21 +4,21 @@ import jax
 import numpy as np
 import pytest
 
-from launch import nth_farthest as program
+from launch.farthest import configuration, learning
 from launch.inspection import nth_farthest, tracing
 from launch.runs import errors
 from tests.support import inspected
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 SIZES = {'num_objects': 3, 'num_dims': 1, 'mem_slots': 2, 'total_units': 8, 'num_heads': 2}
-CONFIG = program.Config(**SIZES, attention_mlp_layers=1, one_hot_scale=4.0)
+CONFIG = configuration.Config(**SIZES, attention_mlp_layers=1, one_hot_scale=4.0)
 
 
 @pytest.fixture(scope='module')
 def run_dir(tmp_path_factory, compile_quickly):
     """Returns the directory of a run that no update has changed."""
     run_dir = tmp_path_factory.mktemp('run')
-    params = program.make_network(CONFIG).init(jax.random.key(0))
+    params = learning.make_network(CONFIG).init(jax.random.key(0))
     inspected.save_run(run_dir, 'nth_farthest', CONFIG, params)
     return str(run_dir)
 

@@ -331,6 +331,34 @@ def test_logging_evaluation_and_saving_do_not_steer_a_curriculum(every, tmp_path
     assert _digest(_train(tmp_path / 'run', config, _graded([]))) == _digest(wanted)
 
 
+def _sampled_and_graded(scores=None):
+    """Returns a task whose batches are sampled, of four levels; each changes the targets."""
+
+    def sample(params, carry, keys, level):
+        made, carry = toy_task.sample(params, carry, keys)
+        return made._replace(targets=made.targets + level), carry
+
+    def score(params, level):
+        if scores is not None:
+            scores.append((level, float(np.sum(params['b']['w']))))
+        return 1.0
+
+    curriculum = task_lib.Curriculum(3, 4, 2, 0.5, score, 0.5)
+    return toy_task.make()._replace(batch=None, sample=sample, curriculum=curriculum)
+
+
+@pytest.mark.parametrize('every', [(1, 1, 1), (4, 5, 2)])
+def test_a_curriculum_of_sampled_batches_has_its_levels_however_often_it_logs(every, tmp_path):
+    log, evaluate, save = every
+    wanted_scores, scores = [], []
+    wanted = _train(tmp_path / 'whole', task=_sampled_and_graded(wanted_scores))
+    config = dataclasses.replace(CONFIG, log_every=log, evaluate_every=evaluate, save_every=save)
+    task = _sampled_and_graded(scores)
+    assert _digest(_train(tmp_path / 'run', config, task)) == _digest(wanted)
+    assert [level for level, _ in scores] == [0, 1, 2]
+    assert scores == wanted_scores  # asked after the same updates
+
+
 def test_a_level_is_restored_and_a_run_without_one_has_none(whole, tmp_path):
     task = _graded([])
     trained = _train(tmp_path, task=task)

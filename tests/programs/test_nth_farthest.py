@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from launch import nth_farthest as program
+from launch.farthest import configuration, learning
 from launch.runs import errors, flags, metrics, plots
 from launch.training import cores
 from tasks import nth_farthest
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
 N, D, B = 5, 3, 7
-CONFIG = program.Config(
+CONFIG = configuration.Config(
     num_objects=N,
     num_dims=D,
     core='lstm',
@@ -32,7 +33,7 @@ KEYS = jax.random.split(jax.random.key(5), B)
 @pytest.fixture(scope='module')
 def batch(compile_quickly):
     """Returns sequences, their targets, and the questions that they were made of."""
-    sampled = jax.jit(lambda keys: program.sample(CONFIG, keys))(KEYS)
+    sampled = jax.jit(lambda keys: learning.sample(CONFIG, keys))(KEYS)
     questions = jax.jit(lambda keys: nth_farthest.sample(keys, N, D))(KEYS)
     return jax.tree.map(np.asarray, (sampled, questions))
 
@@ -40,13 +41,13 @@ def batch(compile_quickly):
 @pytest.fixture(scope='module')
 def learned(batch):
     """Returns parameters, outputs and metrics, and the gradients of loss and shown errors."""
-    network = program.make_network(CONFIG)
+    network = learning.make_network(CONFIG)
     params = network.init(jax.random.key(0))
 
     @jax.jit
     def compute(params, batch):
         def totals(params):
-            sums = program.loss(network, params, batch)
+            sums = learning.loss(network, params, batch)
             names = 'loss', 'vector_error', 'distance_error'
             return jnp.stack([sums[name].total for name in names]), sums
 
@@ -66,14 +67,14 @@ def test_the_full_task_is_sampled_and_its_one_hots_are_scaled(batch):
 
 
 def test_the_papers_head_has_no_auxiliary_targets():
-    shapes = jax.eval_shape(lambda: program.sample(MLP, KEYS))
+    shapes = jax.eval_shape(lambda: learning.sample(MLP, KEYS))
     assert shapes.auxiliary is None
     assert (shapes.inputs.shape, shapes.answers.shape) == ((N, B, D + 3 * N), (1, B))
 
 
 def test_targets_have_mean_0_and_variance_1():
     keys = jax.random.split(jax.random.key(1), 8000)
-    batch = jax.jit(lambda keys: program.sample(CONFIG, keys))(keys).auxiliary
+    batch = jax.jit(lambda keys: learning.sample(CONFIG, keys))(keys).auxiliary
     other = np.arange(N)[:, None] != batch.m
     for values in (np.asarray(batch.vectors), np.asarray(batch.distances)[other]):
         assert values.mean() == pytest.approx(0, abs=0.02)
@@ -169,10 +170,10 @@ def test_no_stage_of_the_head_disturbs_the_one_before(learned):
 
 def test_the_network_is_the_papers(batch):
     """The core, an MLP of 4 x 256 with ReLU on all of them, and a logit a label; and its loss."""
-    network = program.make_network(MLP)
+    network = learning.make_network(MLP)
     params, inputs = network.init(jax.random.key(0)), batch[0].inputs
     answers = batch[0]._replace(auxiliary=None)
-    loss = lambda params: program.loss(network, params, answers)['loss'].total  # noqa: E731
+    loss = lambda params: learning.loss(network, params, answers)['loss'].total  # noqa: E731
     both = jax.jit(lambda params: (network.apply(params, inputs), jax.value_and_grad(loss)(params)))
     (logits, readings), (total, grads) = both(params)
     assert readings is None
@@ -205,12 +206,12 @@ def test_every_core_answers_and_has_gradients(core):
     """As a program would make it, without running it."""
     sizes = {f'{name}_size': 8 for name in ('transformer', 'dnc_controller', 'entnet')}
     config = dataclasses.replace(program.PRESETS['cpu'], core=core, **sizes)
-    network = program.make_network(config)
+    network = learning.make_network(config)
     params = jax.eval_shape(network.init, jax.random.key(0))
-    batch = jax.eval_shape(lambda: program.sample(config, KEYS))
+    batch = jax.eval_shape(lambda: learning.sample(config, KEYS))
 
     def total(params, batch):
-        return program.loss(network, params, batch)['loss'].total
+        return learning.loss(network, params, batch)['loss'].total
 
     grads = jax.eval_shape(jax.grad(total), params, batch)
     assert jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, params)
@@ -223,8 +224,8 @@ def evaluate(monkeypatch):
     """Returns the task of a network `inputs -> logits [B, N]`, with sizes of its evaluations."""
 
     def of(answer, size, final_size, **changes):
-        network = program.Network(None, lambda params, inputs: (answer(inputs)[None], None))
-        monkeypatch.setattr(program, 'make_network', lambda config: network)
+        network = learning.Network(None, lambda params, inputs: (answer(inputs)[None], None))
+        monkeypatch.setattr(learning, 'make_network', lambda config: network)
         sizes = {'evaluation_size': size, 'final_evaluation_size': final_size}
         return program.build(dataclasses.replace(CONFIG, **sizes, **changes))
 
@@ -338,7 +339,7 @@ def test_the_curve_is_drawn_with_the_accuracies_by_which_it_is_read(monkeypatch,
     ],
 )
 def test_bad_flags_get_one_line(words, wanted, capsys):
-    facts = program.Config, program.run, 'nth_farthest', program.PRESETS
+    facts = configuration.Config, program.run, 'nth_farthest', program.PRESETS
     assert flags.main(*facts, words.split()) == errors.USAGE
     line = capsys.readouterr().err
     assert wanted in line
@@ -346,9 +347,10 @@ def test_bad_flags_get_one_line(words, wanted, capsys):
 
 
 def test_only_the_sizes_of_evaluations_may_change_when_a_run_is_resumed():
-    kinds = flags.on_resume(program.Config)
-    own = kinds.keys() & program.Config.__annotations__.keys()
-    fixed = {'num_objects', 'num_dims', 'head', 'one_hot_scale'}
+    kinds = flags.on_resume(configuration.Config)
+    own = kinds.keys() & configuration.Config.__annotations__.keys()
+    fixed = {'num_objects', 'num_dims', 'head', 'answers', 'one_hot_scale'}
+    fixed |= {'curriculum', 'curriculum_share'}
     assert {kinds[name] for name in fixed} == {'fixed'}
     assert {kinds[name] for name in own - fixed} == {'free'}
 
@@ -357,7 +359,7 @@ def test_only_the_sizes_of_evaluations_may_change_when_a_run_is_resumed():
 def test_presets_are_of_the_full_task(preset):
     config = program.PRESETS[preset]
     assert (config.num_objects, config.num_dims) == (8, 16)
-    shapes = jax.eval_shape(program.make_network(config).init, jax.random.key(0))
+    shapes = jax.eval_shape(learning.make_network(config).init, jax.random.key(0))
     assert shapes['relational_memory']['input_w'].shape[0] == 16 + 3 * 8
 
 

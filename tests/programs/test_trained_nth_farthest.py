@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from launch import nth_farthest as program
 from launch import trained
+from launch.farthest import learning
 from tasks import nth_farthest
 from tests.support import untrained_runs
 
@@ -19,8 +19,8 @@ def test_the_answers_are_those_of_the_programs_own_batches(head, tmp_path):
     assert isinstance(run, trained.NthFarthest)
     keys = jax.random.split(jax.random.key(1), 40)
     sampled = nth_farthest.sample(keys, 3, 2)
-    network = program.make_network(config)
-    inputs = program.sample(config, keys).inputs
+    network = learning.make_network(config)
+    inputs = learning.sample(config, keys).inputs
     wanted = network.apply(run.params, inputs)[0][0]
     asked = sampled.vectors, sampled.labels, sampled.n, sampled.m
     np.testing.assert_allclose(run.logits(*asked), wanted, rtol=1e-4, atol=1e-4)

@@ -167,3 +167,25 @@ def test_the_first_that_is_not_finite_is_named(change, wanted):
         'the parameter ': tree,
     }
     assert update.first_nonfinite(dict(sorted((found | change).items()))) == wanted
+
+
+@pytest.mark.parametrize('share', [0.0, 1.0, 0.5])
+def test_a_share_of_sampled_batches_is_of_earlier_levels(share):
+    """Of levels 0 to 3, while the present one is 2."""
+
+    def sample(params, carry, keys, level):
+        batch, carry = _sample(params, carry, keys)
+        return batch, carry + jax.nn.one_hot(level, 4)
+
+    curriculum = task_lib.Curriculum(10, 4, 1, 0.5, lambda params, level: 0.0, share)
+    carry = lambda: np.zeros((B, 4), np.float32)  # noqa: E731
+    task = TASK._replace(sample=sample, curriculum=curriculum, initial_carry=carry)
+    state = loop.initial_state(CONFIG, task)._replace(level=np.array([2, 0], np.int32))
+    state = state._replace(step=np.array(10, np.int32))  # after the one that is not finite
+    compiled = devices.compile_update(update.make_sampled_updates(task, OPTIMIZER, B), state)
+    state = devices.gather(compiled(devices.place(state), np.full(1, 300, np.int32))[0])
+    assert int(state.step) == 310
+    levels = np.asarray(state.carry)[:, :] - 300  # `_sample` adds 1 to each
+    assert np.all(levels == levels[0])  # one level for all elements of a batch
+    wanted = 300 * (share / 3 + (1 - share) * np.array([0, 0, 1, 0])) * [1, 1, 1, 0]
+    np.testing.assert_allclose(levels[0], wanted, atol=30 * (share > 0))

@@ -3,8 +3,9 @@
 import jax
 import numpy as np
 
-from launch import learning_to_execute, mini_pacman, nth_farthest
+from launch import learning_to_execute, mini_pacman
 from launch.agents import network as network_lib
+from launch.farthest import configuration, learning
 from tests.support import inspected
 
 CORE = {'mem_slots': 2, 'total_units': 12, 'num_heads': 2, 'attention_mlp_layers': 1}
@@ -19,8 +20,8 @@ def agent(root, **flags):
 def questions(root, **flags):
     """Likewise of `nth_farthest`, 3 vectors of 2 dimensions."""
     sizes = {'num_objects': 3, 'num_dims': 2, 'one_hot_scale': 4.0, **CORE, **flags}
-    config = nth_farthest.Config(**sizes)
-    return _save(root, config, nth_farthest.make_network(config), 'nth_farthest')
+    config = configuration.Config(**sizes)
+    return _save(root, config, learning.make_network(config), 'nth_farthest')
 
 
 def programs(root, **flags):
