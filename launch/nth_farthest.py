@@ -38,10 +38,11 @@ _HELD_OUT = 2018  # the seed of the sequences of evaluations, for runs of any se
 _CHUNK = 400  # sequences of an evaluation at a time
 _LEVEL_SIZE = 3200  # sequences by which a level of a curriculum is judged
 
+Config = configuration.Config
 
 PRESETS = {
     # The smallest task of its kind that is no special case, from the answers alone.
-    'cpu': configuration.Config(
+    'cpu': Config(
         preset='cpu',
         num_objects=3,
         num_dims=1,
@@ -58,7 +59,7 @@ PRESETS = {
     ),
     # The best group in the paper's Figure 4 has 8 or 16 slots and 1 head; the depth of the MLP is
     # not stated, 2 is the default of the authors' module.
-    'paper': configuration.Config(
+    'paper': Config(
         preset='paper',
         mem_slots=8,
         total_units=2048,
@@ -72,7 +73,7 @@ PRESETS = {
         save_every=1000,
     ),
     # A memory as in `cpu`, for the full task.
-    'curriculum': configuration.Config(
+    'curriculum': Config(
         preset='curriculum',
         mem_slots=8,
         total_units=512,
@@ -92,7 +93,7 @@ PRESETS = {
         evaluate_every=1000,
         save_every=1000,
     ),
-    'auxiliary': configuration.Config(
+    'auxiliary': Config(
         preset='auxiliary',
         mem_slots=16,
         total_units=1024,
@@ -113,7 +114,7 @@ PRESETS = {
 }
 
 
-def build(config: configuration.Config) -> task.Task:
+def build(config: Config) -> task.Task:
     """Returns the task of a configuration."""
     network = learning.make_network(config)
 
@@ -169,7 +170,7 @@ def build(config: configuration.Config) -> task.Task:
     )
 
 
-def title(config: configuration.Config) -> str:
+def title(config: Config) -> str:
     """Returns the sizes of the task, and the help that the network gets."""
     sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
     help_ = ', with auxiliary losses' if config.head != 'mlp' else ''
@@ -177,13 +178,13 @@ def title(config: configuration.Config) -> str:
     return f'Nth Farthest, {sizes}{help_}{", with a curriculum" if config.curriculum else ""}'
 
 
-def describe(config: configuration.Config, evaluation: experiment.Evaluation) -> str:
+def describe(config: Config, evaluation: experiment.Evaluation) -> str:
     """Returns what an evaluation found, as a line."""
     share = f'{evaluation["accuracy"]:.2%} of {evaluation["sequences"]:,} held-out sequences'
     return f'{share} answered right, {evaluation["eval_loss"]:.4f} nats'
 
 
-def baselines(config: configuration.Config) -> dict[str, float]:
+def baselines(config: Config) -> dict[str, float]:
     """Returns accuracies by which a curve is read.
 
     A network that knows m but compares no distances is right where the answer is m itself, and by
@@ -195,7 +196,7 @@ def baselines(config: configuration.Config) -> dict[str, float]:
 
 
 def draw(
-    config: configuration.Config,
+    config: Config,
     run_dir: str,
     rows: experiment.Rows,
     evaluation: experiment.Evaluation,
@@ -217,7 +218,7 @@ def draw(
 
 EXPERIMENT = experiment.Experiment(
     name='nth_farthest',
-    config=configuration.Config,
+    config=Config,
     presets=PRESETS,
     measure='accuracy',
     build=build,
@@ -227,7 +228,7 @@ EXPERIMENT = experiment.Experiment(
 )
 
 
-def run(config: configuration.Config) -> experiment.Evaluation:
+def run(config: Config) -> experiment.Evaluation:
     """Trains or evaluates.
 
     Args:
