@@ -30,7 +30,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from launch.reports import published
+from launch.reports import comparable, settings
 from launch.runs import flags, metrics, plots
 from launch.training import cores, experiment, task
 from relational_rnn import losses
@@ -301,8 +301,8 @@ def build(config: Config) -> task.Task:
 
 def title(config: Config) -> str:
     """Returns the sizes of the task, and the help that the network gets."""
-    sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
-    return f'Nth Farthest, {sizes}{", with auxiliary losses" if config.head != "mlp" else ""}'
+    task_title = settings.task(EXPERIMENT.name, dataclasses.asdict(config))
+    return f'{task_title}{", with auxiliary losses" if config.head != "mlp" else ""}'
 
 
 def describe(config: Config, evaluation: experiment.Evaluation) -> str:
@@ -317,9 +317,8 @@ def levels(config: Config) -> dict[str, float]:
     A network that knows m but compares no distances is right where the answer is m itself, and by
     chance elsewhere: 1 / N + (1 - 1 / N) / (N - 1) = 2 / N.
     """
-    plateau = {'m itself, or any other': 2 / config.num_objects}
-    sizes = config.num_objects, config.num_dims, config.head
-    return plateau | (published.NTH_FARTHEST if sizes == (8, 16, 'mlp') else {})
+    plateau = {'plateau, comparing no distances': 2 / config.num_objects}
+    return {**plateau, **comparable.levels(EXPERIMENT.name, dataclasses.asdict(config))}
 
 
 def draw(
@@ -331,11 +330,12 @@ def draw(
     plots.plot_curves(
         {name: metrics.points(rows, column) for name, column in columns.items()},
         picture,
-        title=f'{config.core}, {title(config)}',
+        title=f'{plots.core_name(config.core)}: {title(config)}',
         y_label='accuracy',
         baselines=levels(config),
         log_scale=False,
         background=['training'],
+        styles=plots.core_styles({'held out': config.core}),
     )
     return [picture]
 
