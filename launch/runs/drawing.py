@@ -93,7 +93,8 @@ def format_steps(axes: Any) -> None:
         return f'{x / 1e6:.10g} M' if millions else f'{x:,.10g}'
 
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+    room = 6 if axes.get_subplotspec().get_gridspec().ncols == 1 else 4
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(room, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(show))
 
 

@@ -29,6 +29,7 @@ DASHES: tuple[Any, ...] = (
 )
 BAND = 'band: standard error of the mean; thin lines: single runs'
 BACKGROUND = '#b4b4b4'  # the colour of a series in the background, which is that of no core
+_FAR = 3  # times the height of all curves
 _FEW = 40  # up to so many points of a curve have markers
 
 
@@ -83,7 +84,8 @@ def plot_curves(
       title: of the picture.
       x_label: of the horizontal axis.
       y_label: of the vertical axis.
-      baselines: heights of horizontal lines by name, which differ in their dashes.
+      baselines: heights of horizontal lines by name, which differ in their dashes; one so far from
+        the curves that it would flatten them is in the legend alone.
       log_scale: whether the vertical axis is logarithmic.
       background: names of the curves in the background.
       styles: colour and dashes by name, by default colours in the order of the curves.
@@ -95,12 +97,15 @@ def plot_curves(
         draw_spread(axes, known[name], style['color'])
         if known[name].points:
             _draw_curve(axes, known[name], name, style)
+    ys = [y for curve in known.values() for y in heights(curve)]
     for index, (name, y) in enumerate((baselines or {}).items(), 1):
-        _draw_line(axes, y, f'{name} ({display.short(y)})', DASHES[index % len(DASHES)])
+        where = '' if log_scale else _beyond(y, ys)
+        text = f'{name} ({display.short(y)}{where})'
+        _draw_line(axes, None if where else y, text, DASHES[index % len(DASHES)])
     if log_scale:
         drawing.set_log_scale(axes)
     else:
-        drawing.limit(axes, [y for curve in known.values() for y in heights(curve)])
+        drawing.limit(axes, ys)
     drawing.format_steps(axes)
     _save(picture, axes, output, BAND if any(curve.singles for curve in known.values()) else '')
 
@@ -259,8 +264,20 @@ def _draw_curve(axes: Any, curve: Curve, name: str, style: Mapping[str, Any]) ->
     )
 
 
-def _draw_line(axes: Any, y: float, name: str | None = None, dashes: Any = DASHES[1]) -> None:
-    axes.axhline(y, color='0.45', linestyle=dashes, linewidth=1.1, label=name, zorder=1.5)
+def _beyond(y: float, values: Sequence[float]) -> str:
+    """Returns on which side of the axis a line is that lies far from all values; '' if near."""
+    low, high = min(values, default=y), max(values, default=y)
+    far = _FAR * (high - low) or abs(y - low)  # of one height everything is near
+    return ', above the axis' if y > high + far else ', below the axis' if y < low - far else ''
+
+
+def _draw_line(axes: Any, y: float | None, name: str = '', dashes: Any = DASHES[1]) -> None:
+    """Draws a horizontal line; with a name, which may stand alone, it is in the legend."""
+    style = {'color': '0.45', 'linestyle': dashes, 'linewidth': 1.1, 'zorder': 1.5}
+    if y is None:
+        axes.plot([], [], label=name, **style)
+    else:
+        axes.axhline(y, label=name or None, **style)
 
 
 def _annotate(

@@ -203,6 +203,21 @@ def test_a_mean_has_a_band_and_thin_lines_of_the_single_runs(tmp_path, drawn):
     assert axes.get_legend().get_title().get_text() == plots.BAND
 
 
+def test_a_baseline_far_from_the_curves_does_not_flatten_them(tmp_path, drawn):
+    baselines = {'random': 6.0, 'far': 677.0, 'near': 100.0, 'low': -200.0}
+    curves = {'a': [(0, 5.0), (1, 39.0)]}
+    plots.plot_curves(curves, tmp_path / 'a.png', 'A', baselines=baselines, log_scale=False)
+    plots.plot_curves(curves, tmp_path / 'b.png', 'A', baselines={'far': 677.0})
+    plots.plot_curves({'a': [(0, 5.0)]}, tmp_path / 'c.png', 'A', 'x', 'y', {'far': 677.0}, False)
+    linear, logarithmic, flat = drawn
+    assert flat.get_ylim()[1] > 677
+    assert linear.get_ylim()[1] < 120
+    names = linear.get_legend_handles_labels()[1][1:]
+    wanted = ['random (6)', 'far (677, above the axis)', 'near (100)', 'low (-200, below the axis)']
+    assert names == wanted
+    assert logarithmic.get_ylim()[1] > 677
+
+
 def test_an_axis_of_shares_ends_at_0_and_1_and_others_do_not(tmp_path, drawn):
     for low, high in ((0.0, 1.0), (0.01, 5.0), (-0.5, 0.5)):
         plots.plot_curves({'a': [(0, low), (1, high)]}, tmp_path / 'a.png', 'A', log_scale=False)
