@@ -12,6 +12,7 @@ DM_ENV = ['dm-env>=1.6']
 FLAX = ['flax>=0.12']
 EQUINOX = ['equinox>=0.13']
 CORPORA = ['backports.zstd>=1.0; python_version < "3.14"', 'pyarrow>=18']
+SUBWORDS = ['tokenizers>=0.23']
 DOCS = ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.27']
 # Compilers for devices that are not here, see launch/training/targets.py: the plug-in for CUDA in
 # JAX's own version, without the libraries of CUDA, and libtpu.
@@ -26,6 +27,7 @@ DEV_REQUIREMENTS = [
     *DM_ENV,
     *FLAX,
     *EQUINOX,
+    *SUBWORDS,
     *DOCS,
     *PLAN_GPU,
     'mypy>=1.13',
@@ -117,6 +119,7 @@ setuptools.setup(
         'gymnasium': GYMNASIUM,
         'plan-gpu': PLAN_GPU,
         'plan-tpu': PLAN_TPU,
+        'subwords': SUBWORDS,
     },
     classifiers=[
         'Private :: Do Not Upload',

@@ -1,4 +1,4 @@
-"""Language modelling with the Relational Memory Core: of words, characters or bytes.
+"""Language modelling with the Relational Memory Core: of words, subwords, characters or bytes.
 
   python -m launch.lm                                        train on Python's own documentation
   python -m launch.lm --dataset=text --data_dir=DIR          train on your own text
@@ -40,9 +40,10 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
     """Language modelling; see --preset=paper for Santoro et al. 2018, appendix A.4."""
 
     GROUPS: ClassVar = {
-        'model': 'embedding_size dropout output_dropout softmax dtype',
+        'model': 'embedding_size dropout output_dropout variational_dropout embedding_dropout '
+        'softmax dtype',
         'training': 'unroll_length',
-        'evaluation': 'evaluation_batch evaluation_words',
+        'evaluation': 'evaluation_batch evaluation_words dynamic_evaluation dynamic_decay',
         'generation': 'prompt num_words temperature top_p',
     }
 
@@ -53,11 +54,27 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
     embedding_size: int = flags.flag(512, 'of the tied embeddings', 'fixed', 1, 100_000)
     dropout: float = flags.flag(0.5, 'of the embeddings', 'fixed', 0, 0.99)
     output_dropout: float = flags.flag(0.0, "of the softmax's input", 'fixed', 0, 0.99)
+    variational_dropout: bool = flags.flag(
+        False, 'one mask of both for a window and stream, in place of one for each token', 'fixed'
+    )
+    embedding_dropout: float = flags.flag(
+        0.0, 'of words, everywhere in a window that a stream reads, or nowhere', 'fixed', 0, 0.99
+    )
     softmax: Literal['full', 'adaptive'] = flags.flag('full', 'of the output', 'fixed')
     dtype: Literal['float32', 'bfloat16'] = flags.flag('float32', 'of matrix products', 'fixed')
     evaluation_batch: int = flags.flag(16, 'streams of an evaluation', 'free', 1, 10_000)
     evaluation_words: int = flags.flag(
         250_000, 'evaluate: tokens of test for the unroll lengths; 0 for all', 'free', 0
+    )
+    dynamic_evaluation: float = flags.flag(
+        0.0,
+        'evaluate: also measure a model that learns from the text it reads, by SGD with this step '
+        'size; 0 for not',
+        'free',
+        0,
+    )
+    dynamic_decay: float = flags.flag(
+        0.001, 'of dynamic evaluation: towards the trained model after each window', 'free', 0, 1
     )
     prompt: str = flags.flag('', 'generate: the text to continue', 'free')
     num_words: int = flags.flag(40, 'generate: how many words or other tokens', 'free', 1)
@@ -72,6 +89,9 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
         if self.dataset in corpora.OWN_FILES and self.mode == 'train' and self.data_dir is None:
             wanted = 'wanted --data_dir=DIR with your texts'
             raise ValueError(f'--dataset={self.dataset}: {wanted}, got none')
+        if self.dynamic_evaluation and self.mode != 'evaluate':
+            wanted = 'wanted --mode=evaluate with it'
+            raise ValueError(f'--dynamic_evaluation: {wanted}, got {self.mode}')
         if self.mode == 'benchmark' and not self.vocab_size:
             raise ValueError('--mode=benchmark: wanted --vocab_size=WORDS, for it reads no corpus')
         if self.softmax == 'adaptive' and self.embedding_size < 16:
@@ -126,6 +146,8 @@ def make_model(config: Config, vocab_size: int) -> model_lib.Model:
         config.output_dropout,
         adaptive=config.softmax == 'adaptive',
         dtype=config.dtype,
+        embedding_dropout=config.embedding_dropout,
+        variational_dropout=config.variational_dropout,
     )
 
 
@@ -136,7 +158,7 @@ def build(config: Config) -> task.Task:
     model = make_model(config, size)
     score = model_lib.make_score(model, corpus.vocabulary)
     counts = ' / '.join(f'{len(tokens):,}' for tokens in (corpus.train, corpus.valid, corpus.test))
-    tokenizer = corpus_lib.load_tokenizer(config)
+    tokenizer = corpus_lib.tokenizer_of(config, corpus.learned)
     units = f'{tokenizer.unit}s'
     print(f'{config.dataset}: {counts} {units} of train / valid / test, a vocabulary of {size:,}')
     needed = config.batch_size * config.unroll_length + 1
@@ -161,11 +183,17 @@ def build(config: Config) -> task.Task:
         num_unrolled = min(config.evaluation_words or num_words, num_words) if thorough else 0
         sizes = config.evaluation_batch, config.unroll_length, num_unrolled, tokenizer.unit
         results = evaluation_lib.evaluate(score, params, corpus, *sizes)
+        dynamic = None
+        if thorough and config.dynamic_evaluation:
+            how = config.dynamic_evaluation, config.dynamic_decay, config.unroll_length
+            dynamic = evaluation_lib.measure_dynamic(model, params, corpus, *how, tokenizer.unit)
         sample = _sample(config, model, params, corpus.vocabulary, tokenizer)
-        return {'dataset': config.dataset, **results, 'sample': sample}
+        return {'dataset': config.dataset, **results, 'dynamic': dynamic, 'sample': sample}
 
     return _task(config, model, batch, evaluate, test)._replace(
-        data=corpus.key, files={corpus_lib.VOCABULARY: corpus.vocabulary.save}
+        data=corpus.key,
+        prepared_by=corpus.prepared_by,
+        files=corpus_lib.files(corpus.vocabulary, tokenizer),
     )
 
 
@@ -177,7 +205,7 @@ def _task(
     test: Callable[[chex.ArrayTree, bool], dict[str, Any]],
 ) -> task.Task:
     """Returns the task of predicting the tokens of batches."""
-    units = f'{corpus_lib.load_tokenizer(config).unit}s'
+    units = f'{corpus_lib.tokenizer_of(config).unit}s'
 
     def loss(
         params: chex.ArrayTree, batch: base.Batch, carry: chex.ArrayTree, keys: chex.Array
@@ -218,7 +246,7 @@ def generate(config: Config, run_dir: str) -> str:
     vocabulary = corpus_lib.load_vocabulary(run_dir, metadata)
     model = make_model(restored, len(vocabulary))
     params, _ = experiment.load_params(run_dir, model.init)
-    tokenizer = corpus_lib.load_tokenizer(restored)
+    tokenizer = corpus_lib.load_tokenizer(restored, run_dir, metadata)
     corpus_lib.read_prompt(config.prompt, tokenizer, vocabulary)
     sample = _sample(restored, model, params, vocabulary, tokenizer)
     print(sample)
@@ -250,6 +278,8 @@ def describe(config: Config, evaluation: experiment.Evaluation) -> str:
     parts = [tables.describe_splits(evaluation)]
     if evaluation['unroll']:
         parts += [tables.describe_bands(evaluation), tables.describe_unrolls(evaluation)]
+    if evaluation['dynamic']:
+        parts.append(tables.describe_dynamic(evaluation))
     return '\n\n'.join([*parts, f'a sample: {evaluation["sample"]}'])
 
 

@@ -1,15 +1,18 @@
 """The corpus of a language model's run: its flags, its vocabulary, and tokens of a prompt."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
+import pathlib
 import sys
 from typing import Any, ClassVar, Literal
 
 from launch.runs import directory, flags, kept_files, progress
-from tasks.text import corpora, shares, streams, tokenizing
+from tasks import storage
+from tasks.text import corpora, shares, streams, subwords, tokenizing
 from tasks.text import vocabulary as vocabulary_lib
 
 VOCABULARY = 'vocabulary.txt'  # in a run's directory
+LEARNED = 'tokenizer.json'  # there too, of subwords alone
 _NUM_BYTES = 257  # of a vocabulary of bytes: all but the line break, `<eos>` and `<unk>`
 
 
@@ -31,21 +34,21 @@ class Config:
     )
     data_dir: str | None = flags.flag(
         None,
-        'text, gutenberg: the folder of its three splits, or a single file; data sets of TFDS: its '
-        'data_dir, default $TFDS_DATA_DIR or ~/tensorflow_datasets',
+        'text, gutenberg: the folder of its three splits, or of texts, or a single file; data sets '
+        'of TFDS: its data_dir, default $TFDS_DATA_DIR or ~/tensorflow_datasets',
         'free',
         path=True,
     )
     gigaword_text: Literal['document', 'summary', 'both'] = flags.flag(
         'document', 'of gigaword: sentences, headlines, or both after each other', 'fixed'
     )
-    tokenizer: Literal['whitespace', 'words', 'characters', 'bytes'] | None = flags.flag(
-        None, "default the corpus's own, which is one of the first two", 'fixed'
+    tokenizer: Literal['whitespace', 'words', 'characters', 'bytes', 'subwords'] | None = (
+        flags.flag(None, "default the corpus's own, which is one of the first two", 'fixed')
     )
     vocab_size: int = flags.flag(
         0,
         'the most frequent tokens; 0 for all (words of pydoc: 10,000; of gigaword, lm1b, pg19: '
-        '250,000)',
+        '250,000; subwords: 8,000)',
         'fixed',
         0,
     )
@@ -53,10 +56,12 @@ class Config:
         None, 'of encoded corpora; default ~/.cache', 'free', path=True
     )
     split_shares: str = flags.flag(
-        '0.9,0.05,0.05', 'of a single file: train, valid, test, each in whole stretches', 'fixed'
+        '0.9,0.05,0.05',
+        'of texts without splits: train, valid, test, each in whole stretches',
+        'fixed',
     )
     split_seed: int = flags.flag(
-        0, 'of a single file: where the stretches of valid and test are', 'fixed', 0
+        0, 'of texts without splits: where the stretches of valid and test are', 'fixed', 0
     )
 
     def __post_init__(self) -> None:
@@ -73,6 +78,9 @@ class Config:
         if self.tokenizer == 'bytes' and self.vocab_size not in (0, _NUM_BYTES):
             wanted = f'wanted 0 or {_NUM_BYTES} with --tokenizer=bytes'
             raise ValueError(f'--vocab_size: {wanted}, got {self.vocab_size}')
+        if self.tokenizer == 'subwords' and 0 < self.vocab_size < subwords.SMALLEST_SIZE:
+            wanted = f'wanted 0 or at least {subwords.SMALLEST_SIZE} with --tokenizer=subwords'
+            raise ValueError(f'--vocab_size: {wanted}, got {self.vocab_size}')
 
 
 def describe(config: Config) -> str:
@@ -86,9 +94,14 @@ def label(config: Config) -> str:
     return f'{name}-{config.tokenizer}' if config.tokenizer in tokenizing.PIECES else name
 
 
-def load_tokenizer(config: Config) -> tokenizing.Tokenizer:
-    """Returns what cuts texts as the corpus is cut, and joins tokens."""
-    return corpora.tokenizer_of(config.dataset, config.tokenizer)
+def tokenizer_of(config: Config, learned: str = '') -> tokenizing.Tokenizer:
+    """Returns what cuts texts as the corpus is cut, and joins tokens.
+
+    Args:
+      config: the flags.
+      learned: of `Streams`; '' where no text is cut into subwords.
+    """
+    return corpora.tokenizer_of(config.dataset, config.tokenizer, learned)
 
 
 def load(config: Config) -> streams.Streams:
@@ -110,6 +123,29 @@ def load(config: Config) -> streams.Streams:
 def load_vocabulary(run_dir: str, metadata: Mapping[str, Any]) -> vocabulary_lib.Vocabulary:
     """Returns the vocabulary that a run keeps; raises a DataError unless it is the checkpoint's."""
     return vocabulary_lib.load(kept_files.find(run_dir, metadata, VOCABULARY))
+
+
+def load_tokenizer(
+    config: Config, run_dir: str, metadata: Mapping[str, Any]
+) -> tokenizing.Tokenizer:
+    """Returns the tokenizer of a run, with the subwords that it keeps.
+
+    Raises:
+      DataError: the subwords are not the checkpoint's, or `tokenizers` cannot be imported.
+    """
+    is_learned = config.tokenizer == tokenizing.SUBWORDS
+    path = kept_files.find(run_dir, metadata, LEARNED) if is_learned else None
+    return tokenizer_of(config, path.read_text('utf-8') if path else '')
+
+
+def files(
+    vocabulary: vocabulary_lib.Vocabulary, tokenizer: tokenizing.Tokenizer
+) -> dict[str, Callable[[pathlib.Path], None]]:
+    """Returns what writes the files without which parameters mean nothing, by name."""
+    written: dict[str, Callable[[pathlib.Path], None]] = {VOCABULARY: vocabulary.save}
+    if tokenizer.learned:
+        written[LEARNED] = lambda path: storage.write_text(path, tokenizer.learned)
+    return written
 
 
 def read_prompt(

@@ -7,7 +7,8 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
 `evaluation.json` in a run's directory:
   program, core, step, dataset   what was evaluated
   corpus      hex; perplexities are comparable where it is equal
-  unit        what a token is: word, character or byte; all that is called a word here is a token
+  unit        what a token is: word, subword, character or byte; all that is called a word here is
+              a token
   vocab_size  tokens of the vocabulary
   streams     in which a split is read, each from an initial state on: the more, the more words are
               predicted from little; perplexities are comparable where it is equal, too
@@ -21,6 +22,9 @@ https://arxiv.org/abs/1806.01822. A perplexity is that of each word, `<unk>` and
   unroll      null where it was not measured, else `words` of test, `streams`, `carried` (their
               perplexity with the state carried along), `lengths`, and `perplexities` with resets
               so often
+  dynamic     null where it was not measured, else perplexities of valid and test by a model that
+              learns from the text as it reads it, see `model.make_dynamic_score`: they are no
+              perplexities of the trained model; `learning_rate`, `decay`, `window`, `streams`
   sample      a text that the model continued
 A perplexity is null where there is no word or where a number is not finite, and one per word of the
 text also beyond 2 to the power of 63.
@@ -70,6 +74,11 @@ _UNROLL = {
     'carried': fields.OPTIONAL,
     'lengths': [int] * len(UNROLL_LENGTHS),
     'perplexities': [fields.OPTIONAL] * len(UNROLL_LENGTHS),
+}
+_DYNAMIC = {
+    **dict.fromkeys(('learning_rate', 'decay'), fields.NUMBER),
+    **dict.fromkeys(('window', 'streams'), int),
+    **dict.fromkeys(_SPLITS, fields.OPTIONAL),
 }
 _SHAPE = {
     **dict.fromkeys(('dataset', 'core', 'corpus'), str),
@@ -223,6 +232,37 @@ def measure_unrolls(
     }
 
 
+def measure_dynamic(
+    network: model.Model,
+    params: chex.ArrayTree,
+    streams: streams_lib.Streams,
+    learning_rate: float,
+    decay: float,
+    unroll_length: int,
+    unit: str,
+) -> dict[str, Any]:
+    """Returns the part of `evaluation.json` about dynamic evaluation, and shows the progress.
+
+    Args:
+      network: the model.
+      params: the trained parameters, from which it starts on either split.
+      streams: the corpus, of which each split is read as a single stream.
+      learning_rate: see `model.make_dynamic_score`.
+      decay: as well.
+      unroll_length: words of a window.
+      unit: what a token is.
+    """
+    texts = {'valid': streams.valid, 'test': streams.test}
+    score = model.make_dynamic_score(network, streams.vocabulary, learning_rate, decay)
+    with progress.Progress() as bar:
+        count = _Counter(bar, sum(map(len, texts.values())), f'{unit}s')
+        nll = {
+            name: score(params, tokens, 1, unroll_length, count) for name, tokens in texts.items()
+        }
+    facts = {'learning_rate': learning_rate, 'decay': decay, 'window': unroll_length, 'streams': 1}
+    return {**facts, **{name: perplexity(nll[name]) for name in texts}}
+
+
 def measure_ngrams(
     streams: streams_lib.Streams, texts: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
@@ -263,5 +303,7 @@ def load(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
             texts = evaluation['texts'] if isinstance(evaluation['texts'], dict) else {}
             each = {name: _TEXT if texts.get(name) else type(None) for name in _SPLITS}
             shape |= {'unit': str, 'texts': each}
+        if evaluation.get('dynamic'):
+            shape |= {'dynamic': _DYNAMIC}
     fields.check(path, evaluation, shape, 'evaluate again with --mode=evaluate')
     return evaluation

@@ -1,12 +1,13 @@
 """The language model as pure functions, and what is read off them: nll and samples.
 
-A word is a token of any kind: a word, a character or a byte.
+A word is a token of any kind: a word, a subword, a character or a byte.
 
 Glossary of shapes:
   T: words of a window; B: streams; V: vocabulary size; N: words of a text.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -57,6 +58,8 @@ def make(
     output_dropout: float,
     adaptive: bool,
     dtype: str = 'float32',
+    embedding_dropout: float = 0.0,
+    variational_dropout: bool = False,
 ) -> Model:
     """Returns a language model.
 
@@ -68,12 +71,22 @@ def make(
       output_dropout: of the softmax's input.
       adaptive: whether the softmax is adaptive instead of full.
       dtype: of the matrix products, 'float32' or 'bfloat16'.
+      embedding_dropout: of whole words.
+      variational_dropout: whether `dropout` and `output_dropout` have one mask for a window.
     """
 
     def build() -> tuple[Callable, Any]:
         output_layer = softmax.AdaptiveSoftmax() if adaptive else softmax.FullSoftmax()
         model = language_model.LanguageModel(
-            make_core(), vocab_size, embedding_size, dropout, output_dropout, output_layer, dtype
+            make_core(),
+            vocab_size,
+            embedding_size,
+            dropout,
+            output_dropout,
+            output_layer,
+            dtype,
+            embedding_dropout,
+            variational_dropout,
         )
 
         def init() -> None:
@@ -113,6 +126,77 @@ def make_score(model: Model, vocabulary: vocabulary_lib.Vocabulary) -> Score:
         values, state = model.log_probs(params, batch.inputs, batch.targets, batch.resets, state)
         return -values, state
 
+    return _make_score(read, lambda params, streams: model.initial_state(streams), vocabulary)
+
+
+def make_dynamic_score(
+    model: Model, vocabulary: vocabulary_lib.Vocabulary, learning_rate: float, decay: float
+) -> Score:
+    """Returns what measures the nll of each word of a text, and learns from the words before it.
+
+    Dynamic evaluation, in its form with stochastic gradient descent: Krause, Kahembwe, Murray and
+    Renals 2018, "Dynamic evaluation of neural sequence models", https://arxiv.org/abs/1709.07432.
+    After each window, whose words are measured first, the parameters p make a step down the
+    gradient g of its mean nll, and back towards the trained ones, p0:
+
+      p <- p - learning_rate g + decay (p0 - p)
+
+    Read in several streams at once, a word would be measured after words that follow it in
+    the text; so a number that is to be reported is one of a single stream.
+
+    Args:
+      model: the model.
+      vocabulary: of V words.
+      learning_rate: the step size.
+      decay: the share of the way back to the trained parameters, 0 to 1.
+    """
+    learn = _make_learn(model, learning_rate, decay)
+
+    def read(trained: chex.ArrayTree, batch: base.Batch, state: tuple) -> tuple:
+        params, core_state = state
+        values, params, core_state = learn(trained, params, batch, core_state)
+        return values, (params, core_state)
+
+    def start(params: chex.ArrayTree, streams: int) -> tuple:
+        return jax.tree.map(jnp.copy, params), model.initial_state(streams)
+
+    return _make_score(read, start, vocabulary)
+
+
+def _make_learn(model: Model, learning_rate: float, decay: float) -> Callable[..., tuple]:
+    """Returns (trained parameters, parameters, batch, state) -> nll [T, B], parameters, state."""
+
+    @functools.partial(jax.jit, donate_argnums=1)
+    def learn(
+        trained: chex.ArrayTree, params: chex.ArrayTree, batch: base.Batch, state: chex.ArrayTree
+    ) -> tuple:
+        def loss(params: chex.ArrayTree) -> tuple:
+            inputs = batch.inputs, batch.targets, batch.resets
+            values, after = model.log_probs(params, *inputs, state)
+            return -jnp.sum(batch.weights * values) / jnp.sum(batch.weights), (values, after)
+
+        def step(now: chex.Array, grad: chex.Array, start: chex.Array) -> chex.Array:
+            return now - learning_rate * grad + decay * (start - now)
+
+        grads, (values, after) = jax.grad(loss, has_aux=True)(params)
+        return -values, jax.tree.map(step, params, grads, trained), after
+
+    return learn
+
+
+def _make_score(
+    read: Callable[..., tuple],
+    start: Callable[[chex.ArrayTree, int], Any],
+    vocabulary: vocabulary_lib.Vocabulary,
+) -> Score:
+    """Returns a score.
+
+    Args:
+      read: (parameters, batch, state) -> the nll [T, B] of the batch, and the next state.
+      start: (parameters, B) -> the state before the first window.
+      vocabulary: of V words.
+    """
+
     def score(
         params: chex.ArrayTree,
         tokens: np.ndarray,
@@ -123,7 +207,7 @@ def make_score(model: Model, vocabulary: vocabulary_lib.Vocabulary) -> Score:
     ) -> np.ndarray:
         params = jax.device_put(params)  # once, not for every window
         streams = min(batch_size, len(tokens))
-        state = model.initial_state(streams)
+        state = start(params, streams)
         nll: list[Any] = []
         present = []
         for batch in windows.evaluation_windows(

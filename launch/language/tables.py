@@ -122,6 +122,17 @@ def describe_unrolls(evaluation: Mapping[str, Any]) -> str:
     return f'{display.table(rows)}\n(of {which} {whole:,} {units} of test)'
 
 
+def describe_dynamic(evaluation: Mapping[str, Any]) -> str:
+    """Returns the perplexities of dynamic evaluation as text."""
+    found = evaluation['dynamic']
+    how = f'steps of {found["learning_rate"]:g} after {found["window"]} {unit(evaluation)}s each'
+    return (
+        f'dynamic evaluation: {show(found["valid"])} of validation, {show(found["test"])} of test\n'
+        f'(the model learns from the text it is tested on, {how}, decay {found["decay"]:g}; not '
+        'comparable with the above)'
+    )
+
+
 def draw(run_dir: str, evaluation: Mapping[str, Any]) -> list[str]:
     """Draws the tables of a run and returns where the pictures are.
 

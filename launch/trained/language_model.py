@@ -132,8 +132,10 @@ class LanguageModel(run_lib.Run):
             log_probs, state = self.model.next_word(params, inputs['words'], state)
             return {'log_probs': log_probs}, state
 
-        inputs, files = {'words': ('int32', 'b')}, {corpus_lib.VOCABULARY: self.vocabulary.save}
-        return exporting.Servable(call, inputs, self.initial_state(), files=files)
+        files = corpus_lib.files(self.vocabulary, self.tokenizer)
+        return exporting.Servable(
+            call, {'words': ('int32', 'b')}, self.initial_state(), files=files
+        )
 
     @functools.cached_property
     def _step(self) -> Any:
@@ -164,4 +166,5 @@ def load(run_dir: str) -> LanguageModel:
     model = lm.make_model(config, len(vocabulary))
     params, step = experiment.load_params(run_dir, model.init)
     run = run_dir, 'lm', config, metadata, step, params
-    return LanguageModel(*run, vocabulary, corpus_lib.load_tokenizer(config), model)
+    tokenizer = corpus_lib.load_tokenizer(config, run_dir, metadata)
+    return LanguageModel(*run, vocabulary, tokenizer, model)

@@ -30,6 +30,7 @@ from launch.runs import (
 )
 from launch.runs import metrics as metrics_lib
 from launch.training import cost, devices, footprint, loop, resuming, targets
+from launch.training import optimizer as optimizer_lib
 from launch.training import task as task_lib
 from tasks import base
 
@@ -182,9 +183,11 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     start = provenance.record(kind, saved[0] if saved else 0)
     _describe_run(experiment, config, run_dir, task, num_parameters, start)
     metadata = {'config': dataclasses.asdict(config), 'devices': kind, 'data': task.data}
+    metadata['prepared_by'] = task.prepared_by
     metadata['files'] = kept_files.save(run_dir, task.files)
     state = loop.train(config, task, run_dir, metadata)
-    evaluation = _measure(experiment, config, run_dir, task, state.params, int(state.step), False)
+    params = optimizer_lib.evaluated(state.params, state.opt_state)
+    evaluation = _measure(experiment, config, run_dir, task, params, int(state.step), False)
     _draw(experiment, config, run_dir, evaluation)
     print(f'metrics      {os.path.join(run_dir, "metrics.jsonl")}, and for TensorBoard')
     print(f'all {config.num_steps} updates are done; a larger --num_steps trains further')
@@ -285,6 +288,8 @@ def load_params(
 ) -> tuple[chex.ArrayTree, int]:
     """Returns the parameters of the newest whole checkpoint of a run, on the device, and its step.
 
+    They are the average over updates where the run has one (`--average`).
+
     Args:
       run_dir: the run's directory.
       init: makes parameters of the same shapes of a key.
@@ -293,7 +298,9 @@ def load_params(
       RunError: there is no whole checkpoint, or its parameters do not fit.
     """
     template = jax.eval_shape(init, jax.random.key(0))
-    restored = checkpoint.Reader(run_dir).restore(template, '.params')
+    saved = resuming.saved_config(optimizer_lib.Config, _newest(run_dir))
+    path = optimizer_lib.AVERAGE if saved['average'] else optimizer_lib.PARAMS
+    restored = checkpoint.Reader(run_dir).restore(template, path)
     if restored is None:
         raise errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: has no checkpoint')
     return jax.device_put(restored.state), restored.step

@@ -18,6 +18,7 @@ import dataclasses
 import time
 from typing import Any, ClassVar, Literal
 
+import chex
 import jax
 import numpy as np
 
@@ -196,7 +197,7 @@ class _Loop:
         assert curriculum
         level, failures = self._level
         with self._meter.paused():
-            passes = curriculum.passes(devices.to_host(state.params), level)
+            passes = curriculum.passes(_evaluated(state), level)
             passes = bool(devices.broadcast_json(int(passes)))
         due = passes or failures + 1 == curriculum.patience
         if due:
@@ -234,7 +235,7 @@ class _Loop:
         return received or ('a signal to another process' if anywhere else None)
 
     def _evaluate(self, step: int, state: update_lib.TrainState) -> None:
-        values = self._task.evaluate(devices.to_host(state.params))
+        values = self._task.evaluate(_evaluated(state))
         self._metrics.write(step, values)
         self._bar.say(f'step {step}/{self._config.num_steps}  {display.describe(values)}')
 
@@ -261,6 +262,11 @@ class _Loop:
             remedy = 'nothing of it was saved; try a smaller --learning_rate or --clip_norm'
             raise errors.RunError(errors.INTERNAL, f'{what}{repeated}; {remedy}')
         self._bar.say(f'{what}; skipped, {self._skipped} in a row')
+
+
+def _evaluated(state: update_lib.TrainState) -> chex.ArrayTree:
+    """Returns the parameters to evaluate of a state on the devices, as host arrays."""
+    return devices.to_host(optimizer_lib.evaluated(state.params, state.opt_state))
 
 
 class _Update:

@@ -54,6 +54,12 @@ def check_config(config: Any, saved: Saved, kind: str) -> None:
 
 def check_data(task: task_lib.Task, saved: Saved | None) -> None:
     """Raises a DataError if a checkpoint was trained on other data."""
-    if saved and saved[1].get('data', '') != task.data:
-        message = f'the data has changed since the checkpoint of step {saved[0]}'
-        raise base.DataError(f'{message}: put the old data back or take another --run_dir')
+    if not saved or saved[1].get('data', '') == task.data:
+        return
+    message = f'the data has changed since the checkpoint of step {saved[0]}'
+    remedy = 'put the old data back'
+    before, now = saved[1].get('prepared_by', ''), task.prepared_by
+    if before != now:
+        message = f'the checkpoint of step {saved[0]} wants data prepared by {before}, got {now}'
+        remedy = 'install that version'
+    raise base.DataError(f'{message}: {remedy} or take another --run_dir')

@@ -50,4 +50,5 @@ class Task(NamedTuple):
     perplexity: bool = False  # whether the loss is a mean nll, to be shown as a perplexity too
     curriculum: Curriculum | None = None  # of batches from the host
     data: str = ''  # identifies the data; a checkpoint is resumed only on the same
+    prepared_by: str = ''  # packages, with versions, on which `data` depends as well
     files: Mapping[str, Callable[[Any], None]] = {}  # what writes `kept_files`, by name

@@ -3,7 +3,10 @@
 Santoro et al. 2018, "Relational recurrent neural networks", section 4.3 and appendix A.4,
 https://arxiv.org/abs/1806.01822. The paper ties the output softmax to the 512-wide embeddings and
 does not mention how the core's wider output becomes 512 wide; as in the public ports, a linear
-layer does it.
+layer does it. Two options are of Gal and Ghahramani 2016, "A theoretically grounded application of
+dropout in recurrent neural networks", https://arxiv.org/abs/1512.05287, in the form of AWD-LSTM
+(Merity, Keskar and Socher 2018, https://arxiv.org/abs/1708.02182): masks that stay the same for a
+window, and dropout of words.
 
 Glossary of shapes:
   T: time; B: batch; V: words of the vocabulary; E: embedding size.
@@ -32,6 +35,8 @@ class LanguageModel(hk.Module):
         output_dropout: float = 0.0,
         output_layer: softmax.FullSoftmax | softmax.AdaptiveSoftmax | None = None,
         dtype: Any = jnp.float32,
+        embedding_dropout: float = 0.0,
+        variational_dropout: bool = False,
         name: str | None = None,
     ):
         """Makes a model around a core.
@@ -44,6 +49,10 @@ class LanguageModel(hk.Module):
           output_dropout: the dropout rate of the projected output in training.
           output_layer: makes the parameters of the softmax, a `softmax.FullSoftmax` by default.
           dtype: of the matrix products, float32 or bfloat16; see `precision.multiplying_in`.
+          embedding_dropout: the share of the words that are dropped in training, wherever they are
+            inputs in a window; each batch element drops words of its own.
+          variational_dropout: whether the masks of `dropout` and `output_dropout` are the same at
+            all steps of a window.
           name: the module's name.
 
         Raises:
@@ -55,6 +64,8 @@ class LanguageModel(hk.Module):
         self._shape = (vocab_size, embedding_size)
         self._dropout = dropout
         self._output_dropout = output_dropout
+        self._embedding_dropout = embedding_dropout
+        self._variational = variational_dropout
         self._softmax = output_layer or softmax.FullSoftmax()
         self._projection = hk.Linear(embedding_size, name='projection')
 
@@ -120,11 +131,13 @@ class LanguageModel(hk.Module):
         chex.assert_rank([inputs, resets], 2)
         chex.assert_equal_shape([inputs, resets])
         embedded = jnp.take(self._embeddings(), inputs, axis=0)
-        embedded = dropout(embedded, self._dropout, keys, salt=0)
+        embedded = word_dropout(embedded, inputs, self._embedding_dropout, keys, salt=2)
+        embedded = dropout(embedded, self._dropout, keys, 0, self._variational)
         with precision.multiplying_in(self._dtype):
             outputs, state = unrolling.unroll(self._core, embedded, state, resets)
             hidden = self._projection(outputs)
-        return self._rounded(dropout(hidden, self._output_dropout, keys, salt=1)), state
+        hidden = dropout(hidden, self._output_dropout, keys, 1, self._variational)
+        return self._rounded(hidden), state
 
     def _rounded(self, hidden: jax.Array) -> jax.Array:
         """Casts the inputs of the softmax, which computes its products in their dtype."""
@@ -140,7 +153,9 @@ class LanguageModel(hk.Module):
         return hk.get_parameter('embeddings', self._shape, init=init)
 
 
-def dropout(x: jax.Array, rate: float, keys: jax.Array | None, salt: int) -> jax.Array:
+def dropout(
+    x: jax.Array, rate: float, keys: jax.Array | None, salt: int, variational: bool = False
+) -> jax.Array:
     """Dropout whose mask of a batch element depends on its own key alone.
 
     Args:
@@ -148,16 +163,43 @@ def dropout(x: jax.Array, rate: float, keys: jax.Array | None, salt: int) -> jax
       rate: the share of the elements that is set to 0; the others are scaled by 1 / (1 - rate).
       keys: random keys [B], or None to return `x` as it is.
       salt: distinguishes the places of a network that share the keys.
+      variational: whether the mask is the same at all T steps.
 
     Returns:
       [T, B, E].
     """
     if keys is None or rate == 0:
         return x
-    shape = (x.shape[0], *x.shape[2:])
+    shape = (1 if variational else x.shape[0], *x.shape[2:])
 
     def mask(key: jax.Array) -> jax.Array:
         return jax.random.bernoulli(jax.random.fold_in(key, salt), 1 - rate, shape)
 
     kept = jax.vmap(mask, out_axes=1)(keys)
     return jnp.where(kept, x / (1 - rate), 0)
+
+
+def word_dropout(
+    x: jax.Array, words: jax.Array, rate: float, keys: jax.Array | None, salt: int
+) -> jax.Array:
+    """Dropout of whole words: a word is dropped wherever a batch element has it, or nowhere.
+
+    Args:
+      x: [T, B, E].
+      words: ids [T, B] of what `x` stands for.
+      rate: as for `dropout`, a share of the words.
+      keys: as for `dropout`.
+      salt: as for `dropout`.
+
+    Returns:
+      [T, B, E].
+    """
+    if keys is None or rate == 0:
+        return x
+
+    def is_kept(word: jax.Array, key: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.fold_in(key, salt), word)
+        return jax.random.bernoulli(key, 1 - rate)
+
+    kept = jax.vmap(jax.vmap(is_kept), in_axes=(0, None))(words, keys)  # [T, B]
+    return jnp.where(kept[..., None], x / (1 - rate), 0)

@@ -15,8 +15,9 @@ Names for `load`:
          In files every line ends in one `<eos>`, blank lines too: the published counts of WikiText
          hold. Books are wrapped at some column, so in folders a paragraph ends in one `<eos>`: at
          blank lines and at the end of the file.
-         A single file of one of these kinds in place of the folder is split as in `shares`.
-  gutenberg    your own books in `data_dir`, in the last of these layouts, or a single file.
+         A single file of one of these kinds in place of the folder, and a folder of them without
+         names of splits, is split as in `shares`.
+  gutenberg    your own books in `data_dir`, in the last of these layouts, or without splits.
   gigaword, lm1b, pg19, wikitext103
          the data sets of TensorFlow Datasets (TFDS) in its `data_dir`, see `tfds.builders`; they
          are prepared when they are used first. One `<eos>` ends
@@ -26,8 +27,8 @@ Names for `load`:
            a paragraph of pg19, as in folders;
            a line of wikitext103, as in files.
 
-So it is for words. Characters and bytes are those of the text as it is, in which every line break
-is one `<eos>`, see `tokenizing`. A text that does not end in a line break gets one.
+So it is for words. Characters, bytes and subwords are those of the text as it is, in which every
+line break is one `<eos>`, see `tokenizing`. A text that does not end in a line break gets one.
 
 Nothing holds a corpus in memory: files are read in blocks. Another corpus is a constructor in
 `_CORPORA`.
@@ -44,7 +45,16 @@ import pathlib
 import re
 
 from tasks import base
-from tasks.text import digests, files, layouts, python_docs, shares, tokenizing, vocabulary
+from tasks.text import (
+    files,
+    layouts,
+    own_texts,
+    python_docs,
+    shares,
+    subwords,
+    tokenizing,
+    vocabulary,
+)
 
 SPLITS = layouts.SPLITS
 OWN_FILES = ('text', 'gutenberg')  # the corpora that are read from a folder that the user names
@@ -74,7 +84,8 @@ class Corpus:
     num_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> of text
     places: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)  # split -> path
     texts: Callable[[str], Iterator[str]] | None = None  # split -> the text itself, in blocks
-    tokenizer: str = 'words'  # of `tokenizing.NAMES`
+    tokenizer: str = 'words'  # of `tokenizing.NAMES`; subwords are learned when it is encoded
+    prepared_by: str = ''  # the package, with its version, that learns subwords
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +126,7 @@ def load(
       gigaword_text: of gigaword 'document', 'summary', or 'both', one after the other.
       progress: receives how far the preparation of a data set of TFDS is, and which files of your
         own are left out.
-      split: how a single file of yours is split.
+      split: how texts of yours are split where no name says it.
 
     Returns:
       The corpus.
@@ -140,16 +151,22 @@ def load(
         split,
         progress,
     )
-    corpus = dataclasses.replace(_CORPORA[name](request), tokenizer=request.tokenizer)
-    return corpus if request.tokenizer in tokenizing.WORDS else _of_pieces(corpus, request.cut)
+    prepared_by = subwords.version() if request.tokenizer == tokenizing.SUBWORDS else ''
+    corpus = _CORPORA[name](request)
+    corpus = dataclasses.replace(corpus, tokenizer=request.tokenizer, prepared_by=prepared_by)
+    return corpus if request.tokenizer in tokenizing.WORDS else of_pieces(corpus, request.cut)
 
 
-def _of_pieces(corpus: Corpus, cut: files.Tokenizer) -> Corpus:
-    """A corpus whose text is cut as it is."""
+def of_pieces(corpus: Corpus, cut: files.Tokenizer) -> Corpus:
+    """Returns a corpus of `load` with its text cut as it is."""
     texts = corpus.texts
     assert texts  # of all that `load` makes
+
+    def blocks(split: str) -> Iterator[list[str]]:
+        return map(cut, files.whole_lines(texts(split)))
+
     # How many bytes the tokens of a block had is not known, so neither is the number of all.
-    return dataclasses.replace(corpus, blocks=lambda split: map(cut, texts(split)), num_bytes={})
+    return dataclasses.replace(corpus, blocks=blocks, num_bytes={})
 
 
 def label(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
@@ -171,14 +188,21 @@ def label(name: str, data_dir: str | os.PathLike[str] | None = None) -> str:
     return f'{name}-{_NOT_IN_LABELS.sub("-", folder).strip("-")[-_LABEL_LENGTH:]}'
 
 
-def tokenizer_of(name: str, tokenizer: str | None = None) -> tokenizing.Tokenizer:
+def tokenizer_of(
+    name: str, tokenizer: str | None = None, learned: str = ''
+) -> tokenizing.Tokenizer:
     """Returns what cuts a text, such as a prompt, as the text of a corpus is cut.
 
     Args:
       name: of the corpus, as for `load`.
       tokenizer: as for `load`.
+      learned: subwords, as of `Streams`; '' for the other tokenizers.
+
+    Raises:
+      DataError: `tokenizers` cannot be imported.
     """
-    made = tokenizing.make(tokenizer or _default_tokenizer(name))
+    tokenizer = tokenizer or _default_tokenizer(name)
+    made = subwords.parse(learned) if learned else tokenizing.make(tokenizer)
     return dataclasses.replace(made, cut=lambda text: made.cut(_fold(text, name)))
 
 
@@ -212,61 +236,24 @@ def _pydoc(request: _Request) -> Corpus:
     return Corpus('pydoc', identity, blocks, texts=texts)
 
 
-def _files(patterns: Sequence[str], request: _Request) -> Corpus:
-    """A corpus of files in a folder that the user names."""
+def _own(patterns: Sequence[str], request: _Request) -> Corpus:
+    """A corpus of texts in a folder or file that the user names."""
     name = request.name
     if not request.folder:
         raise ValueError(f'dataset {name} reads your own files: name their folder with data_dir')
-    if request.folder.is_file():
-        return _one_file(request.folder, request)
-    layout, paths, left_out = layouts.find(request.folder, patterns)
-    for line in left_out:
-        request.progress.say(line)
-    split_up, end = (files.paragraphs, '\n\n') if layout == layouts.FOLDERS else (files.lines, '\n')
-
-    def read(split: str) -> Iterator[Iterator[str]]:
-        return (files.read(path, end) for path in paths[split].values())
+    found = own_texts.find(
+        request.folder, patterns, request.split, request.cache_dir, request.progress
+    )
+    split_up = files.paragraphs if found.are_books else files.lines
 
     def blocks(split: str) -> Iterator[list[str]]:
-        return itertools.chain.from_iterable(split_up(x, request.cut) for x in read(split))
+        return itertools.chain.from_iterable(split_up(x, request.cut) for x in found.read(split))
 
     def texts(split: str) -> Iterator[str]:
-        return itertools.chain.from_iterable(map(files.ended, read(split)))
+        return itertools.chain.from_iterable(map(files.ended, found.read(split)))
 
-    sums = [
-        (split, known_as, digests.digest(path, request.cache_dir))
-        for split in SPLITS
-        for known_as, path in paths[split].items()
-    ]
-    sizes = {
-        split: sum(path.stat().st_size for path in paths[split].values())
-        for split in SPLITS
-        if not any(map(layouts.is_packed, paths[split].values()))
-    }
-    found = {split: list(paths[split].values()) for split in SPLITS}
-    places = {split: x[0] if len(x) == 1 else x[0].parent for split, x in found.items()}
-    identity = _hash(name, request.tokenizer, layout, sums)
-    return Corpus(name, identity, blocks, sizes, places, texts)
-
-
-def _one_file(path: pathlib.Path, request: _Request) -> Corpus:
-    """A corpus of a single file, which is split by shares."""
-    layouts.check_kind(path)
-    is_book = request.name == 'gutenberg'
-    split_up, end = (files.paragraphs, '\n\n') if is_book else (files.lines, '\n')
-
-    def read(split: str) -> Iterator[str]:
-        return shares.read(path, end, split, request.split)
-
-    def blocks(split: str) -> Iterator[list[str]]:
-        return split_up(read(split), request.cut)
-
-    def texts(split: str) -> Iterator[str]:
-        return files.ended(read(split))
-
-    content = digests.digest(path, request.cache_dir), path.name
-    identity = _hash(request.name, request.tokenizer, content, request.split)
-    return Corpus(request.name, identity, blocks, {}, dict.fromkeys(SPLITS, path), texts)
+    identity = _hash(name, request.tokenizer, *found.identity)
+    return Corpus(name, identity, blocks, found.num_bytes, found.places, texts)
 
 
 def _gigaword(request: _Request) -> Corpus:
@@ -324,8 +311,8 @@ def _prepared(
 
 _CORPORA: dict[str, Callable[[_Request], Corpus]] = {
     'pydoc': _pydoc,
-    'text': functools.partial(_files, layouts.LAYOUTS),
-    'gutenberg': functools.partial(_files, [layouts.FOLDERS]),
+    'text': functools.partial(_own, layouts.LAYOUTS),
+    'gutenberg': functools.partial(_own, [layouts.FOLDERS]),
     'gigaword': _gigaword,
     'lm1b': _sentences,
     'pg19': _pg19,

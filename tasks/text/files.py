@@ -182,6 +182,19 @@ def ended(blocks: Iterable[str]) -> Iterator[str]:
         yield '\n'
 
 
+def whole_lines(blocks: Iterable[str]) -> Iterator[str]:
+    """Yields a text in blocks that end in a line break, or within lines that are very long."""
+    rest = ''
+    for text in blocks:
+        rest += text
+        end = rest.rfind('\n') + 1 or (len(rest) if len(rest) >= _BLOCK else 0)
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+    if rest:
+        yield rest
+
+
 def measure(blocks: Iterable[str]) -> Size:
     """Returns the size of a text, whose blocks all end between words."""
     num_words = num_bytes = 0

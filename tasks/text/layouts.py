@@ -7,6 +7,8 @@ in each record. A split may lie in several files, `train-00000-of-00002.parquet`
 Hugging Face has them. In the last layout a split is a folder with texts of these kinds at any
 depth, links followed, each folder once.
 
+A folder in which no split has a name has texts of these kinds at any depth, too.
+
 What is not read is listed, so that nobody trains on a tenth of his books without a word: other
 names, hidden files (macOS writes `._NAME` next to NAME), packed copies of files that are there
 unpacked, and files of another layout.
@@ -22,6 +24,7 @@ from tasks import base
 
 SPLITS = ('train', 'valid', 'test')
 FOLDERS = '{}/*.txt'
+UNSPLIT = '*.txt'  # at any depth; no split has a name
 LAYOUTS = (
     *('wiki.{}.tokens', 'wiki.{}.raw', 'ptb.{}.txt', '{}.txt', '{}.jsonl', '{}.parquet'),
     FOLDERS,
@@ -37,8 +40,9 @@ _LISTED = 3  # names of each kind of file that is left out
 class Found(NamedTuple):
     """The files of a corpus."""
 
-    layout: str  # of `LAYOUTS`
-    paths: dict[str, dict[str, pathlib.Path]]  # split -> the name by which a text is known -> file
+    layout: str  # of `LAYOUTS`, or `UNSPLIT`
+    # split, or `UNSPLIT` -> the name by which a text is known -> file
+    paths: dict[str, dict[str, pathlib.Path]]
     left_out: list[str]  # lines, each a reason with the files that are not read for it
 
 
@@ -57,7 +61,8 @@ def find(folder: pathlib.Path, layouts: Sequence[str] = LAYOUTS) -> Found:
       layouts: of `LAYOUTS`, in the order of preference.
 
     Returns:
-      The files of the most complete layout, and what is left out.
+      The files of the most complete layout, and what is left out. Where no layout has any split,
+      all texts at any depth.
 
     Raises:
       DataError: there is no such folder, it cannot be listed, or a split is missing or empty.
@@ -65,8 +70,14 @@ def find(folder: pathlib.Path, layouts: Sequence[str] = LAYOUTS) -> Found:
     if not folder.is_dir():
         raise base.DataError(f'{folder} is neither a folder nor a file: data_dir names one')
     found = {
-        layout: {split: _split(folder, layout, split) for split in SPLITS} for layout in layouts
+        layout: {split: _split(folder, layout, split) for split in SPLITS} for layout in LAYOUTS
     }
+    if not any(split.paths for splits in found.values() for split in splits.values()):
+        texts = _texts(folder)
+        if texts.paths:
+            lines = [_line(folder, *each) for each in texts.left_out.items()]
+            return Found(UNSPLIT, {UNSPLIT: texts.paths}, lines)
+    found = {layout: found[layout] for layout in layouts}
     layout = max(layouts, key=lambda layout: sum(bool(x.paths) for x in found[layout].values()))
     splits = {split: found[layout][split].paths for split in SPLITS}
     for split, paths in splits.items():

@@ -1,14 +1,16 @@
-"""One text split into train, valid and test by shares and a seed.
+"""Texts split into train, valid and test by shares and a seed.
 
-A file is never shuffled: neighbours would leak from one split into another. valid and test are one
-stretch each of the file, in places that the seed chooses, and train is all that is around them.
-Stretches begin and end where a record of the file does, else a line or, in books, a paragraph:
+Texts are read one after the other as one, and nothing is shuffled: neighbours would leak from one
+split into another. valid and test are one stretch each, in places that the seed chooses, and train
+is all that is around them. Stretches begin and end where a record of a file does, else a line or,
+in books, a paragraph:
 
   |   train   | test |        train        | valid | train |
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import itertools
+import operator
 import pathlib
 import random
 from typing import NamedTuple
@@ -39,41 +41,49 @@ def parse(text: str, seed: int) -> Split:
     return Split(shares, seed)
 
 
-def read(path: pathlib.Path, end: str, split: str, how: Split) -> Iterator[str]:
-    """Reads a split of a file in blocks, without holding the file in memory.
+def read(
+    paths: Sequence[pathlib.Path], end: str, split: str, how: Split
+) -> Iterator[Iterator[str]]:
+    """Reads a split of texts, without holding one in memory.
 
     Args:
-      path: the file.
-      end: what its units end in: a line break, or two for paragraphs.
+      paths: the files, in this order.
+      end: what their units end in: a line break, or two for paragraphs.
       split: one of `layouts.SPLITS`.
-      how: the file is split.
+      how: the texts are split.
 
     Yields:
-      The text.
+      The blocks of each text, or of the part of it that is in the split; to be read before the
+      next one is asked for.
 
     Raises:
       DataError: as of `files.read`, or the split is empty.
     """
     found = False
-    for block in files.blocks(_units(path, end, split, how)):
+    units = _units(paths, end, split, how)
+    for _, same in itertools.groupby(units, operator.itemgetter(0)):
         found = True
-        yield block
+        yield files.blocks(unit for _, unit in same)
     if not found:
+        place = paths[0] if len(paths) == 1 else f'{paths[0]} … {paths[-1]}'
         share = how.shares[layouts.SPLITS.index(split)]
         wanted = f'the {split} split, a share of {share}, has no line, paragraph or record'
-        raise base.DataError(f'{path}: {wanted}; take other --split_shares or a longer text')
+        raise base.DataError(f'{place}: {wanted}; take other --split_shares or a longer text')
 
 
-def _units(path: pathlib.Path, end: str, split: str, how: Split) -> Iterator[str]:
-    """Yields the units of a split."""
-    total = sum(len(unit.encode()) for unit in files.units(path, end))
+def _units(
+    paths: Sequence[pathlib.Path], end: str, split: str, how: Split
+) -> Iterator[tuple[pathlib.Path, str]]:
+    """Yields the units of a split, each with its file."""
+    total = sum(len(unit.encode()) for path in paths for unit in files.units(path, end))
     borders, place = stretches(how), 0
-    for unit in files.units(path, end):
-        while borders[0][0] * total <= place and len(borders) > 1:
-            borders = borders[1:]
-        place += len(unit.encode())
-        if borders[0][1] == split:
-            yield unit
+    for path in paths:
+        for unit in files.units(path, end):
+            while borders[0][0] * total <= place and len(borders) > 1:
+                borders = borders[1:]
+            place += len(unit.encode())
+            if borders[0][1] == split:
+                yield path, unit
 
 
 def stretches(how: Split) -> list[tuple[float, str]]:

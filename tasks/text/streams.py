@@ -19,12 +19,13 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks import base, storage
-from tasks.text import build_once, corpora, digests, files, tokenizing, vocabulary
+from tasks.text import build_once, corpora, digests, files, subwords, tokenizing, vocabulary
 
 _FORMAT = 1  # raise it when the files of the cache change
 _SAMPLE = 1000  # words of a block whose bytes are counted
 _VOCABULARY = 'vocabulary.txt'
 _SIZES = 'sizes.json'  # older caches have none
+_LEARNED = 'tokenizer.json'  # of subwords alone
 _MANIFEST = 'manifest.json'
 
 
@@ -37,6 +38,8 @@ class Streams(NamedTuple):
     test: np.ndarray  # [N]
     key: str  # hex; identifies corpus, tokenizer and vocabulary size
     sizes: Mapping[str, files.Size] = {}  # split -> of its text; none if that is not known
+    learned: str = ''  # the tokenizer of subwords, see `subwords.parse`
+    prepared_by: str = ''  # as of the corpus
 
 
 def prepare(
@@ -53,7 +56,8 @@ def prepare(
     Args:
       corpus: the corpus.
       cache_dir: the folder of all prepared corpora, None for the default of `corpora`.
-      vocab_size: the largest vocabulary, `<unk>` and `<eos>` included; None or 0 for all of train.
+      vocab_size: the largest vocabulary, `<unk>` and `<eos>` included; None or 0 for all of train,
+        of subwords for their default.
       progress: receives how far it is, what it waits for, and that a damaged cache is replaced.
 
     Returns:
@@ -63,7 +67,10 @@ def prepare(
       ValueError: the vocabulary size is too small.
       DataError: the corpus cannot be used, or the cache not be written or has no room for it.
     """
-    identity = {'format': _FORMAT, 'source': corpus.fingerprint, 'vocab_size': vocab_size or 0}
+    is_learned = corpus.tokenizer == tokenizing.SUBWORDS
+    vocab_size = vocab_size or (subwords.DEFAULT_SIZE if is_learned else 0)
+    identity = {'format': _FORMAT, 'source': corpus.fingerprint, 'vocab_size': vocab_size}
+    identity |= {'prepared_by': corpus.prepared_by} if corpus.prepared_by else {}
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     folder = _folder(corpus.name, key, cache_dir)
     try:
@@ -73,7 +80,7 @@ def prepare(
             lambda: _damage(folder, key),
             progress,
         )
-        return _open(folder, key)
+        return _open(folder, key)._replace(prepared_by=corpus.prepared_by)
     except OSError as error:
         raise base.DataError(f'cannot prepare {corpus.name} in {folder}: {error}') from error
 
@@ -105,26 +112,32 @@ def _open(folder: pathlib.Path, key: str) -> Streams:
     train, valid, test = (
         np.memmap(folder / f'{split}.bin', _dtype(words), 'r') for split in corpora.SPLITS
     )
-    return Streams(words, train, valid, test, key, _read_sizes(folder))
+    return Streams(words, train, valid, test, key, _read_sizes(folder), _read(folder / _LEARNED))
 
 
 def _read_sizes(folder: pathlib.Path) -> dict[str, files.Size]:
-    if not (folder / _SIZES).exists():
-        return {}
-    sizes = json.loads((folder / _SIZES).read_text())
+    sizes = json.loads(_read(folder / _SIZES) or '{}')
     return {split: files.Size(*size) for split, size in sizes.items()}
+
+
+def _read(path: pathlib.Path) -> str:
+    return path.read_text('utf-8') if path.exists() else ''
 
 
 def _build(
     corpus: corpora.Corpus,
     folder: pathlib.Path,
     key: str,
-    vocab_size: int | None,
+    vocab_size: int,
     progress: base.Progress,
 ) -> None:
     """Counts and encodes a corpus into an empty folder."""
-    blocks = functools.partial(_blocks, corpus, progress)
     always = tokenizing.make(corpus.tokenizer).always
+    if corpus.tokenizer == tokenizing.SUBWORDS:
+        tokenizer = _learn(corpus, vocab_size, progress)
+        storage.write_text(folder / _LEARNED, tokenizer.learned)
+        corpus, always = corpora.of_pieces(corpus, tokenizer.cut), tokenizer.always
+    blocks = functools.partial(_blocks, corpus, progress)
     words = _count(blocks('train', 'counted'), folder.parent / 'counts', vocab_size, always)
     words.save(folder / _VOCABULARY)
     num_words = int(words.counts.sum())
@@ -138,6 +151,20 @@ def _build(
         sizes = {split: files.measure(corpus.texts(split)) for split in corpora.SPLITS}
         storage.write_text(folder / _SIZES, json.dumps(sizes))
     storage.write_text(folder / _MANIFEST, _manifest(folder, key, storage.sha256))
+
+
+def _learn(corpus: corpora.Corpus, size: int, progress: base.Progress) -> tokenizing.Tokenizer:
+    """Learns subwords from the training split alone."""
+
+    def read() -> Iterator[str]:
+        assert corpus.texts  # of all that `corpora.load` makes
+        done = 0
+        for text in files.whole_lines(corpus.texts('train')):
+            yield text
+            done += len(text)
+            progress.update(f'{corpus.name} train: learning subwords', done, None, 'characters')
+
+    return subwords.parse(subwords.learn(read(), size))
 
 
 def _blocks(
@@ -207,7 +234,7 @@ def _dtype(words: vocabulary.Vocabulary) -> type[np.integer]:
 def _manifest(folder: pathlib.Path, key: str, digest: Callable[[pathlib.Path], str]) -> str:
     """What seals a prepared corpus: its key and the digests of its files."""
     names = [_VOCABULARY, *(f'{split}.bin' for split in corpora.SPLITS)]
-    names += [_SIZES] if (folder / _SIZES).exists() else []
+    names += [name for name in (_SIZES, _LEARNED) if (folder / name).exists()]
     return json.dumps({'key': key} | {name: digest(folder / name) for name in names}, indent=1)
 
 

@@ -8,6 +8,7 @@ Words drop the spaces between them:
 Pieces keep the whole text, so that every text of a known alphabet can be put together again:
   characters  code points of Unicode; those that are not in the training split become `<unk>`.
   bytes       of UTF-8, written as in byte-level BPE: one visible character each (`BYTES`).
+  subwords    strings of bytes, written the same way; they are learned, see `subwords`.
 Among pieces `<eos>` is the line break itself.
 """
 
@@ -19,7 +20,8 @@ import unicodedata
 from tasks.text import vocabulary
 
 WORDS = ('whitespace', 'words')
-PIECES = ('characters', 'bytes')
+SUBWORDS = 'subwords'
+PIECES = ('characters', 'bytes', SUBWORDS)
 NAMES = (*WORDS, *PIECES)
 _EOS, _UNK = vocabulary.EOS, vocabulary.UNK
 _NOT_SPACE = re.compile(r'[^ \t\n\r\f\v]+')
@@ -48,14 +50,15 @@ _FROM_BYTES = str.maketrans(dict(zip(BYTES, map(chr, range(0x100)), strict=True)
 class Tokenizer:
     """A way to cut texts into tokens."""
 
-    unit: str  # what a token is: word, character or byte
+    unit: str  # what a token is: word, character, byte or subword
     cut: Callable[[str], list[str]]  # a text -> its tokens
     join: Callable[[Sequence[str]], str]  # tokens, `<eos>` among them -> a text
     always: tuple[str, ...] = ()  # tokens that are in every vocabulary
+    learned: str = ''  # subwords as the library `tokenizers` writes them, JSON
 
 
 def make(name: str) -> Tokenizer:
-    """Returns the tokenizer of a name of `NAMES`."""
+    """Returns the tokenizer of a name of `NAMES`; that of subwords cannot cut: none are learned."""
     return _TOKENIZERS[name]
 
 
@@ -95,9 +98,14 @@ def _join_bytes(tokens: Sequence[str]) -> str:
     return text.translate(_FROM_BYTES).encode('latin-1').decode(errors='replace')
 
 
+def _cut_into_nothing(text: str) -> list[str]:
+    raise ValueError(f'subwords are learned from a corpus before they cut texts, got {text[:40]!r}')
+
+
 _TOKENIZERS = {
     'whitespace': Tokenizer('word', _split_at_ascii_space, _join_words),
     'words': Tokenizer('word', _split_into_words, _join_words),
     'characters': Tokenizer('character', _characters, _join_characters),
     'bytes': Tokenizer('byte', _bytes, _join_bytes, tuple(BYTES.replace(BYTES[10], ''))),
+    SUBWORDS: Tokenizer('subword', _cut_into_nothing, _join_bytes),
 }

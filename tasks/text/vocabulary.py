@@ -143,6 +143,8 @@ def from_counts(counts: Counts, size: int | None = None, always: Iterable[str] =
         raise ValueError(f'vocab_size holds {UNK}, {EOS} and words: {wanted}')
     pairs = _ordinary(counts.items(), special)
     kept = heapq.nsmallest(size - len(special), pairs, key=_rank) if size else list(pairs)
+    for _ in pairs:  # of which `nsmallest` reads none where there is no room
+        pass
     special[UNK] -= sum(number for _, number in kept)
     ranked = sorted([*kept, *special.items()], key=_rank)
     return Vocabulary(

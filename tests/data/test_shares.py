@@ -1,8 +1,11 @@
-"""One file as three splits: nothing lost, nothing twice, whole lines, places by the seed."""
+"""Files as three splits: nothing lost, nothing twice, whole lines, places by the seed."""
 
+import functools
 import gzip
 import itertools
 import json
+import re
+import types
 
 import pytest
 
@@ -15,7 +18,9 @@ HOW = shares.Split((0.7, 0.2, 0.1), 3)
 
 
 def _splits(path, how=HOW, end='\n'):
-    return {split: ''.join(shares.read(path, end, split, how)) for split in corpora.SPLITS}
+    paths = path if isinstance(path, list) else [path]
+    read = functools.partial(shares.read, paths, end, how=how)
+    return {split: ''.join(itertools.chain.from_iterable(read(split))) for split in corpora.SPLITS}
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -85,6 +90,42 @@ def test_another_split_or_seed_has_another_fingerprint(tmp_path):
     ways = [shares.DEFAULT, HOW, HOW._replace(seed=4)]
     found = [corpora.load('text', tmp_path / 'my.txt', split=how) for how in ways]
     assert len({corpus.fingerprint for corpus in found}) == 3
+
+
+def test_a_folder_without_splits_is_one_text_file_after_file(tmp_path):
+    books = {f'{i:02d}/b.txt': f'one {i}\n\ntwo {i}' + '\n' * (i % 3) for i in range(50)}
+    text_folders.write(tmp_path / 'my', {**books, 'notes.pdf': 'x'})
+    lines = []
+    progress = types.SimpleNamespace(say=lines.append)
+    corpus = corpora.load('text', tmp_path / 'my', split=HOW, progress=progress)
+    words = {split: text_folders.words_of(corpus, split) for split in corpora.SPLITS}
+    numbers = {split: [x for x in words[split] if x.isdigit()] for split in words}
+    for split, share in zip(corpora.SPLITS, HOW.shares, strict=True):
+        assert len(numbers[split]) == pytest.approx(100 * share, abs=1)
+    assert sorted(itertools.chain(*numbers.values()), key=int) == [str(i // 2) for i in range(100)]
+    for x in words.values():
+        assert x.count('<eos>') == x.count('one') + x.count('two')
+    assert lines == [
+        f'{tmp_path / "my"}: 1 left out (not .txt, .jsonl, .parquet, also packed as .gz or .zst): '
+        "'notes.pdf'",
+        f'{tmp_path / "my"}: no names of splits, its 50 texts are split by shares',
+    ]
+    assert corpus.places['test'] == tmp_path / 'my'
+    pieces = corpora.load('text', tmp_path / 'my', 'characters', split=HOW)
+    text = ''.join(text_folders.words_of(pieces, 'valid')).replace('<eos>', '\n')
+    assert re.findall(r'(?m)^(?:one|two) (.*)$', text) == numbers['valid']
+    others = [HOW._replace(seed=4), HOW]
+    text_folders.write(tmp_path / 'my', {'notes.pdf': 'y'})
+    prints = [corpora.load('text', tmp_path / 'my', split=x).fingerprint for x in others]
+    assert [x == corpus.fingerprint for x in prints] == [False, True]
+    text_folders.write(tmp_path / 'my', {'00/b.txt': 'another'})
+    assert corpora.load('text', tmp_path / 'my', split=HOW).fingerprint != prints[1]
+
+
+def test_splits_of_another_layout_are_never_one_text(tmp_path):
+    text_folders.write(tmp_path, dict.fromkeys(['train.txt', 'valid.txt', 'test.txt'], 'x'))
+    with pytest.raises(base.DataError, match='has no train split: looked for train/'):
+        corpora.load('gutenberg', tmp_path)
 
 
 @pytest.mark.parametrize(

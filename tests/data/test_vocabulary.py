@@ -195,3 +195,9 @@ def test_a_tab_may_be_a_word(tmp_path, monkeypatch):
     made.save(tmp_path / 'words')
     assert made.words[0] == '\t'
     assert vocabulary.load(tmp_path / 'words').words == made.words
+
+
+def test_counts_hold_where_there_is_room_only_for_words_that_are_always_kept():
+    made = vocabulary.from_counts(Counter({'a': 3, 'b': 2, '<eos>': 1}), 3, ('a',))
+    counts = dict(zip(made.words, made.counts.tolist(), strict=True))
+    assert counts == {'a': 3, '<unk>': 2, '<eos>': 1}

@@ -26,12 +26,12 @@ CORES = {
 SOFTMAXES = {'full': softmax.FullSoftmax, 'adaptive': softmax.AdaptiveSoftmax}
 
 
-def _transformed(core, kind='full', dropout=0.0, output_dropout=0.0, dtype='float32'):
+def _transformed(core, kind='full', dropout=0.0, output_dropout=0.0, dtype='float32', **more):
     """Returns the model as an initialiser and four pure functions."""
 
     def build():
         model = language_model.LanguageModel(
-            CORES[core](), V, E, dropout, output_dropout, SOFTMAXES[kind](), dtype
+            CORES[core](), V, E, dropout, output_dropout, SOFTMAXES[kind](), dtype, **more
         )
 
         def init():
@@ -210,21 +210,73 @@ def test_dropout_scales_what_stays_and_preserves_the_mean():
     assert abs(dropped.mean() - 1.5) < 0.03
 
 
-def test_embeddings_and_output_have_masks_of_their_own(monkeypatch):
+def test_a_variational_mask_is_the_same_at_all_steps_and_preserves_the_mean():
+    x = np.full((7, 30, 40), 1.5, np.float32)
+    keys = jax.random.split(jax.random.key(4), 30)
+    dropped = np.asarray(language_model.dropout(x, 0.25, keys, salt=0, variational=True))
+    np.testing.assert_array_equal(dropped, np.broadcast_to(dropped[:1], x.shape))
+    np.testing.assert_allclose(np.unique(dropped), [0.0, 2.0], rtol=1e-6)
+    assert len(np.unique(dropped[0], axis=0)) == 30  # each element has its own
+    assert abs(dropped.mean() - 1.5) < 0.15  # 1,200 draws: a deviation is 0.025
+    part = language_model.dropout(x[:, 3:5], 0.25, keys[3:5], salt=0, variational=True)
+    np.testing.assert_array_equal(part, dropped[:, 3:5])
+
+
+def test_other_masks_are_those_of_earlier_versions():
+    """The same bits, of the key, the salt and the shape of an element, for runs that resume."""
+    x = np.random.default_rng(0).normal(size=(T, B, E)).astype(np.float32)
+    keys = jax.random.split(jax.random.key(3), B)
+    dropped = language_model.dropout(x, 0.4, keys, salt=1)
+    for b, key in enumerate(keys):
+        kept = jax.random.bernoulli(jax.random.fold_in(key, 1), 0.6, (T, E))
+        np.testing.assert_array_equal(dropped[:, b], np.where(kept, x[:, b] / np.float32(0.6), 0))
+
+
+def test_a_word_is_dropped_wherever_an_element_has_it_or_nowhere():
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 50, (200, 40)).astype(np.int32)
+    x = rng.uniform(1, 2, (200, 40, 3)).astype(np.float32)
+    keys = jax.random.split(jax.random.key(4), 40)
+    drop = functools.partial(language_model.word_dropout, rate=0.25, salt=2)
+    dropped = np.asarray(drop(x, words, keys=keys))
+    kept = (dropped != 0).any(axis=2)
+    np.testing.assert_allclose(dropped, np.where(kept[..., None], x / 0.75, 0), rtol=1e-6)
+    fates = np.full((40, 50), -1)  # of the words of each element
+    for b in range(40):
+        for word in np.unique(words[:, b]):
+            (fates[b, word],) = np.unique(kept[words[:, b] == word, b])
+    assert abs((fates == 1).sum() / (fates >= 0).sum() - 0.75) < 0.04  # 2,000: a deviation is 0.01
+    assert len(np.unique(fates, axis=0)) == 40
+    part = drop(x[5:9, 3:5], words[5:9, 3:5], keys=keys[3:5])
+    np.testing.assert_array_equal(part, dropped[5:9, 3:5])
+    assert drop(x, words, keys=None) is x
+    assert drop(x, words, keys=keys, rate=0.0) is x
+
+
+@pytest.mark.parametrize('variational', [False, True])
+def test_words_embeddings_and_output_have_masks_of_their_own(monkeypatch, variational):
     salts = []
 
-    def dropout(x, rate, keys, salt):
+    def dropout(x, rate, keys, salt, over_time):
         salts.append(salt)
+        assert (rate, over_time) == ({0: 0.5, 1: 0.3}[salt], variational)
+        return x
+
+    def word_dropout(x, words, rate, keys, salt):
+        salts.append(salt)
+        assert (words.shape, rate) == ((T, B), 0.2)
         return x
 
     monkeypatch.setattr(language_model, 'dropout', dropout)
+    monkeypatch.setattr(language_model, 'word_dropout', word_dropout)
     params, initial_state, *_ = _model('lstm')
-    _, cross_entropy, *_ = _transformed('lstm', 'full', 0.5, 0.3).apply
+    more = {'embedding_dropout': 0.2, 'variational_dropout': variational}
+    _, cross_entropy, *_ = _transformed('lstm', 'full', 0.5, 0.3, **more).apply
     keys = jax.random.split(jax.random.key(5), B)
     jax.eval_shape(
         lambda *args: cross_entropy(params, None, *args), *_batch(), initial_state(B), keys
     )
-    assert len(salts) == len(set(salts)) == 2
+    assert len(salts) == len(set(salts)) == 3
 
 
 def test_dropout_needs_keys_and_a_rate():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from launch import lm
 from launch.language import model as model_lib
 from tasks.text import tokenizing, vocabulary
 
@@ -104,6 +105,49 @@ def test_the_words_of_every_window_are_counted(model, params):
     assert counts == [10, 10, 3]  # 12 words a stream, the second has 11
 
 
+def test_dynamic_evaluation_that_does_not_learn_is_ordinary_evaluation(model, params):
+    dynamic = model_lib.make_dynamic_score(model, WORDS, learning_rate=0.0, decay=0.3)
+    score = model_lib.make_score(model, WORDS)
+    for streams in (1, 3):
+        wanted = score(params, _tokens(23), streams, 5)
+        np.testing.assert_allclose(dynamic(params, _tokens(23), streams, 5), wanted, rtol=1e-6)
+
+
+def test_dynamic_evaluation_steps_down_the_gradient_of_each_window_after_measuring_it(
+    model, params
+):
+    tokens, rate, decay = _tokens(12), 0.2, 0.3
+    gradient = jax.jit(jax.grad(lambda params, *args: model.cross_entropy(params, *args)[0].total))
+    read = jax.jit(model.log_probs)
+    now, state, wanted = params, model.initial_state(1), []
+    inputs = np.int32([WORDS.eos, *tokens[:-1]])
+    for start in (0, 5, 10):
+        window = slice(start, min(start + 5, 12))
+        size = window.stop - start
+        text = inputs[window][:, None], np.int32(tokens[window])[:, None]
+        resets = np.zeros((size, 1), bool)
+        nll, after = read(now, *text, resets, state)
+        wanted += [-float(x) for x in nll[:, 0]]
+        grads = gradient(now, *text, np.ones((size, 1), np.float32), resets, state)
+        step = lambda p, g, p0: p - rate * g / size + decay * (p0 - p)  # noqa: B023, E731
+        now, state = jax.tree.map(step, now, grads, params), after
+    before = jax.tree.map(np.array, params)
+    score = model_lib.make_dynamic_score(model, WORDS, rate, decay)
+    np.testing.assert_allclose(score(params, tokens, 1, 5), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(score(params, tokens, 1, 5), wanted, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_equal(params, before)
+    plain = model_lib.make_score(model, WORDS)(params, tokens, 1, 5)
+    np.testing.assert_allclose(plain[:5], wanted[:5], rtol=1e-5)
+    assert np.abs(plain[5:] - wanted[5:]).min() > 1e-3
+
+
+def test_dynamic_evaluation_learns_a_text_that_repeats_itself(model, params):
+    tokens = np.tile(_tokens(4), 30)
+    dynamic = model_lib.make_dynamic_score(model, WORDS, 0.2, 0.001)(params, tokens, 1, 4)
+    plain = model_lib.make_score(model, WORDS)(params, tokens, 1, 4)
+    assert dynamic[-40:].mean() < 0.5 * plain[-40:].mean()
+
+
 def _generate(model, params, prompt=(), num_words=30, temperature=1.0, top_p=1.0, seed=0):
     how = num_words, temperature, top_p, seed
     return JOIN(model_lib.generate(model, params, WORDS, prompt, *how))
@@ -180,3 +224,24 @@ def test_a_model_in_bfloat16_has_the_same_parameters_and_state_and_rounds_its_pr
     chex.assert_trees_all_equal(low.initial_state(1), state)
     got, wanted = (m.next_word(params, word, state)[0] for m in (low, model))
     assert 0 < np.abs(got - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_each_dropout_of_the_flags_changes_training_and_nothing_else():
+    """Without keys, as in evaluations, nothing is dropped."""
+    start = lm.Config(core='lstm', lstm_size=5, embedding_size=16, dropout=0)
+    flags = [{}, {'dropout': 0.5}, {'dropout': 0.5, 'variational_dropout': True}]
+    flags += [{'output_dropout': 0.5}, {'output_dropout': 0.5, 'variational_dropout': True}]
+    flags += [{'embedding_dropout': 0.5}]
+    ids = np.random.default_rng(0).integers(0, len(WORDS), (2, 4, 3)).astype(np.int32)
+    batch = *ids, np.ones((4, 3), np.float32), np.zeros((4, 3), bool)
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = lm.make_model(start, len(WORDS)).init(jax.random.key(1))
+    losses = {'with': [], 'without': []}
+    for changed in flags:
+        model = lm.make_model(dataclasses.replace(start, **changed), len(WORDS))
+        state = model.initial_state(3)
+        for name, given in (('with', keys), ('without', None)):
+            loss = model.cross_entropy(params, *batch, state, given)[0].total
+            losses[name].append(float(loss))
+    assert len(set(losses['with'])) == len(flags)
+    assert set(losses['without']) == {losses['with'][0]}

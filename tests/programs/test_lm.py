@@ -19,8 +19,11 @@ import pytest
 
 from launch import lm
 from launch.language import corpus as corpus_lib
-from launch.runs import directory, errors, metrics
+from launch.language import evaluation as evaluation_lib
+from launch.language import model as model_lib
+from launch.runs import checkpoint, directory, errors, metrics
 from launch.runs import flags as flags_lib
+from launch.trained import loading
 from launch.training import devices, kernels, loop
 from tasks import storage
 from tests.support import compilers, saved_bytes, text_folders
@@ -151,6 +154,26 @@ def test_an_lstm_of_as_many_parameters_and_an_adaptive_softmax_learn_too(trained
     assert 0.85 * counts[0] < counts[1] <= counts[0]
     training = _training_perplexities(tmp_path)
     assert training[-1] < 0.7 * training[0]
+
+
+def test_an_averaged_and_regularized_run_is_evaluated_sampled_and_loaded_by_its_average(
+    trained, tmp_path
+):
+    words = '--average=0.5', '--weight_decay=0.1', '--variational_dropout', '--embedding_dropout=.1'
+    evaluation, _ = _run(*_elsewhere(trained, tmp_path), *words, '--num_steps=20')
+    read = '--mode=evaluate', f'--run_dir={tmp_path}', trained.flags[2], '--num_words=8'
+    again, _ = _run(*read)
+    assert {**again, 'unroll': None} == evaluation
+    assert _run('--mode=generate', *read[1:])[0] == evaluation['sample']
+    run = loading.load(tmp_path)
+    corpus = corpus_lib.load(run.config)
+    sizes = corpus.valid, run.config.evaluation_batch, 5
+    score = model_lib.make_score(lm.make_model(run.config, 36), corpus.vocabulary)
+    wanted = evaluation['splits']['valid']['perplexity']
+    assert evaluation_lib.perplexity(score(run.params, *sizes)) == pytest.approx(wanted)
+    state = loop.initial_state(run.config, lm.build(run.config))
+    last = checkpoint.Reader(tmp_path).restore(state).state.params
+    assert evaluation_lib.perplexity(score(last, *sizes)) != pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from launch import lm, report
 from launch.language import evaluation as evaluation_lib
 from launch.runs import directory, errors
 from launch.runs import flags as flags_lib
+from tasks import base
 from tests.support import text_folders
 
 pytestmark = pytest.mark.usefixtures('compile_once', 'compile_quickly')
@@ -130,6 +131,32 @@ def test_unroll_lengths_stay_until_the_model_changes(trained, evaluated, tmp_pat
     assert later['unroll'] is None
     assert 'state reset every' not in out
     assert _read(run_dir) == later
+
+
+def test_dynamic_evaluation_stands_beside_the_same_numbers_and_stays(trained, evaluated, tmp_path):
+    run_dir = _copy(trained[0], tmp_path)
+    found, out = _evaluate(trained, run_dir, '--dynamic_evaluation=0.5', '--dynamic_decay=0.01')
+    assert {**found, 'dynamic': None} == evaluated[1]
+    dynamic = found['dynamic']
+    facts = {'learning_rate': 0.5, 'decay': 0.01, 'window': 9, 'streams': 1}
+    assert {name: dynamic[name] for name in facts} == facts
+    for split in ('valid', 'test'):
+        assert dynamic[split] < 0.9 * found['splits'][split]['perplexity']
+    assert f'dynamic evaluation: {dynamic["valid"]:.2f} of validation' in out
+    assert 'not comparable' in out
+    again, _ = _evaluate(trained, run_dir)
+    assert again == found == evaluation_lib.load(run_dir)
+    forged = {**found, 'dynamic': {**dynamic, 'test': 'low'}}
+    directory.write_json(run_dir / directory.EVALUATION, forged)
+    with pytest.raises(base.DataError, match=r'dynamic\.test'):
+        evaluation_lib.load(run_dir)
+
+
+def test_dynamic_evaluation_is_no_part_of_training(capsys):
+    flags = ['--dynamic_evaluation=0.1']
+    assert flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags) == errors.USAGE
+    wanted = '--dynamic_evaluation: wanted --mode=evaluate with it, got train'
+    assert wanted in capsys.readouterr().err
 
 
 def test_a_damaged_evaluation_is_replaced(trained, tmp_path):

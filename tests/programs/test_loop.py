@@ -370,78 +370,6 @@ def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(
     assert 'checkpoint of step 4 not saved' in capsys.readouterr().err
 
 
-def _rates(config, count):
-    """Returns the step sizes: with a gradient of 1 at every step, Adam's update is the rate."""
-    optimizer = optimizer_lib.make(config, config.num_steps)
-    state = optimizer.init(jnp.zeros(()))
-    rates = []
-    for _ in range(count):
-        update, state = optimizer.update(jnp.ones(()), state)
-        rates.append(-float(update))
-    return rates
-
-
-def test_schedules_are_what_they_say():
-    flat = loop.Config(learning_rate=0.4, clip_norm=0)
-    np.testing.assert_allclose(_rates(flat, 4), [0.4] * 4, rtol=1e-4)
-    warm = dataclasses.replace(flat, warmup_steps=4)
-    np.testing.assert_allclose(_rates(warm, 6), [0, 0.1, 0.2, 0.3, 0.4, 0.4], rtol=1e-4)
-    cosine = dataclasses.replace(flat, schedule='cosine', num_steps=4)
-    wanted = [0.4 * (0.01 + 0.99 * (1 + math.cos(math.pi * t / 4)) / 2) for t in range(5)]
-    assert wanted[2] == pytest.approx(0.202)
-    np.testing.assert_allclose(_rates(cosine, 6), [*wanted, 0.004], rtol=1e-4)
-    both = dataclasses.replace(cosine, num_steps=6, warmup_steps=2)
-    np.testing.assert_allclose(_rates(both, 7), [0, 0.2, *wanted], rtol=1e-4)
-
-
-@pytest.mark.parametrize('clip_norm', [0.0, 0.7])
-def test_updates_are_those_of_adam_after_clipping(clip_norm):
-    config = loop.Config(learning_rate=0.03, clip_norm=clip_norm)
-    optimizer = optimizer_lib.make(config, config.num_steps)
-    rng = np.random.default_rng(0)
-    params = {'x': jnp.zeros((2, 3)), 'y': jnp.zeros(4)}
-    state = optimizer.init(params)
-    first = second = np.zeros(10)
-    for t in range(1, 6):
-        grad = rng.normal(size=10) * (0.1 if t == 3 else 2)  # the third is below the limit
-        tree = {'x': jnp.float32(grad[:6].reshape(2, 3)), 'y': jnp.float32(grad[6:])}
-        updates, state = optimizer.update(tree, state, params)
-        norm = np.sqrt((grad**2).sum())
-        clipped = grad * min(1, clip_norm / norm) if clip_norm else grad
-        first = 0.9 * first + 0.1 * clipped
-        second = 0.999 * second + 0.001 * clipped**2
-        mean, square = first / (1 - 0.9**t), second / (1 - 0.999**t)
-        wanted = -0.03 * mean / (np.sqrt(square) + 1e-8)
-        got = np.concatenate([np.ravel(updates['x']), updates['y']])
-        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-7)
-
-
-def test_updates_are_those_of_rmsprop_after_clipping():
-    config = loop.Config(
-        learning_rate=0.03, clip_norm=0.7, optimizer='rmsprop', rmsprop_epsilon=0.01
-    )
-    optimizer = optimizer_lib.make(config, config.num_steps)
-    rng = np.random.default_rng(0)
-    state = optimizer.init(jnp.zeros(5))
-    square = np.zeros(5)
-    for t in range(1, 6):
-        grad = rng.normal(size=5) * (0.1 if t == 3 else 2)  # the third is below the limit
-        updates, state = optimizer.update(jnp.float32(grad), state)
-        grad *= min(1, 0.7 / np.sqrt((grad**2).sum()))
-        square = 0.99 * square + 0.01 * grad**2
-        np.testing.assert_allclose(updates, -0.03 * grad / np.sqrt(square + 0.01), rtol=1e-4)
-
-
-def test_the_optimizer_state_has_one_structure_whatever_the_flags():
-    params = toy_task.init(jax.random.key(0))
-    changes = [{}, {'clip_norm': 0.0}, {'schedule': 'constant'}, {'warmup_steps': 0}]
-    structures = {
-        jax.tree.structure(optimizer_lib.make(dataclasses.replace(CONFIG, **x), 10).init(params))
-        for x in changes
-    }
-    assert len(structures) == 1
-
-
 def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_element(tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=3, clip_norm=0.0, warmup_steps=0)
     state = _train(tmp_path, config)
@@ -462,6 +390,28 @@ def test_updates_follow_the_gradient_of_the_mean_with_a_key_for_each_step_and_el
         params = optax.apply_updates(params, updates)
     chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-5)
     chex.assert_trees_all_close(state.carry, carry, rtol=1e-4, atol=1e-5)
+
+
+def test_an_average_is_evaluated_saved_and_resumed_and_steers_nothing(whole, tmp_path):
+    config = dataclasses.replace(CONFIG, average=0.5, evaluate_every=4)
+    evaluated = []
+
+    def evaluate(params):
+        evaluated.append(params)
+        return {}
+
+    state = _train(tmp_path / 'run', config, toy_task.make(evaluate))
+    average = state.opt_state[2]
+    assert average.count == 10
+    assert len(evaluated) == 3  # after 4, 8 and 10 updates
+    chex.assert_trees_all_equal(evaluated[-1], average.params)
+    for one, last in zip(*map(jax.tree.leaves, (evaluated[-1], state.params)), strict=True):
+        assert np.abs(one - last).max() > 1e-3
+    same = state._replace(opt_state=state.opt_state[:2])
+    assert _digest(same) == _digest(whole[0])
+    with pytest.raises(signals.Interrupted):
+        _train(tmp_path / 'cut', config, toy_task.make(on_step=toy_task.kill_at(5)))
+    assert _digest(_train(tmp_path / 'cut', config)) == _digest(state)
 
 
 def test_the_log_holds_the_means_since_its_last_line(whole):
