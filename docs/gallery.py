@@ -297,8 +297,8 @@ def page(seconds: dict[str, int]) -> str:
         '# Gallery',
         'Every kind of picture that the programs draw, each with the commands that made it. The '
         'runs are small ones, made to show the pictures and not the cores: '
-        f'{_minutes(total)} of one CPU core for all of them. Results are on the pages that the '
-        'sections name.',
+        f'{_minutes(total)} of one core of an AMD EPYC for all of them. Results are on the pages '
+        'that the sections name.',
         '`--formats=pdf,svg` of `launch.report` and `launch.sweep` writes pictures for print. A '
         'core has the same colour in all of them. The following makes them and this page anew, '
         'from the root of a checkout; `--only=NAME` makes one section:',
@@ -306,8 +306,8 @@ def page(seconds: dict[str, int]) -> str:
     ]
     for entry in ENTRIES:
         commands = [f'python -m {command}' for command in entry.commands]
-        time = f', {_minutes(seconds[entry.name])}' if entry.name in seconds else ''
-        parts += [f'## {entry.title}', _block(commands), f'(`--only={entry.name}`{time})']
+        time = f': {_minutes(seconds[entry.name])}' if entry.name in seconds else ''
+        parts += [f'## {entry.title}', _block(commands), f'`--only={entry.name}`{time}.']
         for picture in entry.pictures:
             parts += [picture.caption, f'![{_alt(picture)}](gallery/{_image(picture)})']
         parts += [entry.links] if entry.links else []
