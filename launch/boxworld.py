@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import chex
 
 from launch.agents import configuration, results, rollout
-from launch.reports import published
+from launch.reports import comparable, settings
 from launch.runs import flags
 from launch.training import experiment, task
 from tasks import base
@@ -109,18 +109,12 @@ def build(config: Config) -> task.Task:
 
 def title(config: Config) -> str:
     """Returns what levels there are."""
-    lengths = f'{config.min_solution} to {config.max_solution} boxes'
-    distractors = f'{config.min_distractors} to {config.max_distractors} distractors'
-    window = f'window of {config.viewport}' if config.viewport else 'full view'
-    return f'BoxWorld {config.size} x {config.size}, {lengths}, {distractors}, {window}'
+    return settings.task(EXPERIMENT.name, dataclasses.asdict(config))
 
 
-def published_shares(config: Config) -> Mapping[str, float]:
+def published_levels(config: Config) -> Mapping[str, float]:
     """Returns what the paper reached on its levels; nothing on others."""
-    paper = boxworld.BoxWorld()
-    if dataclasses.replace(config.environment(), max_steps=paper.max_steps) != paper:
-        return {}
-    return published.BOXWORLD
+    return comparable.levels(EXPERIMENT.name, dataclasses.asdict(config))
 
 
 EXPERIMENT = experiment.Experiment(
@@ -131,7 +125,7 @@ EXPERIMENT = experiment.Experiment(
     build=build,
     title=title,
     describe=results.describe,
-    draw=results.drawer('success', title, published_shares),
+    draw=results.drawer('success', title, published_levels),
 )
 
 

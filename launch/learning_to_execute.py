@@ -31,8 +31,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch.reports import accuracies
-from launch.runs import display, errors, flags, metrics, plots
+from launch.reports import accuracies, settings
+from launch.runs import display, errors, flags, labels, metrics, plots
 from launch.training import cores, devices, experiment, task
 from launch.training import curriculum as curriculum_lib
 from relational_rnn import losses
@@ -299,7 +299,7 @@ def build(config: Config) -> task.Task:
 def title(config: Config) -> str:
     """Returns what the programs are, and the help that the network gets."""
     help_ = '' if config.curriculum == 'mix' else f', curriculum {config.curriculum}'
-    return f'{config.task}, nesting {config.nesting}, length {config.length}{help_}'
+    return f'{settings.task(EXPERIMENT.name, dataclasses.asdict(config))}{help_}'
 
 
 def describe(config: Config, evaluation: experiment.Evaluation) -> str:
@@ -322,11 +322,12 @@ def draw(
     plots.plot_curves(
         {name: metrics.points(rows, column) for name, column in columns.items()},
         picture,
-        title=f'{config.core}, {title(config)}',
-        y_label='accuracy per character',
+        title=f'{plots.core_name(config.core)}: {title(config)}',
+        y_label=labels.axis_name(EXPERIMENT.measure),
         baselines={} if level is None else {"the paper's RMC": level},
         log_scale=False,
         background=['training'],
+        styles=plots.core_styles({'validation': config.core}),
     )
     return [picture]
 

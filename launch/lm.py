@@ -293,9 +293,10 @@ def draw(
     plots.plot_curves(
         {name: metrics.points(rows, column) for name, column in columns.items()},
         picture,
-        title=f'{config.core}, {title(config)}',
+        title=f'{plots.core_name(config.core)}: {tables.name_corpus(config.dataset)}',
         baselines={f'{name}, validation': value for name, value in baselines.items()},
         background=['training'],
+        styles=plots.core_styles({'validation': config.core}),
     )
     return [picture, *(tables.draw(run_dir, evaluation) if evaluation['unroll'] else [])]
 

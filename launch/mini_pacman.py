@@ -18,7 +18,7 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from launch.agents import configuration, results, rollout
-from launch.reports import published
+from launch.reports import comparable, settings
 from launch.runs import flags
 from launch.training import experiment, task
 from tasks.environments import grid, mini_pacman
@@ -87,14 +87,12 @@ def build(config: Config) -> task.Task:
 
 def title(config: Config) -> str:
     """Returns what game it is."""
-    window = f'window of {config.viewport}' if config.viewport else 'full view'
-    return f'Mini PacMan {config.game}, rules {config.rules}, {window}'
+    return settings.task(EXPERIMENT.name, dataclasses.asdict(config))
 
 
-def published_returns(config: Config) -> Mapping[str, float]:
+def published_levels(config: Config) -> Mapping[str, float]:
     """Returns what the paper's agents scored where the game is theirs; else nothing."""
-    theirs = config.game == 'regular' and config.rules == 'paper'
-    return published.MINI_PACMAN.get(config.viewport, {}) if theirs else {}
+    return comparable.levels(EXPERIMENT.name, dataclasses.asdict(config))
 
 
 EXPERIMENT = experiment.Experiment(
@@ -105,7 +103,7 @@ EXPERIMENT = experiment.Experiment(
     build=build,
     title=title,
     describe=results.describe,
-    draw=results.drawer('return', title, published_returns),
+    draw=results.drawer('return', title, published_levels),
 )
 
 

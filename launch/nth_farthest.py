@@ -21,6 +21,7 @@ Glossary of shapes:
 """
 
 from collections.abc import Sequence
+import dataclasses
 import functools
 import os
 from typing import Any
@@ -30,7 +31,7 @@ import jax
 import jax.numpy as jnp
 
 from launch.farthest import configuration, learning, smaller
-from launch.reports import published
+from launch.reports import comparable, records, settings
 from launch.runs import metrics, plots
 from launch.training import cores, experiment, task
 
@@ -172,10 +173,8 @@ def build(config: Config) -> task.Task:
 
 def title(config: Config) -> str:
     """Returns the sizes of the task, and the help that the network gets."""
-    sizes = f'{config.num_objects} vectors of {config.num_dims} dimensions'
-    help_ = ', with auxiliary losses' if config.head != 'mlp' else ''
-    help_ += ', answers for every n' if config.answers == 'every_n' else ''
-    return f'Nth Farthest, {sizes}{help_}{", with a curriculum" if config.curriculum else ""}'
+    task_title = settings.task(EXPERIMENT.name, dataclasses.asdict(config))
+    return ', '.join([task_title, *records.training(dataclasses.asdict(config))])
 
 
 def describe(config: Config, evaluation: experiment.Evaluation) -> str:
@@ -190,9 +189,8 @@ def baselines(config: Config) -> dict[str, float]:
     A network that knows m but compares no distances is right where the answer is m itself, and by
     chance elsewhere: 1 / N + (1 - 1 / N) / (N - 1) = 2 / N.
     """
-    plateau = {'m itself, or any other': 2 / config.num_objects}
-    unaided = (config.head, config.answers, config.curriculum) == ('mlp', 'asked', '')
-    return plateau | (published.NTH_FARTHEST if (*config.whole, unaided) == (8, 16, True) else {})
+    plateau = {'plateau, comparing no distances': 2 / config.num_objects}
+    return {**plateau, **comparable.levels(EXPERIMENT.name, dataclasses.asdict(config))}
 
 
 def draw(
@@ -207,11 +205,12 @@ def draw(
     plots.plot_curves(
         {name: metrics.points(rows, column) for name, column in columns.items()},
         picture,
-        title=f'{config.core}, {title(config)}',
+        title=f'{plots.core_name(config.core)}: {title(config)}',
         y_label='accuracy',
         baselines=baselines(config),
         log_scale=False,
         background=['training'],
+        styles=plots.core_styles({'held out': config.core}),
     )
     return [picture]
 

@@ -21,6 +21,7 @@ import pathlib
 from launch.reports import (
     accuracies,
     accuracy_figure,
+    comparable,
     overview,
     perplexities,
     records,
@@ -29,7 +30,7 @@ from launch.reports import (
     sources,
 )
 from launch.reports import series as series_lib
-from launch.runs import directory, display, errors, flags, labels, metrics, plots
+from launch.runs import directory, display, drawing, errors, flags, labels, metrics, plots
 from tasks import storage
 
 
@@ -55,7 +56,7 @@ class Config:
     def __post_init__(self) -> None:
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
-        plots.check_formats(self.formats)
+        drawing.check_formats(self.formats)
         directory.check_path('output', self.output)
         for path in self.runs:
             directory.check_path('runs', path)
@@ -66,7 +67,7 @@ class Config:
     @property
     def alone(self) -> bool:
         """Whether the output is one picture."""
-        return pathlib.Path(self.output).suffix[1:] in plots.FORMATS
+        return pathlib.Path(self.output).suffix[1:] in drawing.FORMATS
 
     def paths(self, name: str) -> list[str]:
         """Returns the paths of a picture, one for each format."""
@@ -172,6 +173,8 @@ def _describe(
         print(f'{count} tasks that cannot be compared, each in a table and pictures of its own')
     for comparison in comparisons:
         print(f'\n{comparison.title}\n{display.table(_table(config, comparison))}')
+        published = comparable.describe(comparison.setting.program, comparison.configs)
+        print(published, end='\n' if published else '')
     evaluated = {label: facts for label, facts in programs.items() if 'test' in facts}
     for text in perplexities.describe(_all_evaluations(comparisons)) + accuracies.describe(
         evaluated
@@ -217,7 +220,8 @@ def _draw(
             pictures += _draw_curves(config, comparison, column, f'{column}{name}')
         evaluations = {} if config.alone else _evaluations(comparison)
         for kind in config.formats.split(',') if evaluations else ():
-            where = config.output, comparison.title, f'{name}.{kind}'
+            title = settings.without_digest(comparison.title)
+            where = config.output, title, f'{name}.{kind}'
             pictures += perplexities.draw(evaluations, *where, series_lib.styles(comparison.series))
     return pictures + ([] if config.alone else _draw_programs(config, comparisons, programs))
 
@@ -255,14 +259,17 @@ def _draw_curves(
     x = config.x or comparison.setting.unit
     name = labels.axis_name(column)
     curves = {each.label: _curve(each, column, x) for each in comparison.series}
+    setting, is_measure = comparison.setting, column == comparison.setting.measure
+    published = comparable.common_levels(setting.program, comparison.configs if is_measure else [])
 
     def draw(path: str) -> None:
         plots.plot_curves(
             curves,
             path,
-            title=comparison.title,
+            title=settings.without_digest(comparison.title),
             x_label=_x_label(x),
             y_label=name,
+            baselines=published,
             log_scale=overview.is_loss(column),
             styles=series_lib.styles(comparison.series),
         )

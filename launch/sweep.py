@@ -26,7 +26,7 @@ import sys
 from typing import Any, Literal
 
 from launch.reports import settings, sources
-from launch.runs import directory, errors, flags, plots
+from launch.runs import directory, drawing, errors, flags
 from launch.sweeps import execution, figure, slurm
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results as results_lib
@@ -65,7 +65,7 @@ class Config(slurm.Config):
         """Raises a ValueError for the first flag that does not fit."""
         flags.check(self)
         super().__post_init__()
-        plots.check_formats(self.formats)
+        drawing.check_formats(self.formats)
         directory.check_path('sweep_dir', self.sweep_dir)
 
 
@@ -143,7 +143,8 @@ def _draw(
             part = grid_lib.subset(grid, [result.run.configuration for result in group])
         for kind in config.formats.split(','):
             pictures.append(folder / f'{name}.{kind}')
-            figure.plot(part, shown, pictures[-1], config.x, config.target, title)
+            shown_title = settings.without_digest(title)
+            figure.plot(part, shown, pictures[-1], config.x, config.target, shown_title)
     return pictures
 
 

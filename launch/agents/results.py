@@ -8,10 +8,8 @@ import chex
 
 from launch.agents import configuration, learning, network, rollout
 from launch.agents import evaluation as evaluation_lib
-from launch.runs import display, metrics, plots
+from launch.runs import display, labels, metrics, plots
 from launch.training import experiment, task
-
-_LABELS = {'return': 'episode return', 'success': 'share of episodes with success'}
 
 
 def build(config: configuration.Config, source: rollout.Source, measure: str) -> task.Task:
@@ -74,15 +72,16 @@ def drawer(
                 for name, column in columns.items()
             },
             picture,
-            title=f'{config.core}, {title(config)}',
-            x_label='environment steps',
-            y_label=_LABELS[measure],
+            title=f'{plots.core_name(config.core)}: {title(config)}',
+            x_label=labels.X_LABELS['frames'],
+            y_label=labels.axis_name(measure),
             baselines={
                 'uniformly random policy': evaluation[f'random_{measure}'],
                 **levels(config),
             },
             log_scale=False,
             background=['training'],
+            styles=plots.core_styles({'evaluation': config.core}),
         )
         return [picture]
 

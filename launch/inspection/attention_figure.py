@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from launch.inspection import tracing
-from launch.runs import plots
+from launch.runs import drawing, plots
 
 _MARK = plots.PALETTE[0]
 _WIDTH, _LEFT, _RIGHT = 5.5, 0.72, 0.5  # inches: all, names of heads and queries, colour bar
@@ -71,7 +71,7 @@ def draw(
     layout = _arrange(attention.shape)
     _, bottom = layout.corner(num_steps - 1, layout.num_heads - 1)
     height = bottom + layout.height + _KEYS
-    picture = plots.blank(figsize=(_WIDTH, height))
+    picture = drawing.blank(figsize=(_WIDTH, height))
     axes = picture.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, _WIDTH), ylim=(height, 0))  # in inches
     axes.axis('off')
@@ -87,7 +87,7 @@ def draw(
     _draw_bar(picture, image, height, layout)
     caption = '\n'.join(_caption(example.steps, num_steps))
     axes.text(0, height + 0.05, caption, fontsize=7, va='top')
-    plots.write(picture, output)
+    drawing.write(picture, output)
 
 
 def _arrange(shape: Sequence[int]) -> _Layout:

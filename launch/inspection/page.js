@@ -237,6 +237,7 @@ function start() {
   drawSequence();
   byId('step').max = now().steps.length;
   chooseBlock(0);
+  goTo(Number(location.hash.slice(1)) - 1 || 0); // page.html#8 opens at step 8
 }
 
 start();

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from launch.language import evaluation as evaluation_lib
-from launch.runs import display, plots
+from launch.runs import display, labels, plots
 
 SHORT_STREAM = 500  # words; see docs/language_modelling.md for what shorter streams cost
 
@@ -143,12 +143,21 @@ def draw(run_dir: str, evaluation: Mapping[str, Any]) -> list[str]:
     splits = {'valid': 'validation', 'test': 'test'}
     heights = {name: band_heights(evaluation, split) for split, name in splits.items()}
     pictures = [str(pathlib.Path(run_dir, 'frequency.png'))]
-    title = f'{evaluation["core"]} on {evaluation["dataset"]}'
-    draw_bands(heights, pictures[0], title)
+    name = plots.core_name(evaluation['core'])
+    title = f'{name}, {name_corpus(evaluation["dataset"])}'
+    color = plots.core_styles({name: evaluation['core']})[name]['color']
+    styles = {'validation': {'color': plots.BACKGROUND}, 'test': {'color': color}}
+    draw_bands(heights, pictures[0], title, styles=styles)
     if evaluation['unroll']:
         pictures.append(str(pathlib.Path(run_dir, 'unroll.png')))
-        draw_unrolls({evaluation['core']: evaluation['unroll']}, pictures[1], title)
+        curve = plots.Curve(increases(evaluation['unroll']))
+        draw_increases({name: curve}, pictures[1], title, {name: {'color': color}})
     return pictures
+
+
+def name_corpus(dataset: str) -> str:
+    """Returns what a corpus is called in titles."""
+    return labels.DATASETS.get(dataset, dataset)
 
 
 def band_heights(evaluation: Mapping[str, Any], split: str) -> list[float | None]:
@@ -174,12 +183,6 @@ def draw_bands(
     plots.plot_bars(heights, groups, output, title, label, 'perplexity', errors, styles)
 
 
-def draw_unrolls(unrolls: Mapping[str, Mapping[str, Any]], output: str, title: str) -> None:
-    """Draws increases of the perplexity over the unroll length, by name."""
-    curves = {name: plots.Curve(increases(unroll)) for name, unroll in unrolls.items()}
-    draw_increases(curves, output, title)
-
-
 def draw_increases(
     curves: Mapping[str, plots.Curve],
     output: str,
@@ -191,8 +194,8 @@ def draw_increases(
         curves,
         output,
         f'Test perplexity by unroll length: {title}',
-        'words or other tokens after which the state is reset',
-        'increase over the carried state',
+        'unroll length: tokens after which the state is reset',
+        'increase of perplexity',
         styles,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from launch.reports import accuracies
 from launch.reports import published as published_lib
-from launch.runs import plots
+from launch.runs import drawing, plots
 
 _PUBLISHED: dict[str, Any] = {'color': '0.45', 'linestyle': (0, (2, 2)), 'linewidth': 1.0}
 
@@ -37,25 +37,26 @@ def draw(
         for difficulty, group in accuracies.by_difficulty(runs).items()
     ]
     columns = max(len(tasks) for _, _, tasks in groups)
-    size = (max(9, 3.6 * columns + 2.5), 3.2 * len(groups) + 0.8)
-    picture = plots.blank(figsize=size, layout='constrained')
+    width = drawing.WIDE if columns > 1 else drawing.WIDTH
+    size = width, 2.1 * len(groups) + 0.8
+    picture = drawing.blank(figsize=size, layout='constrained')
     grid = picture.subplots(len(groups), columns, sharey=True, squeeze=False)
     known_curves = {label: plots.as_curve(curve) for label, curve in curves.items()}
     models = {accuracies.name_model(known): str(known['core']) for known in runs.values()}
     legend: dict[str, dict[str, Any]] = dict(plots.core_styles(models))
     for panels, (difficulty, group, tasks) in zip(grid, groups, strict=True):
         for panel, task in zip(panels, tasks, strict=False):
-            panel.set_title(f'{task}, {difficulty}', loc='left', fontsize=10)
+            panel.set_title(f'{task}, {difficulty}', loc='left', fontsize=9)
             own = {label: known for label, known in group.items() if known['task'] == task}
             legend |= _draw_panel(panel, own, known_curves, legend)
         for panel in panels[len(tasks) :]:
             panel.set_visible(False)
         panels[0].tick_params(labelleft=True)
-    plots.limit(grid[0, 0], [y for curve in known_curves.values() for y in plots.heights(curve)])
+    drawing.limit(grid[0, 0], [y for curve in known_curves.values() for y in plots.heights(curve)])
     if any(curve.singles for curve in known_curves.values()):
         legend[plots.BAND] = {'color': 'none'}
     _annotate(picture, x_label, legend)
-    plots.write(picture, output)
+    drawing.write(picture, output)
 
 
 def _tasks(group: accuracies.Runs) -> list[str]:
@@ -71,10 +72,8 @@ def _draw_panel(
     styles: Mapping[str, dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """Draws the runs of one task and returns what else the legend has to explain."""
-    from matplotlib import ticker
-
     legend: dict[str, dict[str, Any]] = {}
-    plots.set_style(panel)
+    drawing.set_style(panel)
     counts = dict.fromkeys(styles, 0)
     for label, known in runs.items():
         model = accuracies.name_model(known)
@@ -92,9 +91,7 @@ def _draw_panel(
     if None not in published:
         panel.axhline(published.pop(), zorder=1, **_PUBLISHED)
         legend[f'{published_lib.RMC}, Table 1'] = _PUBLISHED
-    panel.set_xlim(left=0)
-    panel.xaxis.set_major_formatter('{x:,.10g}')
-    panel.xaxis.set_major_locator(ticker.MaxNLocator(4))  # panels are narrow, numbers long
+    drawing.format_steps(panel)
     return legend
 
 
@@ -103,10 +100,5 @@ def _annotate(picture: Any, x_label: str, legend: Mapping[str, dict[str, Any]]) 
     from matplotlib import lines
 
     title = f'Accuracy per character over {x_label}'
-    picture.suptitle(title, x=0.01, ha='left', fontsize=12, fontweight='bold')
-    picture.supxlabel(x_label, fontsize=10)
-    picture.supylabel('accuracy per character', fontsize=10)
-    handles = [lines.Line2D([], [], label=label, **style) for label, style in legend.items()]
-    picture.legend(
-        handles=handles, loc='outside right upper', frameon=False, fontsize=9, handlelength=2.8
-    )
+    keys = [lines.Line2D([], [], label=label, **style) for label, style in legend.items()]
+    drawing.label_panels(picture, title, x_label, 'accuracy per character', keys)

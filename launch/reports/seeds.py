@@ -102,10 +102,7 @@ def show(found: Estimate | None) -> str:
     """Returns a mean and its standard error, to two digits of the error, as a cell of a table."""
     if found is None or found.error is None:
         return display.number(found.mean if found else None)
-    if not (found.error > 0 and math.isfinite(found.error)):
-        return f'{display.number(found.mean)} ± {display.number(found.error)}'
-    decimals = max(0, 1 - math.floor(math.log10(found.error)))
-    return f'{found.mean:,.{decimals}f} ± {found.error:,.{decimals}f}'
+    return display.mean(found.mean, found.error)
 
 
 def pool(runs: Sequence[Facts]) -> Facts:

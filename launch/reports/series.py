@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from launch.reports import records, seeds, settings
-from launch.runs import plots
+from launch.runs import labels, plots
 
 _TOLD = {'core', 'head', 'answers', 'curriculum'}  # flags that a label names in words
 _MOST = 3  # further flags in a label
@@ -33,6 +33,11 @@ class Comparison(NamedTuple):
     def runs(self) -> list[records.Run]:
         """All runs."""
         return [run for each in self.series for run in each.runs]
+
+    @property
+    def configs(self) -> list[Mapping[str, Any]]:
+        """The flags of all runs."""
+        return [run.description['config'] for run in self.runs]
 
 
 def compare(runs: Sequence[records.Run]) -> list[Comparison]:
@@ -83,4 +88,4 @@ def _label(run: records.Run, groups: Sequence[Sequence[records.Run]]) -> str:
 
 
 def _phrase(name: str, config: Mapping[str, Any]) -> str:
-    return f'{name.replace("_", " ")} {config[name]}'
+    return f'{labels.flag_name(name)} {config[name]}'

@@ -10,6 +10,8 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
+from launch.runs import labels
+
 # The flags that make a task, by program.
 TASKS: Mapping[str, Sequence[str]] = {
     'nth_farthest': ('num_objects', 'num_dims'),
@@ -21,14 +23,6 @@ TASKS: Mapping[str, Sequence[str]] = {
     ),
 }
 _CORPUS = ('gigaword_text', 'tokenizer', 'vocab_size', 'split_shares', 'split_seed', 'data_dir')
-_DATASETS = {
-    'pydoc': "Python's documentation",
-    'gutenberg': 'Project Gutenberg',
-    'gigaword': 'Gigaword headlines',
-    'lm1b': 'One Billion Word',
-    'pg19': 'PG-19',
-    'wikitext103': 'WikiText-103',
-}
 
 
 class Setting(NamedTuple):
@@ -67,15 +61,26 @@ def title(setting: Setting, vocab_size: int | None = None, data_dir: str | None 
       data_dir: where a corpus of one's own is.
     """
     known = dict(setting.conditions)
+    if setting.program == 'lm':
+        return _corpus(known, vocab_size, setting.unit, data_dir)
+    return task(setting.program, known)
+
+
+def task(program: str, config: Mapping[str, Any]) -> str:
+    """Returns what the task of a program is called in titles, for the flags of `TASKS`."""
     writers = {
-        'lm': lambda: _corpus(known, vocab_size, setting.unit, data_dir),
-        'nth_farthest': lambda: _vectors(known),
-        'learning_to_execute': lambda: _programs(known),
-        'mini_pacman': lambda: _mini_pacman(known),
-        'boxworld': lambda: _boxworld(known),
+        'nth_farthest': _vectors,
+        'learning_to_execute': _programs,
+        'mini_pacman': _mini_pacman,
+        'boxworld': _boxworld,
     }
-    plain = setting.program.replace('_', ' ')
-    return writers.get(setting.program, lambda: plain)()
+    plain = program.replace('_', ' ')
+    return writers.get(program, lambda config: plain)(config)
+
+
+def without_digest(text: str) -> str:
+    """Returns a title as pictures have it; the digest of a corpus is in the tables."""
+    return re.sub(', corpus [0-9a-f]{1,8}', '', text)
 
 
 def file_name(text: str) -> str:
@@ -89,7 +94,7 @@ def _corpus(
     dataset = str(known['dataset'] or 'unnamed corpus')
     folder = f' {pathlib.Path(data_dir).name}' if data_dir else ''
     own = f'own text{folder}' if dataset == 'text' else f'{dataset}{folder}'
-    parts = [_DATASETS.get(dataset, own)]
+    parts = [labels.DATASETS.get(dataset, own)]
     size = vocab_size or known.get('vocab_size')
     parts += [f'vocabulary of {size:,} {unit}'] if size else []
     parts += [f'corpus {known["data"][:8]}'] if known.get('data') else []
@@ -117,8 +122,10 @@ def _mini_pacman(known: Mapping[str, Any]) -> str:
 
 
 def _boxworld(known: Mapping[str, Any]) -> str:
-    boxes = f'{known["min_solution"]} to {known["max_solution"]} boxes'
-    distractors = f'{known["min_distractors"]} to {known["max_distractors"]} distractors'
+    boxes = labels.span(known['min_solution'], known['max_solution'], 'box', 'boxes')
+    distractors = labels.span(
+        known['min_distractors'], known['max_distractors'], 'distractor', 'distractors'
+    )
     size = f'{known["size"]} x {known["size"]} squares'
     return f'BoxWorld, {size}, {boxes}, {distractors}, {_window(known)}'
 

@@ -33,6 +33,26 @@ def number(value: float | None) -> str:
     return f'{value:.4g}'
 
 
+def short(value: float) -> str:
+    """Returns a number in three digits, as the legends of pictures show it."""
+    if abs(value) >= 10_000:
+        return f'{value / 1000:,.3g} k' if abs(value) < 999_500 else f'{value / 1e6:,.3g} M'
+    return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.3g}'
+
+
+def decimals(value: float, digits: int = 3) -> int:
+    """Returns how many digits after the point a positive number has if it is shown in so many."""
+    return max(0, digits - 1 - math.floor(math.log10(value))) if value else 0
+
+
+def mean(value: float, error: float) -> str:
+    """Returns a mean and its standard error, to two digits of the error."""
+    if not (error > 0 and math.isfinite(error)):
+        return f'{number(value)} ± {number(error)}'
+    places = decimals(error, digits=2)
+    return f'{value:,.{places}f} ± {error:,.{places}f}'
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Returns rows of cells as text: the first column to the left, the others to the right.
 

@@ -2,21 +2,17 @@
 
 Every series has a name, which the legend shows. A core has its own colour in all pictures that
 compare cores, see `CORES`; other series have the colours of `PALETTE` in their order. The legend
-stands outside of the axes, where it covers nothing.
+stands below the axes, where it covers nothing and makes no picture wider.
 """
 
 from collections.abc import Mapping, Sequence
-import io
 import os
-import pathlib
 from typing import Any, NamedTuple
 
-from launch.runs import display
-from tasks import storage
+from launch.runs import display, drawing, labels
 
 Points = Sequence[tuple[float, float]]
 PALETTE = ('#c8501e', '#2f6db3', '#2a7f62', '#7b4fa3', '#b08a1e', '#444444', '#c2628f', '#4fa3a3')
-FORMATS = ('png', 'pdf', 'svg')
 # The cores of all programs: their names in titles and legends, and their colours.
 CORES = {
     'rmc': ('Relational Memory Core', '#c8501e'),
@@ -32,16 +28,9 @@ DASHES: tuple[Any, ...] = (
     *((0, (6, 1.5, 1, 1.5)), (0, (9, 3))),
 )
 BAND = 'band: standard error of the mean; thin lines: single runs'
-_METADATA: dict[str, dict[str, Any]] = {'pdf': {'CreationDate': None}, 'svg': {'Date': None}}
-BACKGROUND = '#9db8d9'  # the colour of a series in the background
+BACKGROUND = '#b4b4b4'  # the colour of a series in the background, which is that of no core
+_FAR = 3  # times the height of all curves
 _FEW = 40  # up to so many points of a curve have markers
-
-
-def check_formats(formats: str) -> None:
-    """Raises a ValueError unless a flag names formats of pictures, separated by commas."""
-    if not formats or set(formats.split(',')) - set(FORMATS):
-        wanted = f'wanted some of {",".join(FORMATS)}'
-        raise ValueError(f'--formats: {wanted}, got {formats!r}')
 
 
 class Curve(NamedTuple):
@@ -80,7 +69,7 @@ def plot_curves(
     curves: Mapping[str, Points | Curve],
     output: str | os.PathLike[str],
     title: str,
-    x_label: str = 'training steps',
+    x_label: str = labels.X_LABELS['steps'],
     y_label: str = 'perplexity',
     baselines: Mapping[str, float] | None = None,
     log_scale: bool = True,
@@ -95,7 +84,8 @@ def plot_curves(
       title: of the picture.
       x_label: of the horizontal axis.
       y_label: of the vertical axis.
-      baselines: heights of horizontal lines by name.
+      baselines: heights of horizontal lines by name, which differ in their dashes; one so far from
+        the curves that it would flatten them is in the legend alone.
       log_scale: whether the vertical axis is logarithmic.
       background: names of the curves in the background.
       styles: colour and dashes by name, by default colours in the order of the curves.
@@ -107,16 +97,16 @@ def plot_curves(
         draw_spread(axes, known[name], style['color'])
         if known[name].points:
             _draw_curve(axes, known[name], name, style)
-    for name, y in (baselines or {}).items():
-        _draw_line(axes, y)
-        text = f'{name}\n{display.number(y)}'
-        place: Any = {'verticalalignment': 'center', 'xycoords': ('axes fraction', 'data')}
-        _annotate(axes, text, (1, y), (6, 0), **place)
+    ys = [y for curve in known.values() for y in heights(curve)]
+    for index, (name, y) in enumerate((baselines or {}).items(), 1):
+        where = '' if log_scale else _beyond(y, ys)
+        text = f'{name} ({display.short(y)}{where})'
+        _draw_line(axes, None if where else y, text, DASHES[index % len(DASHES)])
     if log_scale:
-        set_log_scale(axes)
+        drawing.set_log_scale(axes)
     else:
-        limit(axes, [y for curve in known.values() for y in heights(curve)])
-    axes.xaxis.set_major_formatter('{x:,.10g}')
+        drawing.limit(axes, ys)
+    drawing.format_steps(axes)
     _save(picture, axes, output, BAND if any(curve.singles for curve in known.values()) else '')
 
 
@@ -142,17 +132,6 @@ def draw_spread(axes: Any, curve: Curve, color: Any) -> None:
         axes.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0, zorder=2)
 
 
-def limit(axes: Any, values: Sequence[float]) -> None:
-    """Ends the vertical axis at 0 and 1 where it would go beyond and no value does."""
-    low, high = axes.get_ylim()
-    values = list(values) or [low, high]
-    if min(values) >= 0:
-        low = max(low, 0.0)
-        if max(values) <= 1:
-            high = min(high, 1.0)
-    axes.set_ylim(low, high)
-
-
 def plot_bars(
     series: Mapping[str, Sequence[float | None]],
     groups: Sequence[str],
@@ -163,7 +142,7 @@ def plot_bars(
     errors: Mapping[str, Sequence[float]] | None = None,
     styles: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Draws groups of bars on a logarithmic scale, each with its height above it.
+    """Draws groups of bars on a logarithmic scale, each with its height above it, many upright.
 
     Args:
       series: the heights of each series by its name, one for each group; None where there is none.
@@ -179,9 +158,9 @@ def plot_bars(
     width = 0.8 / len(series)
     known = [height for heights in series.values() for height in heights if height]
     base = 0.5 * min(known, default=1.0)
-    axes.set_ylim(base, 2 * max(known, default=2.0))
-    set_log_scale(axes)
-    size = 9 if len(series) < 4 else 7
+    many = len(series) > 2
+    axes.set_ylim(base, (4 if many else 2) * max(known, default=2.0))
+    drawing.set_log_scale(axes)
     for index, (name, color) in enumerate(_colors(series).items()):
         xs = [group - 0.4 + width * (index + 0.5) for group in range(len(groups))]
         color = (styles or {}).get(name, {}).get('color', color)
@@ -190,8 +169,8 @@ def plot_bars(
         tops = [y or 0.0 for y in series[name]]
         axes.bar(xs, tops, 0.92 * width, label=name, color=color, **bars)
         for x, y in zip(xs, series[name], strict=True):
-            text = display.number(y) if y else 'none'
-            _annotate(axes, text, (x, y or base), (0, 4), size, horizontalalignment='center')
+            text, style = display.short(y) if y else 'none', {'rotation': 90 if many else 0}
+            _annotate(axes, text, (x, y or base), (0, 3), 7.5, ha='center', va='bottom', **style)
     axes.set_xticks(range(len(groups)), groups)
     axes.tick_params(axis='x', length=0)
     _save(picture, axes, output)
@@ -224,9 +203,11 @@ def plot_points(
         points, style = known[name].points, {'color': color, **(styles or {}).get(name, {})}
         xs, ys = zip(*points, strict=True) if points else ((), ())
         draw_spread(axes, known[name], style['color'])
-        axes.plot(xs, ys, label=name, linewidth=1.8, marker='o', markersize=5, **style)
+        axes.plot(xs, ys, label=name, linewidth=1.6, marker='o', markersize=4, **style)
+        decimals = display.decimals(max((abs(y) for _, y in points), default=1.0))
         for x, y in points if len(series) == 1 else ():
-            _annotate(axes, f'{y:.2f}', (x, y), (6, 5))  # to the right, where the curve has fallen
+            # to the right, where the curve has fallen
+            _annotate(axes, f'{y:z,.{decimals}f}', (x, y), (5, 4), 8)
     axes.set_xscale('log')  # the short lengths, which matter most, would lie on each other
     axes.set_xticks(sorted({x for curve in known.values() for x, _ in curve.points}))
     axes.xaxis.set_major_formatter('{x:,.10g}')
@@ -235,74 +216,27 @@ def plot_points(
     _save(picture, axes, output, BAND if any(curve.singles for curve in known.values()) else '')
 
 
-def blank(**options: Any) -> Any:
-    """Returns an empty figure of matplotlib, in which a $ is a dollar and begins no formula.
-
-    Args:
-      **options: of `matplotlib.figure.Figure`.
-    """
-    import matplotlib  # takes a second, at the end of a run only
-    from matplotlib import figure
-
-    matplotlib.rcParams['text.parse_math'] = False
-    matplotlib.rcParams['pdf.fonttype'] = 42  # text stays text
-    matplotlib.rcParams['svg.hashsalt'] = 'relational_rnn'  # names of parts, else random
-    return figure.Figure(dpi=150, **options)
-
-
-def set_style(axes: Any) -> None:
-    """Gives axes the style of all pictures: a light grid, and no frame above and to the right."""
-    axes.grid(axis='y', color='0.9')
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
-
-
-def set_log_scale(axes: Any) -> None:
-    """Makes the vertical axis logarithmic, with a few ticks such as 1, 2, 5, 10 in plain digits."""
-    from matplotlib import ticker
-
-    axes.set_yscale('log')
-    low, high = axes.get_ylim()
-    wide = ticker.LogLocator(subs=(1, 2, 5))
-    axes.yaxis.set_major_locator(
-        wide if high > 5 * low else ticker.MaxNLocator(6, steps=[1, 2, 5, 10])
-    )
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:,.10g}'))
-    axes.yaxis.set_minor_locator(ticker.NullLocator())
-
-
 def _blank(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     """Returns an empty picture and its axes."""
-    picture = blank(figsize=(8, 4.8))
+    picture = drawing.blank(figsize=(drawing.WIDTH, 3.1))
     axes = picture.add_subplot()
-    axes.set_title(title, loc='left', fontsize=12, fontweight='bold')
+    drawing.set_title(axes, title)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    set_style(axes)
+    drawing.set_style(axes)
     return picture, axes
 
 
 def _save(picture: Any, axes: Any, output: str | os.PathLike[str], note: str = '') -> None:
-    """Adds the legend, below the axes or, where it would be long, next to them; writes the file."""
-    count = len(axes.get_legend_handles_labels()[0])
-    if count:
-        place = {'loc': 'upper left', 'bbox_to_anchor': (1.12, 1) if count > 5 else (0, -0.13)}
-        title = {'title': note, 'title_fontsize': 9, 'alignment': 'left'} if note else {}
-        axes.legend(frameon=False, **place, **title)
-    write(picture, output)
+    """Adds the legend below the axes and writes the file."""
+    from matplotlib import transforms
 
-
-def write(picture: Any, output: str | os.PathLike[str]) -> None:
-    """Writes a picture of matplotlib, whole or not at all; its file's name ends with the format.
-
-    Raises:
-      OSError: the file cannot be written.
-    """
-    data, kind = io.BytesIO(), pathlib.Path(output).suffix[1:].lower()
-    kind = kind if kind in FORMATS else 'png'
-    metadata = _METADATA.get(kind)  # without the time, so that equal pictures are equal files
-    picture.savefig(data, format=kind, bbox_inches='tight', metadata=metadata)
-    storage.write(pathlib.Path(output), data.getvalue())
+    if axes.get_legend_handles_labels()[0]:
+        below = transforms.ScaledTranslation(0, -0.42, picture.dpi_scale_trans)  # the axis' labels
+        place = {'loc': 'upper left', 'bbox_to_anchor': (-0.02, 0)}
+        title = {'title': note, 'title_fontsize': 8, 'alignment': 'left'} if note else {}
+        axes.legend(**place, **title, bbox_transform=axes.transAxes + below, borderaxespad=0)
+    drawing.write(picture, output)
 
 
 def _colors(names: Mapping[str, Any], background: Sequence[str] = ()) -> dict[str, str]:
@@ -314,23 +248,36 @@ def _colors(names: Mapping[str, Any], background: Sequence[str] = ()) -> dict[st
 
 def _draw_curve(axes: Any, curve: Curve, name: str, style: Mapping[str, Any]) -> None:
     xs, ys = zip(*curve.points, strict=True)
-    few = len(xs) <= _FEW and not curve.singles
-    error = f' ± {curve.errors[-1]:.2g}' if curve.errors else ''
+    behind = style['color'] == BACKGROUND
+    few = len(xs) <= _FEW and not curve.singles and not behind
+    value = display.mean(ys[-1], curve.errors[-1]) if curve.errors else display.short(ys[-1])
     count = f', n = {len(curve.singles)}' if curve.singles else ''
     axes.plot(
         xs,
         ys,
-        label=f'{name} ({display.number(ys[-1])}{error} at the end{count})',
-        linewidth=1.8 if few or curve.singles else 1.2,
+        label=name if behind else f'{name} ({value} at the end{count})',
+        linewidth=1.6 if few or curve.singles else 1.1,
         marker='o' if few else None,
-        markersize=4,
-        zorder=2 if style['color'] == BACKGROUND else 3,
+        markersize=3,
+        zorder=2 if behind else 3,
         **style,
     )
 
 
-def _draw_line(axes: Any, y: float) -> None:
-    axes.axhline(y, color='0.45', linestyle=(0, (4, 3)), linewidth=1.1)
+def _beyond(y: float, values: Sequence[float]) -> str:
+    """Returns on which side of the axis a line is that lies far from all values; '' if near."""
+    low, high = min(values, default=y), max(values, default=y)
+    far = _FAR * (high - low) or abs(y - low)  # of one height everything is near
+    return ', above the axis' if y > high + far else ', below the axis' if y < low - far else ''
+
+
+def _draw_line(axes: Any, y: float | None, name: str = '', dashes: Any = DASHES[1]) -> None:
+    """Draws a horizontal line; with a name, which may stand alone, it is in the legend."""
+    style = {'color': '0.45', 'linestyle': dashes, 'linewidth': 1.1, 'zorder': 1.5}
+    if y is None:
+        axes.plot([], [], label=name, **style)
+    else:
+        axes.axhline(y, label=name or None, **style)
 
 
 def _annotate(
@@ -338,7 +285,7 @@ def _annotate(
     text: str,
     point: tuple[float, float],
     offset: tuple[float, float],
-    size: int = 9,
+    size: float,
     **options: Any,
 ) -> None:
     """Writes a text at a distance from a point, which is in typographic points."""

@@ -15,7 +15,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
-from launch.runs import labels, plots
+from launch.runs import drawing, labels, plots
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results as results_lib
 
@@ -59,25 +59,23 @@ def plot(
     values = [''] if style.panels is None else grid.values(style.panels)
     columns = len(values) if len(values) <= _COLUMNS else math.ceil(math.sqrt(len(values)))
     rows = math.ceil(len(values) / columns)
-    size = (8, 4.8) if columns == 1 else (4 * columns + 1.5, 3.4 * rows + 0.6)
-    picture = plots.blank(figsize=size, layout='constrained')
+    size = (drawing.WIDTH, 3.1) if columns == 1 else (drawing.WIDE, 2.1 * rows + 0.8)
+    picture = drawing.blank(figsize=size, layout='constrained')
     panels = picture.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     shown = results
     for panel, value in zip(panels, values, strict=False):
         if style.panels is not None:
             shown = [each for each in results if each.run.configuration[style.panels] == value]
-            panel.set_title(_name(style.panels, value), loc='left', fontsize=10)
+            panel.set_title(_name(style.panels, value), loc='left', fontsize=9)
         _plot_panel(panel, style, shown, x, target)
     for panel in panels[len(values) :]:
         panel.set_visible(False)
     for panel in panels[max(0, len(values) - columns) : len(values)]:  # with none below
         panel.tick_params(labelbottom=True)
-    _label(picture, panels[0], title or grid.program.replace('_', ' '), results, x)
-    legend = {'frameon': False, 'fontsize': 9, 'handlelength': 3.2}
     many = any(len(group) > 1 for group in results_lib.by_seed(results))
-    if keys := _keys(style, many):
-        picture.legend(handles=keys, loc='outside right upper', **legend)
-    plots.write(picture, output)
+    title = title or grid.program.replace('_', ' ')
+    _label(picture, panels[0], title, results, x, _keys(style, many))
+    drawing.write(picture, output)
 
 
 def _make_style(grid: grid_lib.Grid) -> _Style:
@@ -105,7 +103,7 @@ def _plot_panel(
     panel: Any, style: _Style, results: Sequence[results_lib.Result], x: str, target: float | None
 ) -> None:
     """Plots the curves of one panel."""
-    plots.set_style(panel)
+    drawing.set_style(panel)
     if target is not None:
         panel.axhline(target, color='0.6', linewidth=0.8)
     groups = results_lib.by_seed(results)
@@ -125,7 +123,7 @@ def _plot_panel(
             markevery=(index * gap // len(groups), gap),  # not on those of the next curve
             **look,
         )
-    panel.xaxis.set_major_formatter('{x:,.10g}')
+    drawing.format_steps(panel)
 
 
 def _places(result: results_lib.Result, x: str) -> list[float]:
@@ -137,29 +135,30 @@ def _places(result: results_lib.Result, x: str) -> list[float]:
 
 
 def _label(
-    picture: Any, panel: Any, title: str, results: Sequence[results_lib.Result], x: str
+    picture: Any,
+    panel: Any,
+    title: str,
+    results: Sequence[results_lib.Result],
+    x: str,
+    keys: Sequence[Any],
 ) -> None:
-    """Writes the title and what the axes show, and scales them."""
+    """Writes the title, what the axes show and the legend, and scales the axes."""
     curves = [each for each in results if each.values]
     losses = not any(each.higher_is_better for each in curves)
     if losses and min(min(each.values) for each in curves) > 0:
-        plots.set_log_scale(panel)
+        drawing.set_log_scale(panel)
     else:
-        plots.limit(panel, [value for each in curves for value in each.values])
-    panel.set_xlim(left=0)  # of all panels, for they share it
+        drawing.limit(panel, [value for each in curves for value in each.values])
     name = labels.axis_name(curves[0].measure)
     unit = curves[0].description.get('unit', 'units')
     x = unit if x == 'units' else x
     label = labels.X_LABELS.get(x, f'{x} seen')
-    style = {'x': 0.01, 'ha': 'left', 'fontsize': 12, 'fontweight': 'bold'}
-    picture.suptitle(title, **style)
-    picture.supxlabel(label, fontsize=10)
-    picture.supylabel(name, fontsize=10)
+    drawing.label_panels(picture, title, label, name, keys)
 
 
 def _name(axis: str, value: str) -> str:
     """Returns what a value of an axis is called."""
-    return plots.core_name(value) if axis == 'core' else f'{axis.replace("_", " ")} = {value}'
+    return plots.core_name(value) if axis == 'core' else f'{labels.flag_name(axis)} = {value}'
 
 
 def _keys(style: _Style, many: bool) -> list[Any]:
@@ -176,6 +175,5 @@ def _keys(style: _Style, many: bool) -> list[Any]:
     if style.further:
         looks.append((f'one curve for each {", ".join(style.further)}', {'linestyle': 'none'}))
     if many:
-        note = plots.BAND.replace('; ', ';\n')
-        looks.append((note, {'linestyle': 'none'}))
+        looks.append((plots.BAND, {'linestyle': 'none'}))
     return [lines.Line2D([], [], label=label, **look) for label, look in looks]

@@ -67,6 +67,7 @@ def test_curves_are_drawn_over_environment_steps_with_what_they_are_compared_wit
     assert curves == {'training': [(20, 0.5)], 'evaluation': [(40, 0.25)]}
     assert output == path
     assert options['baselines'] == {'uniformly random policy': 0.125, 'theirs': 0.9}
-    assert options['title'] == 'lstm, a corridor'
+    assert options['title'] == 'LSTM: a corridor'
+    assert options['styles']['evaluation']['color'] == plots.CORES['lstm'][1]
     assert options['x_label'] == 'environment steps'
     assert options['y_label'] == 'share of episodes with success'

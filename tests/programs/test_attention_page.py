@@ -64,7 +64,7 @@ def visit(tab, file):
     def visit(address=file, color_scheme='light'):
         tab.set_viewport_size({'width': 1200, 'height': 800})
         tab.emulate_media(color_scheme=color_scheme)
-        visited.append(address)
+        visited.append(address.split('#')[0])  # what is requested
         tab.goto(address)
         return tab
 
@@ -149,6 +149,13 @@ def test_the_page_needs_nothing_else_and_is_small(shown):
 
 
 # --- Behaviour
+
+
+@pytest.mark.parametrize(('part', 'step'), [('', 1), ('#4', 4), ('#99', STEPS), ('#x', 1)])
+def test_the_address_names_the_step_at_which_the_page_opens(part, step, visit, file):
+    page = visit(f'{file}?{step}{part}')  # another file, which the browser has not opened yet
+    assert _step(page) == step
+    assert page.inner_text('#count') == f'{step} of {STEPS}'
 
 
 def test_keys_and_the_slider_go_from_step_to_step(visit):

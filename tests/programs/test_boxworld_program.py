@@ -44,16 +44,16 @@ def test_the_papers_settings_are_the_papers(preset, core):
 
 
 def test_the_papers_shares_are_drawn_on_its_levels_only():
-    shares = program.published_shares(program.PRESETS['paper'])
+    shares = program.published_levels(program.PRESETS['paper'])
     assert shares == {"the paper's RMC": 0.98, "the paper's ConvLSTM": 0.73}
-    assert program.published_shares(program.Config(max_steps=100)) == shares
+    assert program.published_levels(program.Config(max_steps=100)) == shares
     for changes in ({'max_solution': 4}, {'viewport': 7}, {'size': 13}):
-        assert program.published_shares(program.Config(**changes)) == {}
-    assert program.published_shares(program.PRESETS['cpu']) == {}
+        assert program.published_levels(program.Config(**changes)) == {}
+    assert program.published_levels(program.PRESETS['cpu']) == {}
 
 
 def test_titles_name_levels_and_window():
-    wanted = 'BoxWorld 7 x 7, 1 to 1 boxes, 0 to 0 distractors, window of 3'
+    wanted = 'BoxWorld, 7 x 7 squares, 1 box, no distractors, window of 3 x 3'
     assert program.title(SMALL) == wanted
     assert program.title(program.Config(viewport=0)).endswith('0 to 5 distractors, full view')
 

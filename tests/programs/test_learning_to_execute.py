@@ -327,7 +327,8 @@ def test_the_papers_number_is_drawn_with_the_curve_of_its_own_task_only(tmp_path
     (curves, path), options = seen[0]
     assert curves == {'training': [(2, 0.5)], 'validation': [(3, 0.25)]}
     assert path == str(tmp_path / 'accuracy.png')
-    assert options['title'] == 'rmc, program, nesting 2, length 5'
+    wanted = 'Relational Memory Core: Learning to Execute, program, nesting 2, length 5'
+    assert options['title'] == wanted
     assert seen[3][1]['title'] == f'{options["title"]}, curriculum naive'
 
 

@@ -46,7 +46,7 @@ def test_a_network_fits_what_is_observed(core, viewport):
 
 
 def test_the_papers_returns_are_drawn_where_the_game_is_theirs():
-    returns = program.published_returns
+    returns = program.published_levels
     assert returns(program.PRESETS['paper']) == {"the paper's RMC": 677, "the paper's LSTM": 550}
     assert returns(program.Config(viewport=0)) == {"the paper's RMC": 1159, "the paper's LSTM": 598}
     for changes in ({'viewport': 7}, {'game': 'hunt'}, {'rules': 'released'}):
@@ -66,9 +66,9 @@ def test_the_papers_presets_have_the_agent_of_boxworld_and_2e9_steps(preset, cor
 
 
 def test_titles_name_game_rules_and_window():
-    assert program.title(program.Config()) == 'Mini PacMan regular, rules paper, window of 5'
+    assert program.title(program.Config()) == 'Mini PacMan, regular, paper rules, window of 5 x 5'
     config = program.Config(game='rush', rules='released', viewport=0)
-    assert program.title(config) == 'Mini PacMan rush, rules released, full view'
+    assert program.title(config) == 'Mini PacMan, rush, released rules, full view'
 
 
 @pytest.mark.parametrize(

@@ -317,12 +317,12 @@ def test_the_curve_is_drawn_with_the_accuracies_by_which_it_is_read(monkeypatch,
     paper, path = program.PRESETS['paper'], str(tmp_path / 'accuracy.png')
     for config in (paper, dataclasses.replace(paper, num_dims=32), program.PRESETS['auxiliary']):
         assert program.draw(config, str(tmp_path), rows, {}) == [path]
-    stuck = {'m itself, or any other': 0.25}
+    stuck = {'plateau, comparing no distances': 0.25}
     baselines = [options['baselines'] for _, options in seen]
     assert baselines == [{**stuck, "the paper's RMC": 0.91}, stuck, stuck]
     assert seen[0][0] == ({'training': [(2, 0.5)], 'held out': [(3, 0.25)]}, path)
     titles = [options['title'] for _, options in seen]
-    assert titles[0] == 'rmc, Nth Farthest, 8 vectors of 16 dimensions'
+    assert titles[0] == 'Relational Memory Core: Nth Farthest, 8 vectors of 16 dimensions'
     assert titles[2] == f'{titles[0]}, with auxiliary losses'
 
 

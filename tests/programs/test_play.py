@@ -30,7 +30,7 @@ def test_the_uniform_policy_is_written_as_a_gif(tmp_path, capsys):
     path = tmp_path / 'random.gif'
     assert main(*TINY, f'--gif={path}') == 0
     title, gif, episode = capsys.readouterr().out.splitlines()
-    assert title == 'Mini PacMan regular, rules paper, window of 3'
+    assert title == 'Mini PacMan, regular, paper rules, window of 3 x 3'
     assert gif == f'gif          {path}, {len(path.read_bytes()) / 1000:,.0f} kB'
     pictures = list(read(path))
     assert 1 < len(pictures) <= 5

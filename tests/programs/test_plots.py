@@ -9,7 +9,7 @@ import pytest
 from launch.runs import plots
 
 FIRST, SECOND = (0xC8, 0x50, 0x1E), (0x2F, 0x6D, 0xB3)
-BACKGROUND = (0x9D, 0xB8, 0xD9)
+BACKGROUND = (0xB4, 0xB4, 0xB4)
 
 
 def _has_color(picture, color):
@@ -76,11 +76,14 @@ def test_a_dollar_in_a_name_begins_no_formula(tmp_path, drawn):
 
 def test_points_are_marked_where_they_are_few(tmp_path, drawn):
     curves = {'few': [(i, 1.0) for i in range(40)], 'many': [(i, 2.0) for i in range(41)]}
-    plots.plot_curves(curves, tmp_path / 'a.png', 'A', background=['few'])
-    few, many = drawn[0].lines
-    assert (few.get_marker(), many.get_marker()) == ('o', 'None')
+    plots.plot_curves(
+        {**curves, 'behind': curves['few']}, tmp_path / 'a.png', 'A', background=['behind']
+    )
+    few, many, behind = drawn[0].lines
+    assert [line.get_marker() for line in (few, many, behind)] == ['o', 'None', 'None']
     assert few.get_linewidth() > many.get_linewidth()
-    assert few.get_zorder() < many.get_zorder()
+    assert behind.get_zorder() < few.get_zorder()
+    assert drawn[0].get_legend_handles_labels()[1][2] == 'behind'  # its end is of one batch
 
 
 def test_a_series_keeps_its_colour_whatever_lacks_points(tmp_path, drawn):
@@ -91,7 +94,11 @@ def test_a_series_keeps_its_colour_whatever_lacks_points(tmp_path, drawn):
 
 @pytest.mark.parametrize(
     ('heights', 'wanted'),
-    [((70, 2500), ['100', '200', '500', '1,000', '2,000']), ((80, 160), ['80', '100', '120'])],
+    [
+        ((70, 2500), ['100', '200', '500', '1,000', '2,000']),
+        ((140, 850), ['150', '200', '300', '500', '700']),
+        ((80, 160), ['80', '100', '120']),
+    ],
 )
 def test_a_logarithmic_axis_has_several_ticks_in_plain_digits(tmp_path, drawn, heights, wanted):
     plots.plot_curves({'a': list(enumerate(heights))}, tmp_path / 'a.png', 'A')
@@ -105,13 +112,22 @@ def test_a_picture_without_any_point_can_be_drawn(tmp_path):
     assert (tmp_path / 'b.png').stat().st_size > 1000
 
 
-def test_many_names_are_next_to_the_picture_and_few_in_it(tmp_path, drawn):
+def test_names_baselines_and_a_long_title_make_no_picture_wider(tmp_path, drawn):
+    baselines = {'a uniformly random policy': 3.0, "the paper's RMC": 4.0}
     for count in (2, 9):
         curves = {f'run {index}': [(0, index + 1.0), (1, 1.0)] for index in range(count)}
-        plots.plot_curves(curves, tmp_path / f'{count}.png', 'A')
-    widths = [image.imread(tmp_path / f'{count}.png').shape[1] for count in (2, 9)]
-    assert widths[1] > widths[0] + 200
-    assert drawn[1].get_legend().get_window_extent().x0 > drawn[1].get_window_extent().x1
+        plots.plot_curves(
+            curves, tmp_path / f'{count}.png', 'long ' * count**2, baselines=baselines
+        )
+    shapes = [image.imread(tmp_path / f'{count}.png').shape for count in (2, 9)]
+    assert shapes[1][1] == pytest.approx(shapes[0][1], abs=5)
+    assert shapes[1][0] > shapes[0][0] + 200
+    names = drawn[0].get_legend_handles_labels()[1]
+    assert names[2:] == ['a uniformly random policy (3)', "the paper's RMC (4)"]
+    first, second = drawn[0].lines[2:]
+    assert first._dash_pattern != second._dash_pattern
+    for axes in drawn:
+        assert axes.get_legend().get_window_extent().y1 < axes.xaxis.label.get_window_extent().y0
 
 
 def test_bars_have_their_heights_written_and_nothing_where_there_is_none(tmp_path, drawn):
@@ -128,6 +144,27 @@ def test_bars_have_their_heights_written_and_nothing_where_there_is_none(tmp_pat
     assert all(left[1] < right[0] for left, right in itertools.pairwise(edges))
     picture = image.imread(tmp_path / 'a.png')
     assert [_has_color(picture, color) for color in (FIRST, SECOND)] == [True, True]
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 5])
+def test_the_heights_of_bars_do_not_touch_one_another(count, tmp_path, drawn):
+    series = {f'a {i}': [61_234.5, 98.76, 7_654.3, 43_210.0] for i in range(count)}
+    plots.plot_bars(series, ['> 10,000', '1,000', '> 100', 'all'], tmp_path / 'a.png', 'A', 'times')
+    boxes = [text.get_window_extent() for text in drawn[0].texts]
+    assert [text.get_text() for text in drawn[0].texts[:4]] == ['61.2 k', '98.8', '7,654', '43.2 k']
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert max(box.y1 for box in boxes) < drawn[0].get_window_extent().y1
+
+
+@pytest.mark.parametrize(
+    ('last', 'wanted'),
+    [(4000, ['0', '1,000', '4,000']), (1.28e6, ['0', '0.5 M', '1 M']), (5e8, ['0', '200 M'])],
+)
+def test_the_numbers_of_steps_are_few_short_and_apart(last, wanted, tmp_path, drawn):
+    plots.plot_curves({'a': [(0, 2.0), (last, 1.0)]}, tmp_path / 'a.png', 'A')
+    assert set(wanted) <= set(_labels(drawn[0].xaxis))
+    boxes = [label.get_window_extent() for label in drawn[0].get_xticklabels()]
+    assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
 
 
 def test_bars_of_nothing_can_be_drawn(tmp_path):
@@ -152,7 +189,7 @@ def test_a_mean_has_a_band_and_thin_lines_of_the_single_runs(tmp_path, drawn):
     styles = {'a': {'color': '#2f6db3', 'linestyle': '-'}}
     plots.plot_curves(curves, tmp_path / 'a.png', 'A', log_scale=False, styles=styles)
     axes = drawn[0]
-    assert [line.get_linewidth() for line in axes.lines] == [0.7, 0.7, 1.8, 1.8]
+    assert [line.get_linewidth() for line in axes.lines] == [0.7, 0.7, 1.6, 1.6]
     assert [line.get_color() for line in axes.lines] == ['#2f6db3'] * 3 + [plots.PALETTE[1]]
     (band,) = axes.collections
     assert {tuple(point) for point in band.get_paths()[0].vertices} == {
@@ -162,8 +199,23 @@ def test_a_mean_has_a_band_and_thin_lines_of_the_single_runs(tmp_path, drawn):
         (2, 8),
     }
     names = axes.get_legend_handles_labels()[1]
-    assert names == ['a (6 ± 2 at the end, n = 2)', 'b (1 at the end)']
+    assert names == ['a (6.0 ± 2.0 at the end, n = 2)', 'b (1 at the end)']
     assert axes.get_legend().get_title().get_text() == plots.BAND
+
+
+def test_a_baseline_far_from_the_curves_does_not_flatten_them(tmp_path, drawn):
+    baselines = {'random': 6.0, 'far': 677.0, 'near': 100.0, 'low': -200.0}
+    curves = {'a': [(0, 5.0), (1, 39.0)]}
+    plots.plot_curves(curves, tmp_path / 'a.png', 'A', baselines=baselines, log_scale=False)
+    plots.plot_curves(curves, tmp_path / 'b.png', 'A', baselines={'far': 677.0})
+    plots.plot_curves({'a': [(0, 5.0)]}, tmp_path / 'c.png', 'A', 'x', 'y', {'far': 677.0}, False)
+    linear, logarithmic, flat = drawn
+    assert flat.get_ylim()[1] > 677
+    assert linear.get_ylim()[1] < 120
+    names = linear.get_legend_handles_labels()[1][1:]
+    wanted = ['random (6)', 'far (677, above the axis)', 'near (100)', 'low (-200, below the axis)']
+    assert names == wanted
+    assert logarithmic.get_ylim()[1] > 677
 
 
 def test_an_axis_of_shares_ends_at_0_and_1_and_others_do_not(tmp_path, drawn):

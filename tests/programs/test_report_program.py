@@ -97,6 +97,33 @@ def test_a_run_is_a_line_of_the_table(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == names
 
 
+@pytest.mark.parametrize(
+    ('heads', 'column', 'line'),
+    [
+        (
+            ['mlp'],
+            'accuracy',
+            "published: the paper's RMC 0.91, from answers alone, after",
+        ),
+        (['mlp', 'distances'], 'accuracy', 'published numbers are left out: they are of 8 vectors'),
+        (['mlp'], 'training_accuracy', "published: the paper's RMC 0.91"),
+    ],
+)
+def test_published_numbers_are_next_to_runs_of_the_same_task_and_training(
+    heads, column, line, tmp_path, curves, capsys
+):
+    facts = {'program': 'nth_farthest', 'unit': 'sequences', 'measure': 'accuracy'}
+    runs = []
+    for head in heads:
+        config = {'core': 'rmc', 'num_objects': 8, 'num_dims': 16, 'head': head}
+        rows = [{'step': 1, 'accuracy': 0.5, 'training_accuracy': 0.5}]
+        runs.append(_make(tmp_path / head, rows, config=config, **facts))
+    assert _main(*runs, f'--y={column}', f'--output={tmp_path / "out"}') == 0
+    assert f'\n{line}' in capsys.readouterr().out
+    shown = heads == ['mlp'] and column == 'accuracy'
+    assert curves[0][1]['baselines'] == ({"the paper's RMC": 0.91} if shown else {})
+
+
 def test_the_best_is_not_the_last_and_an_accuracy_is_best_where_it_is_high(
     tmp_path, capsys, curves
 ):

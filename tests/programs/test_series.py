@@ -81,11 +81,14 @@ def test_worlds_and_windows_are_apart_and_have_names():
             'd', 'learning_to_execute', core='rmc', task='copy', nesting=1, length=9, dialect=None
         ),
     ]
+    one = {**levels, 'max_solution': 1, 'max_distractors': 0}
+    runs.append(_run('e', 'boxworld', core='rmc', viewport=0, **one))
     assert [title for title, _ in _compared(*runs)] == [
         'Mini PacMan, regular, paper rules, window of 5 x 5',
         'Mini PacMan, regular, paper rules, full view',
         'BoxWorld, 9 x 9 squares, 1 to 2 boxes, 0 to 1 distractors, window of 5 x 5',
         'Learning to Execute, copy, length 9',
+        'BoxWorld, 9 x 9 squares, 1 box, no distractors, full view',
     ]
 
 
@@ -97,6 +100,11 @@ def test_the_flags_of_a_task_are_flags_of_its_program_that_are_fixed(program):
     # those that are left out change what is learnt from, not what is measured
     rest = {x for x in on_resume if flags.group(config, x) == 'data'} - {*settings.TASKS[program]}
     assert rest <= {'observation', 'levels'}
+
+
+def test_titles_of_pictures_have_no_digest_of_a_corpus():
+    title = 'own text, vocabulary of 1,234 words, corpus c0ffee01, 16 streams'
+    assert settings.without_digest(title) == 'own text, vocabulary of 1,234 words, 16 streams'
 
 
 def test_a_title_is_a_part_of_a_files_name():

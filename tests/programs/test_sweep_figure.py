@@ -4,7 +4,7 @@ from matplotlib import figure
 import numpy as np
 import pytest
 
-from launch.runs import plots
+from launch.runs import drawing, plots
 from launch.sweeps import figure as figure_lib
 from launch.sweeps import grid as grid_lib
 from launch.sweeps import results as results_lib
@@ -51,7 +51,7 @@ def _looks(axes):
 
 
 def test_three_axes_are_panels_colours_and_dashes(tmp_path, plotted):
-    _plot(tmp_path, 'slots=8,1,16,32 heads=1,8,16 gate=unit,memory')
+    _plot(tmp_path, 'mem_slots=8,1,16,32 num_heads=1,8,16 gate=unit,memory')
     panels = _visible(plotted[0])
     titles = [panel.get_title(loc='left') for panel in panels]
     assert titles == [f'slots = {slots}' for slots in (1, 8, 16, 32)]
@@ -113,9 +113,23 @@ def test_the_horizontal_axis_shows_what_was_asked_for(x, label, places, tmp_path
     assert list(line.get_xdata()) == pytest.approx(places)
     assert list(line.get_ydata()) == pytest.approx([0.29, 0.54])
     assert [panel.get_xlim()[0] for panel in _visible(plotted[0])] == [0]
-    assert plotted[0].get_supxlabel() == label
+    assert plotted[0].get_supxlabel().strip() == label
     assert plotted[0].get_supylabel() == 'validation accuracy'
     assert plotted[0].get_suptitle() == 'lm'
+
+
+def test_the_legend_is_below_the_label_of_the_axis_and_the_picture_as_wide_as_text(
+    tmp_path, plotted
+):
+    _plot(tmp_path, 'slots=1,2,3 heads=1,2,3,4 gate=unit,memory')
+    _plot(tmp_path, 'core=rmc,lstm,dnc')
+    for picture, width in zip(plotted, (drawing.WIDE, drawing.WIDTH), strict=True):
+        assert picture.get_figwidth() == width
+        panels, label = _visible(picture), picture._supxlabel.get_window_extent()
+        legend = picture.legends[0].get_window_extent()
+        first_line = label.y1 - 1.3 * 9 / 72 * picture.dpi
+        assert legend.y1 < first_line
+        assert label.y1 < min(panel.get_window_extent().y0 for panel in panels)
 
 
 def test_a_configuration_without_values_keeps_its_colour_free(tmp_path, plotted):
@@ -139,8 +153,8 @@ def test_what_falls_has_a_logarithmic_scale(higher, scale, tmp_path, plotted):
 
 def test_panels_have_the_style_of_all_pictures(tmp_path, plotted, monkeypatch):
     seen = []
-    style = plots.set_style
-    monkeypatch.setattr(plots, 'set_style', lambda axes: (seen.append(axes), style(axes)))
+    style = drawing.set_style
+    monkeypatch.setattr(drawing, 'set_style', lambda axes: (seen.append(axes), style(axes)))
     _plot(tmp_path, 'slots=1,2 heads=3,4')
     assert seen == _visible(plotted[0])
 
@@ -155,7 +169,7 @@ def test_seeds_are_a_mean_with_a_band_and_thin_lines_in_each_panel(tmp_path, plo
     assert first.lines[2].get_ydata()[0] == pytest.approx(0.28)
     band = first.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.27, 0.54))
-    assert _legend(plotted[0])[-1] == 'band: standard error of the mean;\nthin lines: single runs'
+    assert _legend(plotted[0])[-1] == plots.BAND
 
 
 def test_seeds_alone_are_one_curve(tmp_path, plotted):

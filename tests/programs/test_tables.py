@@ -97,12 +97,16 @@ def test_unroll_lengths_are_compared_with_the_carried_state():
 def test_pictures_show_what_was_measured(tmp_path, monkeypatch):
     seen = []
     for name in ('plot_bars', 'plot_points'):
-        monkeypatch.setattr(plots, name, lambda series, *args: seen.append(series))
+        monkeypatch.setattr(plots, name, lambda series, *args, **rest: seen.append(series))
     pictures = tables.draw(str(tmp_path), EVALUATION)
     assert pictures == [str(tmp_path / 'frequency.png'), str(tmp_path / 'unroll.png')]
     assert seen == [
         {'validation': [None, 2.0, 64000.125, 4.25], 'test': [None, 3.0, 700.0, 5.5]},
-        {'rmc': plots.Curve([(25, 4.0), (50, 3.5), (100, 2.0), (200, 1.0), (500, -0.25)])},
+        {
+            'Relational Memory Core': plots.Curve(
+                [(25, 4.0), (50, 3.5), (100, 2.0), (200, 1.0), (500, -0.25)]
+            )
+        },
     ]
 
 

@@ -341,7 +341,7 @@ def test_the_program_is_played_with_real_keys():
         assert child.end() == 0
     finally:
         child.close()
-    assert child.shown.startswith('Mini PacMan regular, rules released, window of 5\r\n')
+    assert child.shown.startswith('Mini PacMan, regular, released rules, window of 5 x 5\r\n')
     assert '▀' in child.shown
     text = child.shown.split(LEFT)[1]
     assert 'episode 1    return ' in text

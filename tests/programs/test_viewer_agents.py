@@ -75,7 +75,7 @@ def test_the_program_writes_an_agents_gif(trained, tmp_path, capsys):
     assert results['length'] <= 4
     assert path.read_bytes().startswith(b'GIF89a')
     lines = capsys.readouterr().out.splitlines()
-    title = 'BoxWorld 7 x 7, 1 to 1 boxes, 0 to 0 distractors, window of 3'
+    title = 'BoxWorld, 7 x 7 squares, 1 box, no distractors, window of 3 x 3'
     assert lines[0] == f'boxworld: loads the agent of {trained[0]}'
     assert lines[1] == f'{title}, lstm after 1,200 updates'
     assert lines[2].startswith(f'gif          {path}, ')
