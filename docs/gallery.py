@@ -1,4 +1,4 @@
-"""Makes the pictures of the gallery anew, and `docs/gallery.md`, the page that shows them.
+"""Makes the pictures of the gallery, and `docs/gallery.md`, the page that shows them.
 
   python docs/gallery.py                    all of them, from the root of a checkout
   python docs/gallery.py --only=sweep       those of one entry
@@ -7,7 +7,7 @@
 The page is written from `ENTRIES`, whose commands are run here, so page and pictures cannot differ.
 Runs lie in runs/gallery; a run that is there is resumed, and one that is finished only evaluated
 and drawn again. Delete the folder to make everything from nothing; only then the times on the page
-are measured anew. A still of an interactive page needs a Chromium; without one the old one stays.
+are measured again. A still of an interactive page needs a Chromium; without one the old one stays.
 """
 
 import argparse
@@ -248,7 +248,7 @@ ENTRIES = (
 
 def main(arguments: Sequence[str]) -> None:
     """Makes what the command line asks for."""
-    parser = argparse.ArgumentParser(description='Makes the gallery of the documentation anew.')
+    parser = argparse.ArgumentParser(description='Makes the gallery of the documentation.')
     parser.add_argument('--only', choices=[entry.name for entry in ENTRIES])
     parser.add_argument('--page', action='store_true', help='writes the page alone')
     options = parser.parse_args(arguments)
@@ -300,7 +300,7 @@ def page(seconds: dict[str, int]) -> str:
         f'{_minutes(total)} of one core of an AMD EPYC for all of them. Results are on the pages '
         'that the sections name.',
         '`--formats=pdf,svg` of `launch.report` and `launch.sweep` writes pictures for print. A '
-        'core has the same colour in all of them. The following makes them and this page anew, '
+        'core has the same colour in all of them. The following makes them and this page again, '
         'from the root of a checkout; `--only=NAME` makes one section:',
         _block(['python docs/gallery.py']),
     ]
