@@ -34,6 +34,8 @@ from tasks import base
 from tasks.text import corpora, tokenizing, windows
 from tasks.text import vocabulary as vocabulary_lib
 
+_DYNAMIC_DECAY = 0.001
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(corpus_lib.Config, cores.Config, experiment.Config):
@@ -74,7 +76,11 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
         0,
     )
     dynamic_decay: float = flags.flag(
-        0.001, 'of dynamic evaluation: towards the trained model after each window', 'free', 0, 1
+        _DYNAMIC_DECAY,
+        'of dynamic evaluation: towards the trained model after each window',
+        'free',
+        0,
+        1,
     )
     prompt: str = flags.flag('', 'generate: the text to continue', 'free')
     num_words: int = flags.flag(40, 'generate: how many words or other tokens', 'free', 1)
@@ -92,6 +98,8 @@ class Config(corpus_lib.Config, cores.Config, experiment.Config):
         if self.dynamic_evaluation and self.mode != 'evaluate':
             wanted = 'wanted --mode=evaluate with it'
             raise ValueError(f'--dynamic_evaluation: {wanted}, got {self.mode}')
+        if self.dynamic_decay != _DYNAMIC_DECAY and not self.dynamic_evaluation:
+            raise ValueError('--dynamic_decay: wanted --dynamic_evaluation with it, got 0')
         if self.mode == 'benchmark' and not self.vocab_size:
             raise ValueError('--mode=benchmark: wanted --vocab_size=WORDS, for it reads no corpus')
         if self.softmax == 'adaptive' and self.embedding_size < 16:

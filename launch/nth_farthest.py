@@ -2,6 +2,7 @@
 
   python -m launch.nth_farthest                              three vectors, from the answers alone
   python -m launch.nth_farthest --preset=paper               as the paper trained, for a GPU
+  python -m launch.nth_farthest --preset=curriculum          8 x 16, smaller tasks first
   python -m launch.nth_farthest --preset=auxiliary           8 x 16, with auxiliary losses
   python -m launch.nth_farthest --core=lstm                  a baseline of as many parameters
   python -m launch.nth_farthest --mode=evaluate --run_dir=RUN
@@ -10,17 +11,17 @@ Evaluations are on held-out sequences, always the same. The same command resumes
 stopped. Santoro et al. 2018, "Relational recurrent neural networks", sections 4.1 and 5.1 and
 appendix A.1, https://arxiv.org/abs/1806.01822.
 
-`--head=mlp`, the paper's, learns from the answers alone. `--head=distances` has auxiliary losses:
-vectors, question and squared distances are targets too, after every step of what is known by then,
-and the answer for every n. No gradient goes from one of its stages to the one before, so what the
-core learns comes from the vectors and the question, not from the answers. Its results are not
-comparable with the paper's.
+`--head=mlp`, the paper's, learns from the answers alone; `--answers=every_n` and `--curriculum`
+help it. `--head=distances` has auxiliary losses: vectors, question and squared distances are
+targets too, after every step of what is known by then, and the answer for every n. No gradient goes
+from one of its stages to the one before, so what the core learns comes from the vectors and the
+question, not from the answers. Results with any help are not comparable with the paper's.
 
 Glossary of shapes:
   N: vectors of a sequence, its steps; D: dimensions; B: sequences of a batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import os
@@ -115,11 +116,17 @@ PRESETS = {
 }
 
 
-def build(config: Config) -> task.Task:
-    """Returns the task of a configuration."""
-    network = learning.make_network(config)
+def make_score(config: Config, network: learning.Network) -> Callable[..., Any]:
+    """Returns what measures parameters on held-out sequences.
 
-    whole = config.whole
+    Args:
+      config: the flags.
+      network: the network.
+
+    Returns:
+      Parameters, the number of the first of `_CHUNK` sequences and the sizes of their task to which
+      answers are right, [_CHUNK] bool, and their nll in nats, [_CHUNK].
+    """
 
     @functools.partial(jax.jit, static_argnums=2)
     def score(
@@ -128,18 +135,22 @@ def build(config: Config) -> task.Task:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(
             jax.random.key(_HELD_OUT), first + jnp.arange(_CHUNK)
         )
-        inputs, answers, *_ = smaller.sample(keys, sizes, whole)
+        inputs, answers, *_ = smaller.sample(keys, sizes, config.whole)
         inputs = learning.scale(config, inputs[: sizes.num_objects])
         logits = network.apply(params, inputs)[0][0]
         nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), answers[:, None], axis=1)[:, 0]
         return jnp.argmax(logits, axis=1) == answers, nll
 
-    def loss(params: chex.ArrayTree, batch: learning.Batch, carry: Any, keys: Any) -> tuple:
-        del keys  # nothing in learning is random
-        return learning.loss(network, params, batch, config.levels), carry
+    return score
+
+
+def build(config: Config) -> task.Task:
+    """Returns the task of a configuration."""
+    network = learning.make_network(config)
+    score = make_score(config, network)
 
     def evaluate(
-        params: chex.ArrayTree, size: int, sizes: smaller.Sizes = whole
+        params: chex.ArrayTree, size: int, sizes: smaller.Sizes = config.whole
     ) -> dict[str, float]:
         parts = [score(params, first, sizes) for first in range(0, size, _CHUNK)]
         right, nll = (jnp.concatenate(values)[:size] for values in zip(*parts, strict=True))

@@ -227,7 +227,7 @@ def _draw(
 
 
 def _names(comparisons: Sequence[series_lib.Comparison]) -> list[str]:
-    """Returns what tells the pictures of comparisons apart, nothing where there is one."""
+    """Returns what distinguishes the pictures of comparisons, nothing where there is one."""
     if len(comparisons) == 1:
         return ['']
     names = [f'-{settings.file_name(each.title)}' for each in comparisons]

@@ -1,1 +1,1 @@
-"""What Nth Farthest is trained with beside its answers: auxiliary losses, smaller tasks."""
+"""What Nth Farthest is made of: flags, network and losses, auxiliary targets, smaller tasks."""

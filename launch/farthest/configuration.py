@@ -8,6 +8,8 @@ from launch.runs import flags
 from launch.training import cores, experiment
 from launch.training import curriculum as curriculum_lib
 
+_SHARE = 0.4
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(cores.Config, curriculum_lib.Config, experiment.Config):
@@ -41,7 +43,7 @@ class Config(cores.Config, curriculum_lib.Config, experiment.Config):
         'fixed',
     )
     curriculum_share: float = flags.flag(
-        0.4, 'with a curriculum: share of updates on any level up to the present', 'fixed', 0, 1
+        _SHARE, 'with a curriculum: share of updates on any level up to the present', 'fixed', 0, 1
     )
     evaluation_size: int = flags.flag(
         3200, 'held-out sequences of an evaluation in training', 'free', 1, 10_000_000
@@ -57,6 +59,8 @@ class Config(cores.Config, curriculum_lib.Config, experiment.Config):
         for name, plain in (('curriculum', ''), ('answers', 'asked')):
             if getattr(self, name) != plain and self.head != 'mlp':
                 raise ValueError(f'--{name}: wanted --head=mlp with it, got {self.head}')
+        if self.curriculum_share != _SHARE and not self.curriculum:
+            raise ValueError('--curriculum_share: wanted --curriculum with it, got none')
         try:
             smaller.parse(self.curriculum, self.whole)
         except ValueError as error:

@@ -117,5 +117,5 @@ def of_length(
 
 
 def _widen(x: jax.Array, size: int) -> jax.Array:
-    """Returns [..., ?] with zeros behind, [..., size]."""
+    """Returns [..., ?] followed by zeros, [..., size]."""
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, size - x.shape[-1])])

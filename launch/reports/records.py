@@ -77,8 +77,8 @@ def training(config: Facts) -> list[str]:
         found.append('with auxiliary losses')
     if config.get('answers') == 'every_n':
         found.append('answers for every n')
-    curriculum = config.get('curriculum', 'mix')
-    if curriculum not in ('mix', ''):
+    curriculum = config.get('curriculum') or 'mix'
+    if curriculum != 'mix':
         found.append(f'{curriculum} curriculum' if curriculum.isalpha() else 'with a curriculum')
     return found
 

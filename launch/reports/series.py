@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from launch.reports import records, seeds, settings
 from launch.runs import labels, plots
 
-_TOLD = {'core', 'head', 'answers', 'curriculum'}  # flags that a label names in words
+_NAMED = {'core', 'head', 'answers', 'curriculum'}  # flags that a label names in words
 _MOST = 3  # further flags in a label
 
 
@@ -63,7 +63,7 @@ def _title(setting: settings.Setting, runs: Sequence[records.Run]) -> str:
 
 
 def _series(runs: Sequence[records.Run]) -> list[Series]:
-    """Returns the runs of a setting with seeds together, named by what tells them apart."""
+    """Returns the runs of a setting with seeds together, named by what distinguishes them."""
     configs = [run.description['config'] for run in runs]
     groups = [[runs[index] for index in group] for group in seeds.by_seed(configs)]
     labels = [_label(group[0], groups) for group in groups]
@@ -80,7 +80,7 @@ def _label(run: records.Run, groups: Sequence[Sequence[records.Run]]) -> str:
         return run.label
     others = [group[0].description['config'] for group in groups]
     same = [other for other in others if other.get('core') == config['core']]
-    names = [name for name in config if name not in seeds.IGNORED | _TOLD]
+    names = [name for name in config if name not in seeds.IGNORED | _NAMED]
     differ = [name for name in names if any(x.get(name) != config[name] for x in same)]
     further = [_phrase(name, config) for name in differ] if len(differ) <= _MOST else []
     core = plots.core_name(config['core'])

@@ -5,7 +5,7 @@ number of slots, and in it a curve for each number of heads and gate style. Here
 the grid makes panels, the second colours and marks, the third dashes; with one axis there is one
 panel. The seed is no such axis: runs that differ in it alone are one curve, their mean, with a band
 of its standard error and the single runs as thin lines. Cores have the colours that they have in
-all pictures. Other colours go from dark to light, so that they can be told apart in print and by
+all pictures. Other colours go from dark to light, so that they can be distinguished in print and by
 people who do not see some colours, and each has a mark of its own.
 """
 

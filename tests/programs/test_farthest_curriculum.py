@@ -148,6 +148,7 @@ def test_a_run_climbs_and_says_so(tmp_path, capsys):
         ({'curriculum': '3x0'}, 'wanted 1 to 3 dimensions, got 3x0'),
         ({'curriculum': '3x1', 'head': 'distances'}, 'wanted --head=mlp with it, got distances'),
         ({'answers': 'every_n', 'head': 'distances'}, '--answers: wanted --head=mlp with it'),
+        ({'curriculum_share': 0.0}, '--curriculum_share: wanted --curriculum with it, got none'),
     ],
 )
 def test_what_is_no_curriculum_is_refused(changes, wanted):

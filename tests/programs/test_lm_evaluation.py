@@ -152,11 +152,21 @@ def test_dynamic_evaluation_stands_beside_the_same_numbers_and_stays(trained, ev
         evaluation_lib.load(run_dir)
 
 
-def test_dynamic_evaluation_is_no_part_of_training(capsys):
-    flags = ['--dynamic_evaluation=0.1']
-    assert flags_lib.main(lm.Config, lm.run, 'lm', lm.PRESETS, flags) == errors.USAGE
-    wanted = '--dynamic_evaluation: wanted --mode=evaluate with it, got train'
-    assert wanted in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('words', 'wanted'),
+    [
+        ('--dynamic_evaluation=0.1', '_evaluation: wanted --mode=evaluate with it, got train'),
+        ('--dynamic_decay=0', '_decay: wanted --dynamic_evaluation with it, got 0'),
+        (
+            '--mode=evaluate --run_dir=x --dynamic_decay=0.1',
+            '_decay: wanted --dynamic_evaluation with it, got 0',
+        ),
+    ],
+)
+def test_flags_of_dynamic_evaluation_that_would_do_nothing_are_refused(words, wanted, capsys):
+    run = lambda config: None  # noqa: E731
+    assert flags_lib.main(lm.Config, run, 'lm', lm.PRESETS, words.split()) == errors.USAGE
+    assert f'--dynamic{wanted}' in capsys.readouterr().err
 
 
 def test_a_damaged_evaluation_is_replaced(trained, tmp_path):

@@ -173,6 +173,7 @@ def test_minutes_of_an_evaluation_between_two_lines_are_those_between(tmp_path, 
         ({'head': 'mlp'}, RMC),
         ({'curriculum': 'naive'}, f'{RMC}, naive curriculum'),
         ({'curriculum': 'mix'}, RMC),
+        ({'curriculum': None}, RMC),
     ],
 )
 def test_the_label_of_a_run_names_the_help_that_it_was_trained_with(
