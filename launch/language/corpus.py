@@ -13,6 +13,7 @@ from tasks.text import vocabulary as vocabulary_lib
 
 VOCABULARY = 'vocabulary.txt'  # in a run's directory
 LEARNED = 'tokenizer.json'  # there too, of subwords alone
+_SHARES = '0.9,0.05,0.05'
 _NUM_BYTES = 257  # of a vocabulary of bytes: all but the line break, `<eos>` and `<unk>`
 
 
@@ -56,7 +57,7 @@ class Config:
         None, 'of encoded corpora; default ~/.cache', 'free', path=True
     )
     split_shares: str = flags.flag(
-        '0.9,0.05,0.05',
+        _SHARES,
         'of texts without splits: train, valid, test, each in whole stretches',
         'fixed',
     )
@@ -70,6 +71,10 @@ class Config:
         directory.check_path('cache_dir', self.cache_dir)
         if self.gigaword_text != 'document' and self.dataset != 'gigaword':
             raise ValueError(f'--gigaword_text: wanted --dataset=gigaword, got {self.dataset}')
+        for name, plain in (('split_shares', _SHARES), ('split_seed', 0)):
+            if getattr(self, name) != plain and self.dataset not in corpora.OWN_FILES:
+                wanted = f'wanted --dataset={" or ".join(corpora.OWN_FILES)} with it'
+                raise ValueError(f'--{name}: {wanted}, got {self.dataset}')
         shares.parse(self.split_shares, self.split_seed)
         if self.dataset == 'pydoc' and self.data_dir is not None:
             raise ValueError(f'--dataset=pydoc: wanted no --data_dir, got {self.data_dir!r}')

@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any, ClassVar
 
+import haiku as hk
 import jax
 import numpy as np
 
@@ -53,6 +54,20 @@ class Config:
         if self.target:
             targets.read(self.target)
         directory.check_output(self.output)
+
+
+def describe_parameters(config: Any, task: task_lib.Task, where: str | None = None) -> int:
+    """Prints what is about to be trained, and returns the number of parameters.
+
+    Args:
+      config: the flags.
+      task: what is trained.
+      where: the devices, by default those that are here.
+    """
+    count = hk.data_structures.tree_size(jax.eval_shape(task.init, jax.random.key(0)))
+    counts = f'{count:,} parameters, {task.core_parameters:,} in the core'
+    print(f'{config.core}: {counts}; on {where or devices.describe_devices()}')
+    return count
 
 
 def measure(config: loop.Config, task: task_lib.Task, repeats: int) -> Costs:

@@ -15,7 +15,6 @@ import pathlib
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import chex
-import haiku as hk
 import jax
 
 from launch.runs import (
@@ -29,7 +28,7 @@ from launch.runs import (
     signals,
 )
 from launch.runs import metrics as metrics_lib
-from launch.training import cost, devices, footprint, loop, resuming, targets
+from launch.training import benchmarking, cost, devices, footprint, loop, resuming
 from launch.training import optimizer as optimizer_lib
 from launch.training import task as task_lib
 from tasks import base
@@ -115,7 +114,8 @@ def run(experiment: Experiment, config: Any) -> Evaluation:
       config: its flags.
 
     Returns:
-      What `evaluation.json` holds after training and evaluating; or what `benchmark` returns.
+      What `evaluation.json` holds after training and evaluating; or what
+      `benchmarking.run` returns.
 
     Raises:
       RunError, DataError: with what went wrong and what to do.
@@ -123,7 +123,8 @@ def run(experiment: Experiment, config: Any) -> Evaluation:
     if config.compilation_cache:
         jax.config.update('jax_compilation_cache_dir', config.compilation_cache)
     if config.mode == 'benchmark':
-        return benchmark(experiment, config)
+        build = experiment.build_synthetic or experiment.build
+        return benchmarking.run(config, build)
     path = config.run_dir or default_directory(experiment, config)
     modes = {'train': train, 'evaluate': evaluate}
     with opened(config, path) as run_dir:
@@ -179,7 +180,7 @@ def train(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     resuming.check_data(task, saved)
     footprint.check(config, task)
     print(experiment.title(config))
-    num_parameters = describe_parameters(config, task)
+    num_parameters = cost.describe_parameters(config, task)
     start = provenance.record(kind, saved[0] if saved else 0)
     _describe_run(experiment, config, run_dir, task, num_parameters, start)
     metadata = {'config': dataclasses.asdict(config), 'devices': kind, 'data': task.data}
@@ -203,34 +204,6 @@ def evaluate(experiment: Experiment, config: Any, run_dir: str) -> Evaluation:
     evaluation = _measure(experiment, restored.config, run_dir, task, params, step, thorough=True)
     _draw(experiment, restored.config, run_dir, evaluation)
     return evaluation
-
-
-def benchmark(experiment: Experiment, config: Any) -> cost.Costs:
-    """Measures what an update costs, or plans it for `--target`; needs no run's directory.
-
-    Returns:
-      `parameters`, their number, and what `cost.measure` or `cost.plan` returns.
-    """
-    target = targets.read(config.target) if config.target else None
-    chips = targets.devices(target) if target else []
-    with contextlib.nullcontext() if target else processes.join(config, ''):
-        task = (experiment.build_synthetic or experiment.build)(config)
-        where = f'{len(chips)} x {target.device}, planned' if target else None
-        costs: cost.Costs = {'parameters': describe_parameters(config, task, where)}
-        if target:
-            costs |= cost.plan(config, task, target, chips)
-        else:
-            if config.repeats:
-                footprint.check(config, task)
-            costs |= cost.measure(config, task, config.repeats)
-        print('\n'.join(cost.describe(costs, task.unit)))
-        if config.output and devices.is_primary():
-            flag_values = dataclasses.asdict(config)
-            directory.write_json(
-                pathlib.Path(config.output), {'config': flag_values, **cost.as_json(costs)}
-            )
-            print(f'numbers written to {config.output}')
-    return costs
 
 
 def restore(experiment: Experiment, config: Any, run_dir: str) -> Restored:
@@ -304,20 +277,6 @@ def load_params(
     if restored is None:
         raise errors.RunError(errors.BAD_DATA, f'--run_dir={run_dir}: has no checkpoint')
     return jax.device_put(restored.state), restored.step
-
-
-def describe_parameters(config: Any, task: task_lib.Task, where: str | None = None) -> int:
-    """Prints what is about to be trained, and returns the number of parameters.
-
-    Args:
-      config: the flags.
-      task: what is trained.
-      where: the devices, by default those that are here.
-    """
-    count = hk.data_structures.tree_size(jax.eval_shape(task.init, jax.random.key(0)))
-    counts = f'{count:,} parameters, {task.core_parameters:,} in the core'
-    print(f'{config.core}: {counts}; on {where or devices.describe_devices()}')
-    return count
 
 
 def _describe_run(

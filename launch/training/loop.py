@@ -12,7 +12,7 @@ Glossary of shapes:
   B: batch size; n: devices.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 import contextlib
 import dataclasses
 import time
@@ -25,6 +25,7 @@ import numpy as np
 from launch.runs import checkpoint, display, errors, flags, progress, signals
 from launch.runs import metrics as metrics_lib
 from launch.training import devices
+from launch.training import meter as meter_lib
 from launch.training import optimizer as optimizer_lib
 from launch.training import task as task_lib
 from launch.training import update as update_lib
@@ -126,7 +127,7 @@ class _Loop:
         self._metrics = metrics
         self._bar = bar
         self._metadata = metadata
-        self._meter = Meter(task)
+        self._meter = meter_lib.Meter(task)
         self._pace = _Pace()
         self._skipped = 0  # updates in a row
         self._diagnose: Any = None  # compiled when an update is not finite
@@ -273,7 +274,7 @@ def _evaluated(state: update_lib.TrainState) -> chex.ArrayTree:
 class _Update:
     """Compiles an update for every shape of its arguments, apart from the time of the steps."""
 
-    def __init__(self, update: Any, bar: progress.Progress, meter: 'Meter') -> None:
+    def __init__(self, update: Any, bar: progress.Progress, meter: meter_lib.Meter) -> None:
         self._update, self._bar, self._meter = update, bar, meter
         self._compiled: dict[Any, Any] = {}  # by the shapes of what is worked on
 
@@ -307,47 +308,3 @@ class _Pace:
             self._count = min(2 * self._count, 1 << 20)
         elif seconds > 1:
             self._count = max(1, self._count // 2)
-
-
-class Meter:
-    """Sums the metrics of the updates between two lines of the log, and the time they took."""
-
-    def __init__(self, task: task_lib.Task) -> None:
-        """Starts empty."""
-        self._task = task
-        self.restart()
-
-    def restart(self) -> None:
-        """Forgets everything and starts the clock."""
-        self.num_updates = 0
-        self._sums: dict[str, np.ndarray] = {}  # total and weight
-        self._start = time.monotonic()
-
-    def add(self, report: update_lib.Report) -> None:
-        """Adds the updates of one call."""
-        self.num_updates += int(report.num_updates)
-        for name, value in report.metrics.items():
-            self._sums[name] = self._sums.get(name, 0) + np.asarray(value, np.float64)
-
-    def read(self) -> dict[str, float]:
-        """Returns the means since the last reading, of what had a weight, and restarts."""
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        means = {name: float(x[0] / x[1]) for name, x in self._sums.items() if x[1]}
-        loss, grad_norm = means.pop('loss'), means.pop('grad_norm')
-        values = {
-            'loss': loss,
-            **({'perplexity': display.perplexity(loss)} if self._task.perplexity else {}),
-            **means,
-            f'{self._task.unit}_per_second': float(self._sums['loss'][1]) / seconds,
-            'grad_norm': grad_norm,
-            'seconds': seconds,
-        }
-        self.restart()
-        return values
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Stops the clock for what is no training."""
-        start = time.monotonic()
-        yield
-        self._start += time.monotonic() - start

@@ -162,3 +162,13 @@ def test_each_folder_of_texts_has_a_default_run_directory(tmp_path, monkeypatch)
         for folder in ('books', 'more/books')
     ]
     assert places == ['runs/lm-text-books-rmc', 'runs/lm-text-more-books-rmc']
+
+
+@pytest.mark.parametrize('flag', [{'split_shares': '0.8,0.1,0.1'}, {'split_seed': 1}])
+def test_how_a_text_is_split_is_a_flag_of_your_own_texts_alone(flag):
+    (name,) = flag
+    for dataset in ('pydoc', 'wikitext103'):
+        wanted = f'--{name}: wanted --dataset=text or gutenberg with it, got {dataset}'
+        with pytest.raises(ValueError, match=wanted):
+            lm.Config(dataset=dataset, **flag)
+    lm.Config(dataset='text', data_dir='book.txt', **flag)

@@ -9,7 +9,6 @@ import pathlib
 import re
 import shutil
 import signal
-import time
 
 import chex
 import jax
@@ -449,29 +448,6 @@ def test_the_log_holds_the_means_since_its_last_line(whole):
     for row in rows:
         assert row['perplexity'] == pytest.approx(math.exp(row['loss']))
         assert row['words_per_second'] > 0
-
-
-def _report(num_updates, **sums):
-    sums = {name: losses.WeightedSum(*pair) for name, pair in sums.items()}
-    return update_lib.Report(num_updates, True, sums)
-
-
-def test_a_meter_divides_totals_by_weights_and_leaves_out_what_had_none():
-    meter = loop.Meter(toy_task.make())
-    meter.add(_report(1, loss=(6, 2), grad_norm=(3, 1), right=(1, 2), episode=(3, 1)))
-    meter.add(_report(2, loss=(8, 5), grad_norm=(9, 2), right=(2.5, 5), episode=(5, 3)))
-    with meter.paused():
-        time.sleep(0.3)
-    values = meter.read()
-    assert values['loss'] == pytest.approx(2.0)
-    assert values['perplexity'] == pytest.approx(math.exp(2.0))
-    assert values['grad_norm'] == pytest.approx(4.0)
-    assert (values['right'], values['episode']) == (0.5, 2.0)
-    assert values['seconds'] < 0.2
-    assert values['words_per_second'] == pytest.approx(7 / values['seconds'])
-    assert meter.num_updates == 0
-    meter.add(_report(1, loss=(6, 2), grad_norm=(3, 1), episode=(0, 0)))
-    assert not {'right', 'episode'} & meter.read().keys()
 
 
 @pytest.mark.parametrize(
