@@ -330,7 +330,7 @@ def test_logging_evaluation_and_saving_do_not_steer_a_curriculum(every, tmp_path
     assert _digest(_train(tmp_path / 'run', config, _graded([]))) == _digest(wanted)
 
 
-def _sampled_and_graded(scores=None):
+def _sampled_and_graded(scores=None, on_question=None):
     """Returns a task whose batches are sampled, of four levels; each changes the targets."""
 
     def sample(params, carry, keys, level):
@@ -340,6 +340,8 @@ def _sampled_and_graded(scores=None):
     def score(params, level):
         if scores is not None:
             scores.append((level, float(np.sum(params['b']['w']))))
+        if on_question:
+            on_question(3 * level + 3)
         return 1.0
 
     curriculum = task_lib.Curriculum(3, 4, 2, 0.5, score, 0.5)
@@ -356,6 +358,18 @@ def test_a_curriculum_of_sampled_batches_has_its_levels_however_often_it_logs(ev
     assert _digest(_train(tmp_path / 'run', config, task)) == _digest(wanted)
     assert [level for level, _ in scores] == [0, 1, 2]
     assert scores == wanted_scores  # asked after the same updates
+
+
+def test_a_run_of_sampled_levels_that_is_stopped_or_lengthened_ends_in_equal_bytes(tmp_path):
+    config = dataclasses.replace(CONFIG, schedule='constant')
+    whole = _train(tmp_path / 'whole', config, _sampled_and_graded())
+    assert whole.level.tolist() == [3, 0]
+    for step in (3, 6):
+        task = _sampled_and_graded(on_question=toy_task.kill_at(step))
+        with pytest.raises(errors_lib.RunError, match=f'stopped by SIGTERM after update {step}'):
+            _train(tmp_path / 'run', config, task)
+    _train(tmp_path / 'run', dataclasses.replace(config, num_steps=8), _sampled_and_graded())
+    assert _digest(_train(tmp_path / 'run', config, _sampled_and_graded())) == _digest(whole)
 
 
 def test_a_level_is_restored_and_a_run_without_one_has_none(whole, tmp_path):
