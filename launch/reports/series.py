@@ -68,7 +68,7 @@ def _series(runs: Sequence[records.Run]) -> list[Series]:
     groups = [[runs[index] for index in group] for group in seeds.by_seed(configs)]
     labels = [_label(group[0], groups) for group in groups]
     return [
-        Series(label if labels.count(label) == 1 else f'{label}: {group[0].label}', group)
+        Series(label if labels.count(label) == 1 else f'{_core(group[0])}: {group[0].label}', group)
         for label, group in zip(labels, groups, strict=True)
     ]
 
@@ -83,8 +83,11 @@ def _label(run: records.Run, groups: Sequence[Sequence[records.Run]]) -> str:
     names = [name for name in config if name not in seeds.IGNORED | _NAMED]
     differ = [name for name in names if any(x.get(name) != config[name] for x in same)]
     further = [_phrase(name, config) for name in differ] if len(differ) <= _MOST else []
-    core = plots.core_name(config['core'])
-    return ', '.join([core, *records.training(config), *further])
+    return ', '.join([_core(run), *records.training(config), *further])
+
+
+def _core(run: records.Run) -> str:
+    return plots.core_name(run.description['config']['core'])
 
 
 def _phrase(name: str, config: Mapping[str, Any]) -> str:

@@ -35,6 +35,9 @@ def test_series_that_nothing_tells_apart_have_the_names_of_their_runs():
     (found,) = _compared(*(_run(name, core='dnc') for name in 'ab'))
     assert found[1] == [('DNC: a', 1), ('DNC: b', 1)]
     assert _compared(_run('a', 'toy'))[0] == ('toy', [('a', 1)])
+    helped = [_run(f'{name}, with a curriculum', core='dnc', curriculum='2x1') for name in 'ab']
+    wanted = [(f'DNC: {name}, with a curriculum', 1) for name in 'ab']  # names it once
+    assert _compared(*helped)[0][1] == wanted
 
 
 def test_help_in_training_is_named_in_words():
