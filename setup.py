@@ -52,6 +52,7 @@ PACKAGES = [
     'launch',
     'launch.agents',
     'launch.benchmarks',
+    'launch.executing',
     'launch.farthest',
     'launch.inspection',
     'launch.language',

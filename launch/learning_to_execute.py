@@ -20,85 +20,25 @@ Glossary of shapes:
   answers.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import os
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any
 
 import chex
-import haiku as hk
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from launch.executing import configuration, learning
 from launch.reports import accuracies, settings
-from launch.runs import display, errors, flags, labels, metrics, plots
+from launch.runs import display, errors, labels, metrics, plots
 from launch.training import cores, devices, experiment, task
-from launch.training import curriculum as curriculum_lib
-from relational_rnn import losses
-from relational_rnn.networks import sequence_to_sequence
 from tasks.learning_to_execute import batches, setting, writing
 
 LEVEL_SIZE = 512  # programs by which a level of a curriculum is judged
 _NUM_SHOWN = 5  # programs that are printed with their answers
-Score = Callable[..., tuple[chex.Array, chex.Array]]  # what `make_score` returns
 
-
-@dataclasses.dataclass(frozen=True)
-class Config(cores.Config, curriculum_lib.Config, experiment.Config):
-    """Program evaluation; see --preset=paper for Santoro et al. 2018, appendix A.2."""
-
-    GROUPS: ClassVar = {
-        'data': '*',
-        'training': 'curriculum',
-        'model': 'decoding shared_core',
-        'evaluation': 'evaluation_size final_evaluation_size',
-    }
-
-    task: Literal['addition', 'control', 'program', 'algebra', 'copy', 'reverse', 'double'] = (
-        flags.flag('program', 'what programs do', 'fixed')
-    )
-    nesting: int = flags.flag(2, 'nested operations; 1 for copy, reverse, double', 'fixed', 1, 100)
-    length: int = flags.flag(5, 'digits of a number', 'fixed', 1, 1000)
-    dialect: Literal['sonnet', 'zaremba'] = flags.flag(
-        'sonnet', "of programs: the authors' generator, or Zaremba & Sutskever 2014", 'fixed'
-    )
-    curriculum: Literal['mix', 'baseline', 'naive', 'combined'] = flags.flag(
-        'mix',
-        'difficulties in a batch: mix, all of them; baseline, the hardest; naive, increasing; '
-        'combined, naive with a fifth of mix',
-        'fixed',
-    )
-    decoding: Literal['non_autoregressive', 'autoregressive', 'teacher_forcing'] = flags.flag(
-        'non_autoregressive',
-        "what the decoder is fed: zeros, the network's last answer, or in training the true one",
-        'fixed',
-    )
-    shared_core: bool = flags.flag(True, 'whether one core reads and answers', 'fixed')
-    evaluation_size: int = flags.flag(
-        1280, 'validation programs of an evaluation', 'free', 1, 10_000_000
-    )
-    final_evaluation_size: int = flags.flag(
-        12_800,
-        'test programs of the evaluation at the end and of --mode=evaluate',
-        'free',
-        1,
-        10_000_000,
-    )
-
-    def __post_init__(self) -> None:
-        """Raises a ValueError for the first flag that does not fit."""
-        cores.Config.__post_init__(self)
-        experiment.Config.__post_init__(self)
-        self.setting()
-
-    def setting(self) -> setting.Setting:
-        """Returns what the programs are; raises a ValueError if there are none such."""
-        try:
-            return setting.Setting(self.task, self.nesting, self.length, self.dialect)
-        except ValueError as error:
-            raise ValueError(f'--task={self.task}: {error}') from error
-
+Config = configuration.Config
 
 # What the paper states. It tried several sizes and names 4 slots and 4 heads as good for the RMC;
 # which of 1024 and 2048 units (also of the LSTM and the EntNet) gave its table is not stated, nor
@@ -158,92 +98,10 @@ PRESETS = {
 }
 
 
-class Network(NamedTuple):
-    """The functions of the network; `params` are Haiku's."""
-
-    init: Callable[[chex.PRNGKey], chex.ArrayTree]
-    # params, batch, whether the true answer may be fed to the decoder -> logits [A, B, V]
-    logits: Callable[[chex.ArrayTree, batches.Batch, bool], chex.Array]
-
-
-def make_network(config: Config) -> Network:
-    """Returns the network of a configuration."""
-    size = len(setting.CHARACTERS)
-
-    def forward(batch: batches.Batch, teacher: bool) -> chex.Array:
-        encoder = cores.make(config, (size,))
-        decoder = encoder if config.shared_core else cores.make(config, (size,))
-        network = sequence_to_sequence.SequenceToSequence(
-            encoder, decoder, setting.NUM_ANSWER_CHARACTERS
-        )
-        inputs = jax.nn.one_hot(batch.inputs, size)
-        return network(inputs, batch.lengths[0], batch.targets, config.decoding, teacher)
-
-    network = hk.transform(forward)
-    ids, weights = np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
-    smallest = batches.Batch(ids, ids + 1, ids, weights)
-    return Network(
-        jax.jit(lambda key: network.init(key, smallest, True)),
-        lambda params, *inputs: network.apply(params, None, *inputs),
-    )
-
-
-def loss(network: Network, params: chex.ArrayTree, batch: batches.Batch) -> task.Metrics:
-    """Returns the cross entropy in nats and the training accuracy, over characters."""
-    logits = network.logits(params, batch, True)
-    scores = logits, batch.targets, batch.weights
-    return {
-        'loss': losses.cross_entropy(*scores),
-        'training_accuracy': losses.accuracy(*scores),
-    }
-
-
-def make_score(network: Network) -> Score:
-    """Returns what measures parameters on a batch, never fed with a true answer.
-
-    Returns:
-      Parameters and a batch to sums [5], of nats, right characters, characters, right answers and
-      answers; and the predicted characters [A, B].
-    """
-
-    @jax.jit
-    def score(params: chex.ArrayTree, batch: batches.Batch) -> tuple[chex.Array, chex.Array]:
-        logits, targets, weights = network.logits(params, batch, False), *batch[2:]
-        nll, characters = losses.cross_entropy(logits, targets, weights)
-        right = losses.accuracy(logits, targets, weights).total
-        predicted = jnp.argmax(logits, axis=-1)
-        present = jnp.any(weights > 0, axis=0)
-        whole = present & ~jnp.any((predicted != targets) & (weights > 0), axis=0)
-        sums = nll, right, characters, jnp.sum(whole), jnp.sum(present)
-        return jnp.stack(sums), predicted
-
-    return score
-
-
-def evaluate(
-    score: Score, params: chex.ArrayTree, parts: Iterable[batches.Batch]
-) -> dict[str, float]:
-    """Returns 'character_accuracy', 'sequence_accuracy' and 'eval_loss', the nats of a character.
-
-    Args:
-      score: of `make_score`.
-      params: the parameters to measure.
-      parts: the batches to measure them on.
-    """
-    parts_sums = [score(params, batch)[0] for batch in parts]
-    sums: Any = np.sum(parts_sums, axis=0, dtype=np.float64)
-    nll, right_characters, characters, right_answers, answers = sums.tolist()
-    return {
-        'character_accuracy': right_characters / characters,
-        'sequence_accuracy': right_answers / answers,
-        'eval_loss': nll / characters,
-    }
-
-
-def _test(config: Config, score: Score, params: chex.ArrayTree) -> dict[str, Any]:
+def _test(config: Config, score: learning.Score, params: chex.ArrayTree) -> dict[str, Any]:
     """Returns what `evaluation.json` holds of parameters."""
     programs, size = config.setting(), config.final_evaluation_size
-    results = evaluate(score, params, batches.held_out(programs, 'test', size))
+    results = learning.evaluate(score, params, batches.held_out(programs, 'test', size))
     counts = {'sequences': size, 'test': results['character_accuracy']}
     names = 'task', 'nesting', 'length', 'dialect', 'curriculum', 'decoding'
     facts = {name: getattr(config, name) for name in names}
@@ -264,8 +122,8 @@ def _examples(batch: batches.Batch, predicted: np.ndarray) -> list[list[str]]:
 
 def build(config: Config) -> task.Task:
     """Returns the task of a configuration; raises a RunError if a split has no programs."""
-    programs, network = config.setting(), make_network(config)
-    score, share = make_score(network), devices.process_slice(config.batch_size)
+    programs, network = config.setting(), learning.make_network(config)
+    score, share = learning.make_score(network), devices.process_slice(config.batch_size)
     try:
         batches.check_splits(programs, config.curriculum)
     except ValueError as error:
@@ -277,7 +135,7 @@ def build(config: Config) -> task.Task:
         return jax.tree.map(lambda x: x[:, share], whole)
 
     def validate(params: chex.ArrayTree, size: int, level: int | None = None) -> dict[str, float]:
-        return evaluate(score, params, batches.held_out(programs, 'valid', size, level))
+        return learning.evaluate(score, params, batches.held_out(programs, 'valid', size, level))
 
     def level_score(params: chex.ArrayTree, level: int) -> float:
         return validate(params, LEVEL_SIZE, level)['character_accuracy']
@@ -285,7 +143,7 @@ def build(config: Config) -> task.Task:
     num_levels = batches.num_levels(programs, config.curriculum)
     return task.Task(
         network.init,
-        lambda params, batch, carry, keys: (loss(network, params, batch), carry),
+        lambda params, batch, carry, keys: (learning.loss(network, params, batch), carry),
         lambda params: validate(params, config.evaluation_size),
         lambda params, thorough: _test(config, score, params),
         'characters',

@@ -52,7 +52,7 @@ FLOORS = (
     {'runs'},
     {'__init__'},
     {'training'},
-    {'language', 'agents', 'farthest'},
+    {'language', 'agents', 'farthest', 'executing'},
     {'reports'},
     {'lm', 'nth_farthest', 'learning_to_execute', 'mini_pacman', 'boxworld'},
     {'trained'},

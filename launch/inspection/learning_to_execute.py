@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from launch import learning_to_execute as program
+from launch.executing import configuration
 from launch.inspection import tracing
 from launch.runs import errors
 from launch.trained import learning_to_execute as trained
@@ -54,7 +54,7 @@ def inspect(request: tracing.Request) -> tracing.Subject:
     )
 
 
-def sample(config: program.Config, request: tracing.Request) -> batches.Batch:
+def sample(config: configuration.Config, request: tracing.Request) -> batches.Batch:
     """Returns test programs of the full difficulty that are short enough with their answers."""
     what = config.setting(), 'baseline', 0, 'test', request.seed, 0
     batch = batches.sample(*what, _NUM_SAMPLED)
@@ -67,7 +67,7 @@ def sample(config: program.Config, request: tracing.Request) -> batches.Batch:
 
 
 def _example(
-    config: program.Config,
+    config: configuration.Config,
     batch: batches.Batch,
     logits: np.ndarray,
     index: int,
@@ -88,7 +88,7 @@ def _example(
     return tracing.Example(title, inputs, tuple(steps))
 
 
-def _answer(config: program.Config) -> str:
+def _answer(config: configuration.Config) -> str:
     """Returns what the answer to a text is."""
     if config.task in setting.MEMORIZATION:
         return f'the text {_REPEATED[config.task]}'
@@ -97,7 +97,7 @@ def _answer(config: program.Config) -> str:
     return f'the value of the program modulo {10 ** (config.length + 1):,}, which has no sign'
 
 
-def _question(config: program.Config, text: str) -> str:
+def _question(config: configuration.Config, text: str) -> str:
     """Returns the beginning of a sentence, to which the answer to a program's text is the end."""
     if config.task in setting.MEMORIZATION:
         return f'{text}, {_REPEATED[config.task]}, is'
@@ -106,7 +106,7 @@ def _question(config: program.Config, text: str) -> str:
     return f'the value of {text} modulo {10 ** (config.length + 1):,} is'
 
 
-def _decoder_inputs(config: program.Config, predicted: np.ndarray) -> np.ndarray:
+def _decoder_inputs(config: configuration.Config, predicted: np.ndarray) -> np.ndarray:
     """Returns the inputs [A, D] of a decoder that predicted these characters [A]."""
     if config.decoding == 'non_autoregressive':
         return np.zeros((len(predicted), _SIZE), np.float32)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from launch import learning_to_execute as program
+from launch.executing import learning
 from launch.trained import exporting
 from launch.trained import run as run_lib
 from tasks.learning_to_execute import batches, setting, writing
@@ -23,7 +24,7 @@ from tasks.learning_to_execute import batches, setting, writing
 class LearningToExecute(run_lib.Run):
     """A network that was trained to read programs and to answer with their values."""
 
-    network: program.Network  # as pure functions of the parameters
+    network: learning.Network  # as pure functions of the parameters
 
     @property
     def setting(self) -> setting.Setting:
@@ -97,6 +98,6 @@ class LearningToExecute(run_lib.Run):
 def load(run_dir: str) -> LearningToExecute:
     """Loads a run of `learning_to_execute`; raises as `loading.load`."""
     loaded: LearningToExecute = run_lib.load(
-        LearningToExecute, program.EXPERIMENT, run_dir, program.make_network
+        LearningToExecute, program.EXPERIMENT, run_dir, learning.make_network
     )
     return loaded

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from launch import learning_to_execute as program
+from launch.executing import learning
 from launch.inspection import learning_to_execute, tracing
 from launch.runs import errors
 from launch.training import experiment
@@ -38,7 +39,7 @@ def _inspect(run_dir, num_examples=3, max_steps=MAX_STEPS, seed=1, prompt=''):
 def run(tmp_path_factory, compile_quickly):
     """Returns the directory of an untrained run, its network and its parameters."""
     run_dir = tmp_path_factory.mktemp('run')
-    network = program.make_network(CONFIG)
+    network = learning.make_network(CONFIG)
     params = jax.device_get(network.init(jax.random.key(0)))
     inspected.save_run(run_dir, 'learning_to_execute', CONFIG, params)
     return run_dir, network, params
@@ -121,7 +122,7 @@ def test_the_traced_core_has_the_memory_of_the_network(run, subject, logits):
 def _inspect_variant(monkeypatch, **changes):
     """Returns the subject of a run with other flags, whose network gives random answers."""
     config = dataclasses.replace(CONFIG, **changes)
-    init = program.make_network(config).init
+    init = learning.make_network(config).init
     params = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(init, jax.random.key(0))
     )
@@ -133,7 +134,7 @@ def _inspect_variant(monkeypatch, **changes):
         shape = *batch.targets.shape, setting.NUM_ANSWER_CHARACTERS
         return jax.random.normal(jax.random.key(3), shape)
 
-    monkeypatch.setattr(program, 'make_network', lambda _: program.Network(init, logits))
+    monkeypatch.setattr(learning, 'make_network', lambda _: learning.Network(init, logits))
     return _inspect('unused')
 
 

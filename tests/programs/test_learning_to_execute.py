@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from launch import learning_to_execute as program
+from launch.executing import learning
 from launch.runs import errors, flags, metrics, plots
 from tasks.learning_to_execute import batches, programs, setting
 
@@ -32,7 +33,7 @@ def make(compile_quickly):
 
     def of(decoding):
         if decoding not in made:
-            network = program.make_network(dataclasses.replace(CONFIG, decoding=decoding))
+            network = learning.make_network(dataclasses.replace(CONFIG, decoding=decoding))
             params = network.init(jax.random.key(0))
             params = jax.tree.map(lambda x: 2 * x + 0.1, params)  # answers differ
             both = jax.jit(
@@ -61,7 +62,7 @@ def _loop(logits, batch):
 
 def test_the_loss_is_that_of_a_loop_over_the_true_answers(make):
     network, params, ((taught, _), _) = make('teacher_forcing')
-    sums = jax.jit(lambda batch: program.loss(network, params, batch))(BATCH)
+    sums = jax.jit(lambda batch: learning.loss(network, params, batch))(BATCH)
     nll, right, characters, *_ = _loop(taught, BATCH)
     assert 0 < characters < BATCH.targets.size  # some answers are shorter
     assert float(sums['loss'].total) == pytest.approx(nll, rel=1e-5)
@@ -79,17 +80,17 @@ def test_measures_are_those_that_can_be_counted_by_hand():
         np.array([[1, 1, 1, 0], [1, 0, 1, 0]], np.float32),
     )
     predicted = np.array([[1, 3, 4, 7], [2, 8, 4, 6]])
-    network = program.Network(
+    network = learning.Network(
         None, lambda params, batch, teacher: params * jax.nn.one_hot(predicted, V)
     )
-    score = program.make_score(network)
-    values = program.evaluate(score, 20.0, [batch])
+    score = learning.make_score(network)
+    values = learning.evaluate(score, 20.0, [batch])
     assert values['character_accuracy'] == pytest.approx(4 / 5)
     assert values['sequence_accuracy'] == pytest.approx(2 / 3)
     assert values['eval_loss'] == pytest.approx(20 / 5, rel=1e-4)
     padded = batch._replace(targets=batch.targets + np.int32(batch.weights == 0))
-    assert program.evaluate(score, 20.0, [padded]) == values
-    assert program.evaluate(score, 20.0, iter([batch, batch])) == pytest.approx(values)
+    assert learning.evaluate(score, 20.0, [padded]) == values
+    assert learning.evaluate(score, 20.0, iter([batch, batch])) == pytest.approx(values)
     np.testing.assert_array_equal(score(20.0, batch)[1], predicted)
 
 
@@ -103,7 +104,7 @@ def test_only_a_teacher_feeds_the_true_answer(decoding, make):
 
 def test_an_evaluation_measures_what_the_network_predicts_without_a_teacher(make):
     network, params, ((_, own), _) = make('teacher_forcing')
-    values = program.evaluate(program.make_score(network), params, [BATCH])
+    values = learning.evaluate(learning.make_score(network), params, [BATCH])
     nll, right, characters, whole, count = _loop(own, BATCH)
     assert count == B
     assert values['eval_loss'] == pytest.approx(nll / characters, rel=1e-5)
@@ -112,7 +113,7 @@ def test_an_evaluation_measures_what_the_network_predicts_without_a_teacher(make
 
 
 def _parameters(config):
-    return jax.eval_shape(program.make_network(config).init, jax.random.key(0))
+    return jax.eval_shape(learning.make_network(config).init, jax.random.key(0))
 
 
 def test_cores_are_one_or_two():
@@ -140,9 +141,9 @@ def test_cores_are_one_or_two():
 def test_every_core_reads_programs_and_has_gradients(words):
     """As a program would make them, without running them."""
     config = flags.parse(program.Config, words.split(), 'learning_to_execute', program.PRESETS)
-    network, batch = program.make_network(config), _sample(config)
+    network, batch = learning.make_network(config), _sample(config)
     params = jax.eval_shape(network.init, jax.random.key(0))
-    total = lambda params: program.loss(network, params, batch)['loss'].total  # noqa: E731
+    total = lambda params: learning.loss(network, params, batch)['loss'].total  # noqa: E731
     grads = jax.eval_shape(jax.grad(total), params)
     assert jax.tree.map(lambda x: x.shape, grads) == jax.tree.map(lambda x: x.shape, params)
     logits = jax.eval_shape(lambda params: network.logits(params, batch, False), params)
@@ -187,7 +188,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(batches, 'sample', record)
     score = lambda params, batch: (np.ones(5), np.zeros_like(batch.targets))  # noqa: E731
-    monkeypatch.setattr(program, 'make_score', lambda network: score)
+    monkeypatch.setattr(learning, 'make_score', lambda network: score)
     return found
 
 
@@ -213,7 +214,7 @@ def test_a_level_is_judged_by_programs_of_its_own(asked, monkeypatch):
     assert (curriculum.every, curriculum.num_levels, curriculum.patience) == (4, 4, 9)
     asked.clear()
     values = {'character_accuracy': 0.4}
-    monkeypatch.setattr(program, 'evaluate', lambda *x: list(x[2]) and values)
+    monkeypatch.setattr(learning, 'evaluate', lambda *x: list(x[2]) and values)
     assert (curriculum.score({}, 1), curriculum.threshold) == (0.4, 0.5)
     assert set(asked) == {('naive', 1, 'valid')}
     assert program.build(CONFIG).curriculum.num_levels == 1  # a mix has one

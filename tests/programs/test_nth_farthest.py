@@ -355,7 +355,7 @@ def test_only_the_sizes_of_evaluations_may_change_when_a_run_is_resumed():
     assert {kinds[name] for name in own - fixed} == {'free'}
 
 
-@pytest.mark.parametrize('preset', ['paper', 'auxiliary'])
+@pytest.mark.parametrize('preset', ['paper', 'curriculum', 'auxiliary'])
 def test_presets_are_of_the_full_task(preset):
     config = program.PRESETS[preset]
     assert (config.num_objects, config.num_dims) == (8, 16)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from launch import learning_to_execute as program
 from launch import trained
+from launch.executing import learning
 from tasks.learning_to_execute import batches, setting, writing
 from tests.support import untrained_runs
 
@@ -20,7 +20,7 @@ def run(tmp_path_factory, compile_quickly):
 def test_the_answers_are_those_of_an_evaluation(run):
     assert isinstance(run, trained.LearningToExecute)
     batch = next(batches.held_out(run.setting, 'test', 7))
-    _, predicted = program.make_score(run.network)(run.params, batch)
+    _, predicted = learning.make_score(run.network)(run.params, batch)
     lengths = batch.lengths[0, :7]
     texts = [writing.decode(batch.inputs[:end, i]) for i, end in enumerate(lengths)]
     ends = batch.weights.sum(axis=0).astype(int).tolist()[:7]

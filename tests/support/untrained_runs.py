@@ -3,8 +3,10 @@
 import jax
 import numpy as np
 
-from launch import learning_to_execute, mini_pacman
+from launch import mini_pacman
 from launch.agents import network as network_lib
+from launch.executing import configuration as program_flags
+from launch.executing import learning as program_learning
 from launch.farthest import configuration, learning
 from tests.support import inspected
 
@@ -26,8 +28,8 @@ def questions(root, **flags):
 
 def programs(root, **flags):
     """Likewise of `learning_to_execute`."""
-    config = learning_to_execute.Config(**CORE, **flags)
-    return _save(root, config, learning_to_execute.make_network(config), 'learning_to_execute')
+    config = program_flags.Config(**CORE, **flags)
+    return _save(root, config, program_learning.make_network(config), 'learning_to_execute')
 
 
 def _save(root, config, network, program):

@@ -1,0 +1,1 @@
+"""What Learning to Execute is made of: flags, network and loss."""
