@@ -240,6 +240,6 @@ def test_a_presets_networks_have_parameters(name, program, data):
         elif hasattr(module, 'make_source'):
             made = network.make(config, module.make_source(config).environment)
         else:
-            made = module.make_network(config)
+            made = module.learning.make_network(config)
         params = jax.eval_shape(made.init, jax.random.key(0))
         assert sum(leaf.size for leaf in jax.tree.leaves(params)) > 10_000
