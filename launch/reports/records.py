@@ -79,7 +79,9 @@ def training(config: Facts) -> list[str]:
         found.append('answers for every n')
     curriculum = config.get('curriculum') or 'mix'
     if curriculum != 'mix':
-        found.append(f'{curriculum} curriculum' if str(curriculum).isalpha() else 'with a curriculum')
+        found.append(
+            f'{curriculum} curriculum' if str(curriculum).isalpha() else 'with a curriculum'
+        )
     return found
 
 
