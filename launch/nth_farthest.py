@@ -42,23 +42,24 @@ _LEVEL_SIZE = 3200  # sequences by which a level of a curriculum is judged
 
 Config = configuration.Config
 
+# The smallest task of its kind that is no special case, from the answers alone.
+_CPU = Config(
+    preset='cpu',
+    num_objects=3,
+    num_dims=1,
+    mem_slots=8,
+    total_units=512,
+    num_heads=1,
+    attention_mlp_layers=2,
+    batch_size=64,
+    learning_rate=3e-4,
+    schedule='cosine',
+    warmup_steps=300,
+    clip_norm=0.0,
+    num_steps=4000,
+)
 PRESETS = {
-    # The smallest task of its kind that is no special case, from the answers alone.
-    'cpu': Config(
-        preset='cpu',
-        num_objects=3,
-        num_dims=1,
-        mem_slots=8,
-        total_units=512,
-        num_heads=1,
-        attention_mlp_layers=2,
-        batch_size=64,
-        learning_rate=3e-4,
-        schedule='cosine',
-        warmup_steps=300,
-        clip_norm=0.0,
-        num_steps=4000,
-    ),
+    'cpu': _CPU,
     # The best group in the paper's Figure 4 has 8 or 16 slots and 1 head; the depth of the MLP is
     # not stated, 2 is the default of the authors' module.
     'paper': Config(
@@ -75,17 +76,11 @@ PRESETS = {
         save_every=1000,
     ),
     # A memory as in `cpu`, for the full task.
-    'curriculum': Config(
+    'curriculum': dataclasses.replace(
+        _CPU,
         preset='curriculum',
-        mem_slots=8,
-        total_units=512,
-        num_heads=1,
-        attention_mlp_layers=2,
-        batch_size=64,
-        learning_rate=3e-4,
-        schedule='cosine',
-        warmup_steps=300,
-        clip_norm=0.0,
+        num_objects=8,
+        num_dims=16,
         answers='every_n',
         curriculum='3x1,3x2,3x4,3x8,3x16,4x16,5x16,6x16,7x16',
         curriculum_every=250,
