@@ -40,6 +40,15 @@ class Questions(NamedTuple):
     m: jax.Array  # [B] int32, a label
 
 
+class Parts(NamedTuple):
+    """What an input consists of, in its order."""
+
+    vectors: jax.Array  # [..., D]
+    labels: jax.Array  # [..., N], one-hot
+    n: jax.Array  # [..., N], one-hot
+    m: jax.Array  # [..., N], one-hot
+
+
 def sample(keys: jax.Array, num_objects: int = 8, num_dims: int = 16) -> Questions:
     """Samples sequences, one for each key, on the device.
 
@@ -67,11 +76,25 @@ def make_questions(vectors: jax.Array, labels: jax.Array, n: jax.Array, m: jax.A
     """Returns the inputs and answers of given sequences; the arguments are as in `Questions`."""
     num_objects = vectors.shape[0]
     repeated = [jnp.broadcast_to(x, labels.shape) for x in (n, m)]
-    one_hots = [jax.nn.one_hot(x, num_objects) for x in (labels, *repeated)]
-    inputs = jnp.concatenate([vectors, *one_hots], axis=-1)
+    parts = Parts(vectors, *(jax.nn.one_hot(x, num_objects) for x in (labels, *repeated)))
+    inputs = jnp.concatenate(parts, axis=-1)
     ranking = jnp.argsort(-squared_distances(vectors, labels, m), axis=1).T.astype(jnp.int32)
     answers = jnp.take_along_axis(ranking, n[None], axis=0)[0]
     return Questions(inputs, answers, ranking, vectors, labels, n, m)
+
+
+def split(inputs: jax.Array, num_dims: int) -> Parts:
+    """Returns the parts of inputs [..., D + 3 N]; `num_dims` is D.
+
+    Raises:
+      ValueError: inputs of that size have no such parts.
+    """
+    num_objects, rest = divmod(inputs.shape[-1] - num_dims, 3)
+    if num_objects < 1 or rest:
+        size = inputs.shape[-1]
+        raise ValueError(f'wanted inputs of size {num_dims} + 3 N, got {size}')
+    places = [num_dims + i * num_objects for i in range(3)]
+    return Parts(*jnp.split(inputs, places, axis=-1))
 
 
 def squared_distances(vectors: jax.Array, labels: jax.Array, m: jax.Array) -> jax.Array:

@@ -65,8 +65,7 @@ def _every_n(config: configuration.Config, core: hk.RNNCore, inputs: chex.Array)
     num_objects = config.num_objects
     network = sequence_classifier.SequenceClassifier(core, num_objects**2)
     logits = network(inputs).reshape(-1, num_objects, num_objects).swapaxes(0, 1)
-    place = config.num_dims + num_objects
-    n = jnp.argmax(inputs[-1, :, place : place + num_objects], axis=-1)
+    n = jnp.argmax(nth_farthest.split(inputs[-1], config.num_dims).n, axis=-1)
     asked = jnp.take_along_axis(logits, n[None, :, None], axis=0)
     return jnp.concatenate([asked, logits])
 
@@ -95,8 +94,8 @@ def scale(config: configuration.Config, inputs: chex.Array) -> chex.Array:
 
     Which slot attends to what depends on labels; next to 16 dimensions a 1 has little weight.
     """
-    vectors, one_hots = jnp.split(inputs, [config.num_dims], axis=-1)
-    return jnp.concatenate([vectors, config.one_hot_scale * one_hots], axis=-1)
+    vectors, *one_hots = nth_farthest.split(inputs, config.num_dims)
+    return jnp.concatenate([vectors, *(config.one_hot_scale * x for x in one_hots)], axis=-1)
 
 
 def loss(

@@ -72,16 +72,11 @@ def sample(keys: jax.Array, sizes: Sizes, whole: Sizes) -> Sample:
       whole: N and D.
     """
     questions = nth_farthest.sample(keys, *sizes)
-    num_objects, num_dims = sizes
-    places = [num_dims + i * num_objects for i in range(3)]
-    vectors, *one_hots = jnp.split(questions.inputs, places, axis=-1)
-    parts = [
-        _widen(vectors, whole.num_dims),
-        *(_widen(one_hot, whole.num_objects) for one_hot in one_hots),
-    ]
-    inputs = jnp.concatenate(parts, axis=-1)
-    missing = whole.num_objects - num_objects
-    weights = jnp.full(questions.ranking.shape, 1 / num_objects)
+    vectors, *one_hots = nth_farthest.split(questions.inputs, sizes.num_dims)
+    widened = [_widen(one_hot, whole.num_objects) for one_hot in one_hots]
+    inputs = jnp.concatenate([_widen(vectors, whole.num_dims), *widened], axis=-1)
+    missing = whole.num_objects - sizes.num_objects
+    weights = jnp.full(questions.ranking.shape, 1 / sizes.num_objects)
     return Sample(
         jnp.pad(inputs, [(0, missing), (0, 0), (0, 0)]),
         questions.answers,

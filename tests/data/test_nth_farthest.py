@@ -73,6 +73,8 @@ def test_inputs_hold_vector_label_n_and_m_in_this_order_at_every_step():
     for one_hot, numbers in ((labels, questions.labels), (n, questions.n), (m, questions.m)):
         expected = np.broadcast_to(numbers, (5, 50))
         np.testing.assert_array_equal(one_hot, np.eye(5)[expected])
+    parts = nth_farthest.split(jnp.asarray(questions.inputs), 3)
+    chex.assert_trees_all_equal(parts, nth_farthest.Parts(vectors, labels, n, m))
 
 
 def test_what_is_sampled_is_uniform():
@@ -131,3 +133,9 @@ def test_a_sequence_depends_on_its_own_key_alone():
 def test_sizes_that_are_too_small_are_refused(sizes):
     with pytest.raises(ValueError, match='wanted at least 2 objects of at least 1 dimension'):
         nth_farthest.sample(jax.random.split(jax.random.key(0), 2), *sizes)
+
+
+@pytest.mark.parametrize('size', [15, 3])
+def test_inputs_of_another_size_have_no_parts(size):
+    with pytest.raises(ValueError, match=f'wanted inputs of size 4 . 3 N, got {size}'):
+        nth_farthest.split(jnp.zeros((2, size)), 4)
