@@ -128,16 +128,12 @@ def test_a_trained_run_is_loaded_queried_streamed_exported_and_served(tmp_path, 
 
 @pytest.mark.usefixtures('compile_quickly')
 def test_the_interventions_in_a_memory_do_what_the_tutorial_says(tmp_path, monkeypatch):
-    """Whatever the run has learned; here it is one of three updates."""
+    """Whatever the run has learned; here it has the sizes of the preset and is untrained."""
     monkeypatch.chdir(tmp_path)
-    config = dataclasses.replace(
-        nth_farthest.PRESETS['cpu'],
-        warmup_steps=1,
-        num_steps=3,
-        evaluation_size=400,
-        final_evaluation_size=400,
-    )
-    nth_farthest.run(config)
+    preset = dataclasses.asdict(nth_farthest.PRESETS['cpu'])
+    run_dir, _ = untrained_runs.questions(tmp_path / 'questions', **preset)
+    (tmp_path / 'runs').mkdir()
+    run_dir.rename(tmp_path / 'runs' / 'nth_farthest-rmc')
     smaller = [('2000', '400'), ('num_examples=500', 'num_examples=20'), ('=400', '=15')]
     names = pages.run('docs/tutorial_memory.md', smaller)
     assert names['attention'].shape == (20, 3, 8, 9)
@@ -181,6 +177,7 @@ def test_a_model_of_ones_own_learns_and_continues_from_its_checkpoint(tmp_path, 
     """On logs of one or two assignments, which take fewer updates."""
     monkeypatch.chdir(tmp_path)
     smaller = [('longest=9', 'longest=2'), ('20_000', '2_000'), ('until=600', 'until=300')]
+    smaller += [('(lstm, optimizer), until=800', '(lstm, optimizer), until=20')]
     smaller += [('until=800', 'until=400'), ('(2, 4, 6, 8, 10)', '(2, 3)')]
     names = pages.run(OWN_MODEL, smaller)
     assert names['accuracy'] > 0.9
