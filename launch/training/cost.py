@@ -86,8 +86,10 @@ def measure(config: loop.Config, task: task_lib.Task, repeats: int) -> Costs:
     compiled = _lower(config, task, jax.local_device_count()).compile()
     costs: Costs = planned(compiled)
     if repeats:
-        state = devices.place(loop.initial_state(config, task))
-        costs |= _time(compiled, state, task, repeats)
+        state = loop.initial_state(config, task)
+        if task.curriculum:
+            state = state._replace(level=np.array([_last_level(task), 0], np.int32))
+        costs |= _time(compiled, devices.place(state), task, repeats)
     return costs
 
 
@@ -186,9 +188,15 @@ def _lower(
 
 
 def batch(task: task_lib.Task, step: int) -> Any:
-    """Returns this process's share of a batch from the host, of a curriculum's first level."""
+    """Returns this process's share of a batch from the host, of a curriculum's last level."""
     assert task.batch
-    return task.batch(step, 0) if task.curriculum else task.batch(step)
+    return task.batch(step, _last_level(task)) if task.curriculum else task.batch(step)
+
+
+def _last_level(task: task_lib.Task) -> int:
+    """Returns the level of the whole task, where most updates are made."""
+    assert task.curriculum
+    return task.curriculum.num_levels - 1
 
 
 def _time(

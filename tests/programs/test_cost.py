@@ -9,6 +9,7 @@ import pytest
 
 from launch.runs import errors
 from launch.training import cost, devices, loop, targets
+from launch.training import task as task_lib
 from tests.support import compilers, toy_task
 
 CONFIG = loop.Config(num_steps=3, batch_size=toy_task.B, learning_rate=0.05)
@@ -30,6 +31,26 @@ def test_an_update_is_measured_here(task):
     assert cost.measure(CONFIG, TASKS[task], repeats=0) == {
         name: costs[name] for name in ('arguments_bytes', 'scratch_bytes', 'planned_bytes')
     }
+
+
+@pytest.mark.parametrize('sampled', [False, True])
+def test_with_a_curriculum_updates_of_the_whole_task_are_measured(sampled):
+    levels = []
+
+    def batch(step, level):
+        levels.append(level)
+        return toy_task.batch(step)
+
+    def sample(params, carry, keys, level):
+        jax.debug.callback(lambda level: levels.append(int(level)), level)
+        return toy_task.sample(params, carry, keys)
+
+    curriculum = task_lib.Curriculum(3, 4, 2, 0.5, lambda params, level: 1.0)
+    source = {'batch': None, 'sample': sample} if sampled else {'batch': batch}
+    task = toy_task.make()._replace(curriculum=curriculum, **source)
+    cost.measure(CONFIG, task, repeats=2)
+    jax.effects_barrier()
+    assert set(levels) == {3}
 
 
 @pytest.mark.parametrize(('system', 'unit'), [('linux', 1024), ('darwin', 1), ('win32', None)])
