@@ -113,7 +113,7 @@ def _facts(series: series_lib.Series) -> records.Facts | None:
     """Returns the facts of a series of `learning_to_execute`, those with an evaluation first."""
     known = [facts for run in series.runs if (facts := accuracies.facts(run))]
     evaluated = [facts for facts in known if 'test' in facts]
-    return seeds.pool(evaluated or known) if known else None
+    return {**seeds.pool(evaluated or known), 'series': series.label} if known else None
 
 
 def _evaluations(comparison: series_lib.Comparison) -> dict[str, records.Facts]:

@@ -11,6 +11,7 @@ Runs that differ in the seed alone are one entry, whose numbers are means with s
 The facts of a run are its flags and, after an evaluation, its `evaluation.json`.
 """
 
+import collections
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -136,17 +137,18 @@ def _describe_difficulty(what: Difficulty, runs: Runs) -> str:
 
 
 def _own_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
-    """Returns a row for each model, and one for each further run of it on the same task.
+    """Returns a row for each model, and one for each of several runs of it on the same task.
 
     A model's parameters differ a little between tasks, as the sizes of their texts do.
     """
     rows: dict[str, dict[str, records.Facts]] = {}  # by model, by task
+    counts = collections.Counter((name_model(known), known['task']) for known in runs.values())
     for label, known in runs.items():
         model = name_model(known)
+        if counts[model, known['task']] > 1:
+            model = known.get('series') or f'{model}: {label}'
         count = len(seeds.pooled(known))
         model += f', n = {count}' if count > 1 else ''
-        if known['task'] in rows.get(model, {}):
-            model = f'{model}: {label}'
         rows.setdefault(model, {})[known['task']] = known
     return [
         [

@@ -183,4 +183,4 @@ def test_an_axis_of_shares_has_no_impossible_values(tmp_path, plotted):
     _plot(tmp_path, f'rate={",".join(map(str, range(25)))}')  # up to 0.5 + 25 / 50 = 1
     low, high = _visible(plotted[0])[0].get_ylim()
     assert low >= 0
-    assert high == 1
+    assert 1 <= high < 1.02  # the width of a curve
