@@ -111,7 +111,7 @@ ENTRIES = (
         'A sweep',
         [
             'launch.sweep learning_to_execute task=reverse nesting=1 length=5 mem_slots=1,4 '
-            'num_heads=1,4 total_units=128 num_steps=300 evaluate_every=25 '
+            'num_heads=1,4 total_units=128 num_steps=1000 evaluate_every=50 '
             'final_evaluation_size=2000 --sweep_dir=runs/gallery/sweep',
         ],
         [
@@ -129,7 +129,7 @@ ENTRIES = (
         'Learning to Execute',
         [
             'launch.sweep learning_to_execute task=copy,reverse core=rmc,lstm nesting=1 length=5 '
-            'num_steps=300 evaluate_every=25 final_evaluation_size=2000 '
+            'num_steps=1000 evaluate_every=50 final_evaluation_size=2000 '
             '--sweep_dir=runs/gallery/strings',
             'launch.report runs/gallery/strings/task=* --output=runs/gallery/strings/report',
         ],
