@@ -6,6 +6,9 @@
   python -m launch.learning_to_execute --preset=paper        as the paper trained, for a GPU
   python -m launch.learning_to_execute --mode=evaluate --run_dir=RUN
 
+The first command ends at 100.00 % of whole test answers after 15,000 updates, 10 minutes on one
+core of an AMD EPYC (one run, seed 0).
+
 Programs have the difficulty of `--nesting` and `--length`; in training `--curriculum` adds easier
 ones. Evaluations are always of the full difficulty, on programs that no run is trained on. The same
 command resumes a run that was stopped.

@@ -17,6 +17,7 @@ import pytest
 from launch import nth_farthest
 from launch.runs import flags
 from launch.sweeps import grid
+from launch.training import experiment
 from tests.support import inspected, pages, untrained_runs
 
 ROOT, PAGES = pages.ROOT, pages.PAGES
@@ -30,6 +31,9 @@ def _commands(page):
     lines += re.findall(r'`(python -m launch\.[^`]+)`', PAGES[page])
     parts = [part for line in lines for part in line.split(' #')[0].split('&&')]
     return [part[part.index('launch.') :].strip() for part in parts if 'python -m launch.' in part]
+
+
+COMMANDS = [(page, command) for page in PAGES for command in _commands(page)]
 
 
 @pytest.mark.usefixtures('compile_quickly')
@@ -210,9 +214,7 @@ def test_the_code_of_every_page_is_run_here():
     }
 
 
-@pytest.mark.parametrize(
-    ('page', 'command'), [(page, command) for page in PAGES for command in _commands(page)]
-)
+@pytest.mark.parametrize(('page', 'command'), COMMANDS)
 def test_commands_are_ones_that_the_programs_take(page, command):
     del page  # for the test's name
     program, *words = shlex.split(command.removeprefix('launch.'))
@@ -221,6 +223,28 @@ def test_commands_are_ones_that_the_programs_take(page, command):
     if program == 'sweep' and config.mode == 'run':
         settings = grid.parse(config.arguments)
         grid.check(settings, grid.load_program(settings.program))
+
+
+def test_no_two_trainings_and_no_two_sweeps_of_the_pages_share_a_folder():
+    """Of other settings: who runs all commands as they are printed has none that is refused."""
+    settings = {}
+    for page, command in COMMANDS:
+        program, *words = shlex.split(command.removeprefix('launch.'))
+        module = importlib.import_module(f'launch.{program}')
+        config = flags.parse(module.Config, words, program, getattr(module, 'PRESETS', {}))
+        if program == 'sweep' and config.mode == 'run':
+            folder, own = config.sweep_dir, {'arguments': sorted(config.arguments)}
+        elif hasattr(module, 'EXPERIMENT') and config.mode == 'train':
+            folder = config.run_dir or experiment.default_directory(module.EXPERIMENT, config)
+            own = {
+                name: getattr(config, name)
+                for name, kind in flags.on_resume(config).items()
+                if kind in ('fixed', 'warn') and name != 'num_steps'
+            }
+        else:
+            continue
+        other_page, other = settings.setdefault(folder, (page, own))
+        assert own == other, f'{page} and {other_page}: {folder}'
 
 
 def test_the_readme_and_the_pages_name_every_program():

@@ -134,8 +134,12 @@ def run(experiment: Experiment, config: Any) -> Evaluation:
 
 
 def default_directory(experiment: Experiment, config: Any) -> str:
-    """Returns the run's directory where none is given: runs/PROGRAM-SUBJECT-CORE."""
-    parts = experiment.name, experiment.subject(config), config.core
+    """Returns the run's directory where none is given: runs/PROGRAM-SUBJECT-CORE.
+
+    A preset other than the default has directories of its own: runs/PROGRAM-PRESET-SUBJECT-CORE.
+    """
+    preset = '' if config.preset == next(iter(experiment.presets), '') else config.preset
+    parts = experiment.name, preset, experiment.subject(config), config.core
     return os.path.join('runs', '-'.join(part for part in parts if part))
 
 

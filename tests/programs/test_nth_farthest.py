@@ -12,7 +12,7 @@ import pytest
 from launch import nth_farthest as program
 from launch.farthest import configuration, learning
 from launch.runs import errors, flags, metrics, plots
-from launch.training import cores
+from launch.training import cores, experiment
 from tasks import nth_farthest
 
 pytestmark = pytest.mark.usefixtures('compile_quickly')
@@ -353,6 +353,16 @@ def test_only_the_sizes_of_evaluations_may_change_when_a_run_is_resumed():
     fixed |= {'curriculum', 'curriculum_share'}
     assert {kinds[name] for name in fixed} == {'fixed'}
     assert {kinds[name] for name in own - fixed} == {'free'}
+
+
+def test_a_preset_has_a_default_folder_of_its_own():
+    folders = [
+        experiment.default_directory(program.EXPERIMENT, program.PRESETS[preset])
+        for preset in ('cpu', 'curriculum')
+    ]
+    assert folders == ['runs/nth_farthest-rmc', 'runs/nth_farthest-curriculum-rmc']
+    config = dataclasses.replace(program.PRESETS['cpu'], preset='')
+    assert experiment.default_directory(program.EXPERIMENT, config) == folders[0]
 
 
 @pytest.mark.parametrize('preset', ['paper', 'curriculum', 'auxiliary'])
