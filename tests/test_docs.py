@@ -33,6 +33,14 @@ def _commands(page):
     return [part[part.index('launch.') :].strip() for part in parts if 'python -m launch.' in part]
 
 
+def _parse(command):
+    """Returns the program of a command, its module and its configuration."""
+    program, *words = shlex.split(command.removeprefix('launch.'))
+    module = importlib.import_module(f'launch.{program}')
+    config = flags.parse(module.Config, words, program, getattr(module, 'PRESETS', {}))
+    return program, module, config
+
+
 COMMANDS = [(page, command) for page in PAGES for command in _commands(page)]
 
 
@@ -217,9 +225,7 @@ def test_the_code_of_every_page_is_run_here():
 @pytest.mark.parametrize(('page', 'command'), COMMANDS)
 def test_commands_are_ones_that_the_programs_take(page, command):
     del page  # for the test's name
-    program, *words = shlex.split(command.removeprefix('launch.'))
-    module = importlib.import_module(f'launch.{program}')
-    config = flags.parse(module.Config, words, program, getattr(module, 'PRESETS', {}))
+    program, _, config = _parse(command)
     if program == 'sweep' and config.mode == 'run':
         settings = grid.parse(config.arguments)
         grid.check(settings, grid.load_program(settings.program))
@@ -229,9 +235,7 @@ def test_no_two_trainings_and_no_two_sweeps_of_the_pages_share_a_folder():
     """Of other settings: who runs all commands as they are printed has none that is refused."""
     settings = {}
     for page, command in COMMANDS:
-        program, *words = shlex.split(command.removeprefix('launch.'))
-        module = importlib.import_module(f'launch.{program}')
-        config = flags.parse(module.Config, words, program, getattr(module, 'PRESETS', {}))
+        program, module, config = _parse(command)
         if program == 'sweep' and config.mode == 'run':
             folder, own = config.sweep_dir, {'arguments': sorted(config.arguments)}
         elif hasattr(module, 'EXPERIMENT') and config.mode == 'train':
