@@ -83,7 +83,7 @@ def _draw_panel(
         plots.draw_spread(panel, curve, style['color'])
         style |= {'linewidth': 1.5, 'marker': 'o' if len(curve.points) == 1 else None}
         if curve.points:
-            panel.plot(*zip(*curve.points, strict=True), **style, markersize=4)
+            panel.plot(*zip(*curve.points, strict=True), **style, markersize=4, clip_on=False)
         counts[model] += 1
     if max(counts.values()) > 1:
         legend['further run of a model'] = {'color': '0.2', 'linestyle': plots.DASHES[1]}

@@ -124,15 +124,13 @@ def set_log_scale(axes: Any) -> None:
 def limit(axes: Any, values: Sequence[float]) -> None:
     """Ends the vertical axis at 0 and 1 where it would go beyond and no value does.
 
-    A curve at the end of the axis keeps its whole width: there the axis is a little longer.
+    Curves are to be drawn with `clip_on=False`, which keeps their whole width at the ends.
     """
     low, high = axes.get_ylim()
     values = list(values) or [low, high]
-    room = 0.015 * (high - low)
     if min(values) >= 0:
-        low = max(low, -room if min(values) < room else 0.0)
-        if max(values) <= 1:
-            high = min(high, 1 + room if max(values) > 1 - room else 1.0)
+        low = max(low, 0.0)
+        high = min(high, 1.0) if max(values) <= 1 else high
     axes.set_ylim(low, high)
 
 

@@ -259,6 +259,7 @@ def _draw_curve(axes: Any, curve: Curve, name: str, style: Mapping[str, Any]) ->
         linewidth=1.6 if few or curve.singles else 1.1,
         marker='o' if few else None,
         markersize=3,
+        clip_on=False,
         zorder=2 if behind else 3,
         **style,
     )

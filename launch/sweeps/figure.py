@@ -120,6 +120,7 @@ def _plot_panel(
             linewidth=1.4,
             linestyle=style.of_dash[configuration.get(style.dashes or '')],
             markersize=4.5,
+            clip_on=False,
             markevery=(index * gap // len(groups), gap),  # not on those of the next curve
             **look,
         )
