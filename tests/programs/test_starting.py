@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
@@ -157,3 +158,29 @@ def test_a_signal_at_any_time_ends_a_run_in_order(name, tmp_path):
         assert process.returncode == errors.INTERRUPTED, (delay, message)
         assert message.startswith(f'lm: stopped by {name}'), delay
         assert message.count('\n') == 1, message
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='another C library')
+@pytest.mark.parametrize(('megabytes', 'start'), [(200, 'run'), (40, 'start')])
+def test_memory_that_is_freed_is_kept(megabytes, start):
+    """Memory from the kernel costs page faults when it is first written; `start`: in a thread."""
+    done = _run(
+        *_script(f"""
+        import ctypes, resource, threading
+        from launch.runs import starting
+        starting.prepare('toy')
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        def allocate():
+            for _ in range(3):
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+                blocks = [libc.malloc({megabytes} * 2**20) for _ in range(2)]
+                for block in blocks:
+                    ctypes.memset(block, 1, {megabytes} * 2**20)
+                    libc.free(block)
+                print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        threading.Thread(target=allocate).{start}()
+        """)
+    )
+    first, *others = map(int, done.stdout.split())
+    assert sum(others) < first / 10
