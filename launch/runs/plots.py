@@ -124,7 +124,7 @@ def draw_spread(axes: Any, curve: Curve, color: Any) -> None:
     """Draws the single runs of a mean, and the band of its standard error; nothing for one run."""
     for points in curve.singles:
         xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, color=color, linewidth=0.7, alpha=0.5, zorder=2.5)
+        axes.plot(xs, ys, color=color, linewidth=0.7, alpha=0.5, clip_on=False, zorder=2.5)
     if curve.singles and curve.points:
         xs, ys = zip(*curve.points, strict=True)
         pairs = list(zip(ys, curve.errors, strict=True))
