@@ -143,10 +143,10 @@ def _own_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
     """
     rows: dict[str, dict[str, records.Facts]] = {}  # by model, by task
     counts = collections.Counter((name_model(known), known['task']) for known in runs.values())
-    for label, known in runs.items():
+    for known in runs.values():
         model = name_model(known)
         if counts[model, known['task']] > 1:
-            model = known.get('series') or f'{model}: {label}'
+            model = str(known['series'])
         count = len(seeds.pooled(known))
         model += f', n = {count}' if count > 1 else ''
         rows.setdefault(model, {})[known['task']] = known

@@ -138,20 +138,20 @@ def test_algebra_has_a_column_if_there_is_a_run():
 
 def test_other_training_and_further_runs_have_rows_of_their_own():
     runs = {
-        'a': _facts_of(),
+        'a': _facts_of(series='RMC, batch size 128'),
         'b': _facts_of(task='control', parameters=99),
         'c': _facts_of(decoding='autoregressive'),
         'd': _facts_of(curriculum='naive', decoding='teacher_forcing'),
-        'e': _facts_of(parameters=99),
+        'e': _facts_of(parameters=99, series='RMC, batch size 64'),
         'f': _facts_of(character_accuracy=0.125, series='RMC, batch size 7'),
     }
     (text,) = accuracies.describe({name: {**known, 'nesting': 7} for name, known in runs.items()})
     assert [' '.join(line.split()) for line in text.splitlines()[2:]] == [
-        'Relational Memory Core: a 12,345 50.0 (25.0)',
+        'RMC, batch size 128 12,345 50.0 (25.0)',
         'Relational Memory Core 99 50.0 (25.0)',
         'Relational Memory Core, autoregressive 12,345 50.0 (25.0)',
         'Relational Memory Core, teacher forcing, naive curriculum 12,345 50.0 (25.0)',
-        'Relational Memory Core: e 99 50.0 (25.0)',
+        'RMC, batch size 64 99 50.0 (25.0)',
         'RMC, batch size 7 12,345 12.5 (25.0)',
     ]
 
