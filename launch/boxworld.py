@@ -81,7 +81,8 @@ PRESETS = {
         max_solution=2,
         max_distractors=1,
         max_steps=120,
-        num_steps=10_000,
+        reward_scale=0.3,
+        num_steps=20_000,
     ),
     'paper': configuration.derive(Config, configuration.PAPER),
     'paper-lstm': configuration.derive(Config, configuration.PAPER_LSTM),
@@ -99,7 +100,8 @@ def make_source(config: Config) -> rollout.Source:
     def auto_resetting(levels: Any) -> base.Environment:
         return grid.AutoReset(environment, environment.reset_from(levels))
 
-    return rollout.Source(environment, sample_starts, auto_resetting, has_success=True)
+    kinds = {'choice': environment.has_choice}
+    return rollout.Source(environment, sample_starts, auto_resetting, True, kinds)
 
 
 def build(config: Config) -> task.Task:

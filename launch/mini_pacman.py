@@ -64,7 +64,7 @@ class Config(configuration.Config):
 
 # The step sizes are BoxWorld's, and 2e9 environment steps are what the stated returns took.
 PRESETS = {
-    'cpu': configuration.derive(Config, configuration.CPU, reward_scale=0.2, num_steps=20_000),
+    'cpu': configuration.derive(Config, configuration.CPU, reward_scale=0.05, num_steps=20_000),
     'paper': configuration.derive(Config, configuration.PAPER, num_steps=1_600_000),
     'paper-lstm': configuration.derive(Config, configuration.PAPER_LSTM, num_steps=1_600_000),
     'paper-conv-lstm': configuration.derive(

@@ -105,6 +105,7 @@ CPU = Config(
     cells='flat',
     optimizer='adam',
     learning_rate=1e-3,
+    schedule='cosine',
     clip_norm=1.0,
     evaluate_every=1000,
     evaluation_size=64,

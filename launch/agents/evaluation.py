@@ -26,8 +26,8 @@ _HELD_OUT = 2018  # the seed of the episodes of evaluations, for runs of any see
 _CHUNK = 50  # steps between tests of whether all episodes are over
 _SHRINK = 4  # when so small a share of the episodes still runs, the others are dropped
 
-# parameters (None for a uniformly random policy), N -> results
-Evaluate = Callable[[chex.ArrayTree | None, int], dict[str, float]]
+# parameters (None for a uniformly random policy), N, whether also of each kind apart -> results
+Evaluate = Callable[..., dict[str, float]]
 
 
 class Episodes(NamedTuple):
@@ -54,14 +54,19 @@ def make(source: rollout.Source, network: network_lib.Network, chunk: int = _CHU
 
     Returns:
       Parameters and N to 'return' and 'length', means of an episode, where there is success
-      'success', its share, and of each the standard error, such as 'return_error'. The episodes
-      start from the same states in all runs, and no run trains on their keys.
+      'success', its share, and of each the standard error, such as 'return_error'. With
+      `kinds=True` the same of the episodes of each kind, as 'choice_success', and their number,
+      'choice_episodes', if there are two or more. The episodes start from the same states in all
+      runs, and no run trains on their keys.
     """
     reset = jax.jit(functools.partial(_reset, source.environment, network))
+    selectors = {name: jax.jit(jax.vmap(select)) for name, select in source.kinds.items()}
     play = jax.jit(functools.partial(_play, source.environment, network, chunk))
 
-    def evaluate(params: chex.ArrayTree | None, size: int) -> dict[str, float]:
+    def evaluate(params: chex.ArrayTree | None, size: int, kinds: bool = False) -> dict[str, float]:
         episodes, first = reset(jnp.arange(size)), 0
+        apart = selectors if kinds else {}
+        selected = {name: np.asarray(select(episodes.state)) for name, select in apart.items()}
         names = ['episode_return', 'length', *(['success'] if source.has_success else [])]
         ended = {name: np.zeros(size) for name in names}
         while not bool(jnp.all(episodes.over)):
@@ -69,7 +74,13 @@ def make(source: rollout.Source, network: network_lib.Network, chunk: int = _CHU
             for name, values in ended.items():
                 values[np.asarray(episodes.number)] = np.asarray(getattr(episodes, name))
             episodes = _drop(episodes)
-        return _summarise(ended)
+        results = _summarise(ended)
+        for kind, which in selected.items():
+            if np.sum(which) > 1:
+                found = _summarise({name: values[which] for name, values in ended.items()})
+                results |= {f'{kind}_{name}': value for name, value in found.items()}
+                results[f'{kind}_episodes'] = int(np.sum(which))
+        return results
 
     return evaluate
 

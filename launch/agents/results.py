@@ -11,6 +11,13 @@ from launch.agents import evaluation as evaluation_lib
 from launch.runs import display, labels, metrics, plots
 from launch.training import experiment, task
 
+# Who is described, with the prefix of their numbers; 'choice' as in BoxWorld's levels.
+_ROWS = (
+    ('the agent', ''),
+    ('with a choice of keys', 'choice_'),
+    ('uniformly random policy', 'random_'),
+)
+
 
 def build(config: configuration.Config, source: rollout.Source, measure: str) -> task.Task:
     """Returns the task of an agent.
@@ -26,7 +33,7 @@ def build(config: configuration.Config, source: rollout.Source, measure: str) ->
     def test(params: chex.ArrayTree, thorough: bool) -> dict[str, Any]:
         del thorough  # nothing more can be measured
         size = config.final_evaluation_size
-        results = evaluate(params, size)
+        results = evaluate(params, size, kinds=True)
         results |= {f'random_{name}': value for name, value in evaluate(None, size).items()}
         return {'episodes': size, 'test': results[measure], **results}
 
@@ -38,13 +45,16 @@ def describe(config: configuration.Config, evaluation: experiment.Evaluation) ->
     """Returns means and standard errors of the agent and of the uniformly random policy."""
     steps = evaluation['step'] * config.frames
     lines = [f'{steps:,} environment steps; {evaluation["episodes"]:,} held-out episodes']
-    for who, prefix in (('the agent', ''), ('uniformly random policy', 'random_')):
+    for who, prefix in _ROWS:
         parts = []
         for name in ('return', 'length', 'success'):
             if f'{prefix}{name}' in evaluation:
                 value, error = evaluation[f'{prefix}{name}'], evaluation[f'{prefix}{name}_error']
                 parts.append(f'{name} {display.number(value)} ± {error:.2g}')
-        lines.append(f'  {who:23}  {", ".join(parts)}')
+        if count := prefix and evaluation.get(f'{prefix}episodes'):
+            parts.append(f'of {count:,} episodes')
+        if parts:
+            lines.append(f'  {who:23}  {", ".join(parts)}')
     return '\n'.join(lines)
 
 

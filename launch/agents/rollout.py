@@ -8,7 +8,8 @@ Glossary of shapes:
   T: steps of a rollout; B: batch of environments; A: actions; ...: what an observation is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+import types
 from typing import Any, NamedTuple
 
 import chex
@@ -29,6 +30,8 @@ class Source(NamedTuple):
     # these starts -> the environment, auto-resetting; its states have one structure for all starts
     auto_resetting: Callable[[Any], base.Environment]
     has_success: bool = False  # whether an episode that ends with a reward above 0 is a success
+    # kinds of episodes that are also measured apart: an initial state -> whether it is one, [] bool
+    kinds: Mapping[str, Callable[[Any], jax.Array]] = types.MappingProxyType({})
 
 
 class ActorState(NamedTuple):

@@ -249,3 +249,31 @@ def test_shapes_are_those_of_the_setting():
 def test_impossible_levels_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         levels_lib.Setting(**changes)
+
+
+@pytest.mark.parametrize('name', ['paper', 'long branches', 'most colours taken'])
+def test_there_is_a_choice_where_a_key_opens_two_boxes_with_keys(name):
+    setting, grids = SETTINGS[name], sample(name).grid
+    found = sampler(name, levels_lib.has_choice)(grids)
+    for grid, is_found in zip(grids[:80], found, strict=False):
+        leading_on, distracting = set(), set()
+        for row, column in np.argwhere(grid >= setting.first_lock):
+            color, kind = divmod(int(grid[row, column]) - setting.first_lock, setting.num_colors)[
+                ::-1
+            ]
+            if kind:
+                distracting.add(color)
+            elif grid[row, column - 1] != levels_lib.GEM:
+                leading_on.add(color)
+        assert is_found == bool(leading_on & distracting)
+
+
+def test_three_fifths_of_the_papers_levels_have_a_choice():
+    share = np.mean(sampler('paper', levels_lib.has_choice)(sample('paper').grid))
+    assert share == pytest.approx(expected_share_of_choices(5, 5), abs=0.02)
+
+
+def expected_share_of_choices(most_boxes, most_distractors):
+    """Returns the share for up to so many boxes and distractors: not all of them by the gem's."""
+    lengths, counts = range(1, most_boxes + 1), range(most_distractors + 1)
+    return np.mean([1 - (1 / length) ** count for length in lengths for count in counts])

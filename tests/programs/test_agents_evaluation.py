@@ -67,3 +67,21 @@ def test_an_evaluation_is_a_loop_over_episodes(policy, made):
 def test_where_nothing_is_a_success_none_is_measured(made):
     results = evaluation.make(SOURCE._replace(has_success=False), made[0], CHUNK)(None, 2)
     assert set(results) == {'return', 'return_error', 'length', 'length_error'}
+
+
+def test_kinds_of_episodes_are_measured_apart(made):
+    network, params, _ = made
+    kinds = {'left': lambda state: state.place < 2, 'none': lambda state: state.place > 4}
+    results = evaluation.make(SOURCE._replace(kinds=kinds), network, CHUNK)(
+        params, SIZE, kinds=True
+    )
+    keys = [jax.random.fold_in(jax.random.key(2018), number) for number in range(SIZE)]
+    starts = [int(CORRIDOR.reset(jax.random.fold_in(key, 0))[0].place) for key in keys]
+    wanted = _loop(network, params)[np.array(starts) < 2]
+    assert 1 < len(wanted) < SIZE
+    assert results['left_episodes'] == len(wanted)
+    for column, name in enumerate(['return', 'length', 'success']):
+        assert results[f'left_{name}'] == pytest.approx(wanted[:, column].mean())
+        error = wanted[:, column].std(ddof=1) / np.sqrt(len(wanted))
+        assert results[f'left_{name}_error'] == pytest.approx(error)
+    assert not any(name.startswith('none') for name in results)

@@ -29,7 +29,11 @@ def task(monkeypatch):
 
     def make(source, functions, size=None):
         assert (source, functions) == (SOURCE, (CONFIG, SOURCE.environment))
-        return lambda params, size: {'return': 0.5 * size if params else 0.25, 'success': size}
+        return lambda params, size, kinds=False: {
+            'return': 0.5 * size if params else 0.25,
+            'success': size,
+            **({'choice_success': 0.5} if kinds else {}),
+        }
 
     monkeypatch.setattr(evaluation, 'make', make)
     monkeypatch.setattr(learning, 'make_task', lambda *rest: Task(*rest[3:]))
@@ -38,7 +42,8 @@ def task(monkeypatch):
 
 def test_it_is_measured_in_training_and_at_the_end_against_the_random_policy(task):
     assert task.evaluate('parameters') == {'return': 1.5, 'success': 3}
-    wanted = {'return': 3.5, 'success': 7, 'random_return': 0.25, 'random_success': 7}
+    wanted = {'return': 3.5, 'success': 7, 'choice_success': 0.5}
+    wanted |= {'random_return': 0.25, 'random_success': 7}
     assert task.test('parameters', True) == {'episodes': 7, 'test': 7, **wanted}
 
 
@@ -54,6 +59,15 @@ def test_means_are_described_with_their_standard_errors():
     assert 'success 0.5 ± 0.1' in results.describe(
         CONFIG, {**found, 'success': 0.5, 'success_error': 0.1}
     )
+
+
+def test_episodes_of_a_kind_are_described_below_all_with_their_number():
+    found = {'step': 3, 'episodes': 1000, 'return': 2, 'return_error': 0.5, 'choice_episodes': 250}
+    found |= {'choice_success': 0.5, 'choice_success_error': 0.03}
+    assert results.describe(CONFIG, found).splitlines()[1:] == [
+        '  the agent                return 2 ± 0.5',
+        '  with a choice of keys    success 0.5 ± 0.03, of 250 episodes',
+    ]
 
 
 def test_curves_are_drawn_over_environment_steps_with_what_they_are_compared_with(monkeypatch):

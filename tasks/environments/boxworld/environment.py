@@ -130,6 +130,10 @@ class BoxWorld(levels.Setting):
             terminated | (state.steps >= self.max_steps),
         )
 
+    def has_choice(self, state: State) -> jax.Array:
+        """Returns whether a level, in its initial state, is one of those of `levels.has_choice`."""
+        return levels.has_choice(self, state.grid)
+
     def render(self, state: State, scale: int = 8) -> np.ndarray:
         """Returns a picture of the whole grid, uint8, [scale (S + 2), scale (S + 2), 3]."""
         return grid_lib.enlarge(_whole(self, state), scale)

@@ -121,6 +121,26 @@ def sample(setting: Setting, key: jax.Array) -> Level:
     return Level(grid, position)
 
 
+def has_choice(setting: Setting, grid: jax.Array) -> jax.Array:
+    """Returns whether a key opens two boxes that both hold a key, of which one is a distractor.
+
+    Which of them leads on shows only in the locks of other boxes. Elsewhere it is enough to prefer
+    the gem.
+
+    Args:
+      setting: gives the codes.
+      grid: [S + 2, S + 2], of a level in its initial state.
+
+    Returns:
+      [] bool.
+    """
+    colors = jnp.arange(setting.num_colors, dtype=jnp.uint8)[None, None]
+    contents, locks = grid[:, :-1, None], grid[:, 1:, None]
+    leads_on = (locks == setting.first_lock + colors) & (contents != GEM)
+    distracts = locks == setting.first_distractor + colors
+    return jnp.any(jnp.any(leads_on, (0, 1)) & jnp.any(distracts, (0, 1)))
+
+
 def sample_boxes(setting: Setting, key: jax.Array) -> Boxes:
     """Samples lengths, colours, and where branches leave the solution."""
     for_length, for_branches, for_colors, for_roots = jax.random.split(key, 4)
