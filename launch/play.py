@@ -10,7 +10,7 @@ r starts a new episode, q quits. The environment is that of `--preset` of the pr
 it, or the one that the agent was trained in. What is outside of the window that an agent sees is
 dimmed, as in figure 2 of Santoro et al. 2018, "Relational recurrent neural networks",
 https://arxiv.org/abs/1806.01822, or hidden. The episodes of a seed are the same for every policy,
-and none of them is one that a run trains on.
+and held out from training.
 """
 
 from collections.abc import Sequence

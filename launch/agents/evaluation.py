@@ -56,8 +56,8 @@ def make(source: rollout.Source, network: network_lib.Network, chunk: int = _CHU
       Parameters and N to 'return' and 'length', means of an episode, where there is success
       'success', its share, and of each the standard error, such as 'return_error'. With
       `kinds=True` the same of the episodes of each kind, as 'choice_success', and their number,
-      'choice_episodes', if there are two or more. The episodes start from the same states in all
-      runs, and no run trains on their keys.
+      'choice_episodes', if there are two or more. The held-out episodes start from the same
+      states in all runs.
     """
     reset = jax.jit(functools.partial(_reset, source.environment, network))
     selectors = {name: jax.jit(jax.vmap(select)) for name, select in source.kinds.items()}
@@ -65,8 +65,9 @@ def make(source: rollout.Source, network: network_lib.Network, chunk: int = _CHU
 
     def evaluate(params: chex.ArrayTree | None, size: int, kinds: bool = False) -> dict[str, float]:
         episodes, first = reset(jnp.arange(size)), 0
-        apart = selectors if kinds else {}
-        selected = {name: np.asarray(select(episodes.state)) for name, select in apart.items()}
+        selected = {}
+        if kinds:
+            selected = {name: np.asarray(f(episodes.state)) for name, f in selectors.items()}
         names = ['episode_return', 'length', *(['success'] if source.has_success else [])]
         ended = {name: np.zeros(size) for name in names}
         while not bool(jnp.all(episodes.over)):

@@ -258,10 +258,9 @@ def test_there_is_a_choice_where_a_key_opens_two_boxes_with_keys(name):
     for grid, is_found in zip(grids[:80], found, strict=False):
         leading_on, distracting = set(), set()
         for row, column in np.argwhere(grid >= setting.first_lock):
-            color, kind = divmod(int(grid[row, column]) - setting.first_lock, setting.num_colors)[
-                ::-1
-            ]
-            if kind:
+            code = int(grid[row, column]) - setting.first_lock
+            distractor, color = divmod(code, setting.num_colors)
+            if distractor:
                 distracting.add(color)
             elif grid[row, column - 1] != levels_lib.GEM:
                 leading_on.add(color)
