@@ -32,7 +32,7 @@ DEV_REQUIREMENTS = [
     *PLAN_GPU,
     'mypy>=1.13',
     'playwright>=1.49',
-    'pytest>=8',
+    'pytest>=9',
     'pytest-xdist>=3.6',
     'ruff>=0.9',
     'setuptools>=77',

@@ -332,7 +332,7 @@ def test_a_signal_ends_the_wait_for_other_processes():
     job = Job(['-c', textwrap.dedent(script)], 2)
     first, waiting = job.processes
     first.kill()
-    first.communicate()
+    first.communicate(timeout=20)
     assert waiting.stdout.readline() == 'started\n'
     time.sleep(0.3)
     waiting.send_signal(signal.SIGTERM)

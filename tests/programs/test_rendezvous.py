@@ -38,6 +38,17 @@ def _meet(address, *processes, seconds=10):
         return list(pool.map(end, processes))
 
 
+def _connected(address, seconds=10):
+    """Returns a connection with process 0, which may not listen yet."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection(('localhost', int(address.split(':')[1])))
+        except ConnectionRefusedError:
+            assert time.monotonic() < end, f'nothing listens at {address}'
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize('order', [(0, 1, 2), (2, 1, 0)])
 def test_processes_meet_in_any_order_and_again_at_once(order, address, capsys):
     for _ in range(2):
@@ -94,12 +105,9 @@ def test_a_missing_process_0_is_named_soon_and_at_last(address, capsys):
 def test_a_process_that_is_started_again_comes_once(address):
     first = threading.Thread(target=_meet, args=(address, (3, 0)))
     first.start()
-    place = 'localhost', int(address.split(':')[1])
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(place) as connection:
-            connection.sendall(b'{"process_id": 1, "num_processes": 3}\n')
-            time.sleep(0.1)
-            break
+    with _connected(address) as connection:
+        connection.sendall(b'{"process_id": 1, "num_processes": 3}\n')
+        time.sleep(0.1)
     assert _meet(address, (3, 1), (3, 2)) == [None, None]
     first.join()
 
@@ -108,14 +116,9 @@ def test_strangers_at_the_port_do_no_harm(address):
     ends = []
     first = threading.Thread(target=lambda: ends.extend(_meet(address, (2, 0))))
     first.start()
-    place = 'localhost', int(address.split(':')[1])
-    sent = [b'GET / HTTP/1.1\r\n\r\n', b'', b'[1]\n', b'{}\n', b'[' * 9000 + b'\n', b'\xff\n']
-    while sent:
-        with (
-            contextlib.suppress(ConnectionRefusedError),
-            socket.create_connection(place) as stranger,
-        ):
-            stranger.sendall(sent.pop())
+    for sent in (b'GET / HTTP/1.1\r\n\r\n', b'', b'[1]\n', b'{}\n', b'[' * 9000 + b'\n', b'\xff\n'):
+        with _connected(address) as stranger:
+            stranger.sendall(sent)
     assert _meet(address, (2, 1)) == [None]
     first.join()
     assert ends == [None]

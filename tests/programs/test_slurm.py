@@ -24,6 +24,7 @@ SMALL = (
     'evaluate_every=100000 evaluation_size=7 final_evaluation_size=9 log_every=1'
 )
 STEPS = 2000  # so many that there is time for a signal
+PATIENCE = 100  # seconds, for machines that have much else to do
 
 needs_slurm = pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing())
 
@@ -38,7 +39,15 @@ def cluster():
 @pytest.fixture
 def here(cluster, monkeypatch):
     """Has the commands of Slurm find the cluster, and asks it more often."""
+    ask, end = slurm._queue, time.monotonic() + 3 * PATIENCE
+
+    def queue():
+        shown = 'scontrol', 'show', 'job'
+        assert time.monotonic() < end, subprocess.run(shown, capture_output=True, text=True)
+        return ask()
+
     monkeypatch.setenv('SLURM_CONF', str(cluster))
+    monkeypatch.setattr(slurm, '_queue', queue)
     monkeypatch.setattr(slurm, '_PAUSE', 0.2)
     monkeypatch.setattr(slurm, '_SETTLE', 1)
     monkeypatch.chdir(ROOT)
@@ -73,7 +82,7 @@ def _meanwhile(act):
     assert not problems, problems
 
 
-def _wait_for(find, seconds=60):
+def _wait_for(find, seconds=PATIENCE):
     """Returns what a function finds, when it does."""
     end = time.monotonic() + seconds
     while not (found := find()):
@@ -150,7 +159,7 @@ def test_the_jobs_of_a_sweep_that_is_stopped_go_on_and_are_watched_again(toys, t
     run_dir = tmp_path / 'act=wait'
     _wait_for((run_dir / 'waits').exists)
     process.terminate()
-    error = process.communicate()[1].splitlines()[-1]
+    error = process.communicate(timeout=PATIENCE)[1].splitlines()[-1]
     assert process.returncode == errors.INTERRUPTED
     job = _job(run_dir)
     assert error.startswith('sweep: stopped by SIGTERM, 2 configurations: ')

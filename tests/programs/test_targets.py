@@ -110,8 +110,9 @@ def test_several_processes_plan_for_tpus_at_once():
     pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True, 'cwd': ROOT}
     with subprocess.Popen(words, **pipes) as first:
         assert first.stdout.readline() == '4\n'  # and it waits
-        second = subprocess.run(words, input='\n', capture_output=True, text=True, cwd=ROOT)
-        first.communicate('\n')
+        options = {'capture_output': True, 'text': True, 'cwd': ROOT, 'timeout': 100}
+        second = subprocess.run(words, input='\n', **options)
+        first.communicate('\n', timeout=100)
     assert second.stdout == '4\n', second.stderr
 
 

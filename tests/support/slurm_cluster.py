@@ -32,7 +32,7 @@ SlurmctldPort={controller_port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -161,7 +161,7 @@ def _squeue(environment):
     return subprocess.run(command, env=environment, check=True, capture_output=True).stdout
 
 
-def _wait_for(is_so, folder, seconds=60):
+def _wait_for(is_so, folder, seconds=100):
     end = time.monotonic() + seconds
     while not is_so():
         logs = '\n'.join(path.read_text()[-2000:] for path in folder.glob('*.log'))
