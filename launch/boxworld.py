@@ -18,6 +18,7 @@ https://arxiv.org/abs/1806.01822.
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import chex
@@ -127,7 +128,7 @@ EXPERIMENT = experiment.Experiment(
     measure='success',
     build=build,
     title=title,
-    describe=results.describe,
+    describe=functools.partial(results.describe, kinds={'choice': 'with a choice of keys'}),
     draw=results.drawer('success', title, published_levels),
 )
 
@@ -140,7 +141,8 @@ def run(config: Config) -> experiment.Evaluation:
 
     Returns:
       'return', 'length' and 'success', means over episodes, with 'return_error' and so on, their
-      standard errors; as 'random_return' and so on those of a uniformly random policy.
+      standard errors; as 'choice_return' and so on those of levels with a choice of keys, of which
+      there are 'choice_episodes'; as 'random_return' and so on those of a uniformly random policy.
     """
     return experiment.run(EXPERIMENT, config)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import os
+import types
 from typing import Any
 
 import chex
@@ -10,13 +11,6 @@ from launch.agents import configuration, learning, network, rollout
 from launch.agents import evaluation as evaluation_lib
 from launch.runs import display, labels, metrics, plots
 from launch.training import experiment, task
-
-# Who is described, with the prefix of their numbers; 'choice' as in BoxWorld's levels.
-_ROWS = (
-    ('the agent', ''),
-    ('with a choice of keys', 'choice_'),
-    ('uniformly random policy', 'random_'),
-)
 
 
 def build(config: configuration.Config, source: rollout.Source, measure: str) -> task.Task:
@@ -41,11 +35,23 @@ def build(config: configuration.Config, source: rollout.Source, measure: str) ->
     return learning.make_task(config, source, functions, in_training, test)
 
 
-def describe(config: configuration.Config, evaluation: experiment.Evaluation) -> str:
-    """Returns means and standard errors of the agent and of the uniformly random policy."""
+def describe(
+    config: configuration.Config,
+    evaluation: experiment.Evaluation,
+    kinds: Mapping[str, str] = types.MappingProxyType({}),
+) -> str:
+    """Returns means and standard errors of the agent and of the uniformly random policy.
+
+    Args:
+      config: the flags.
+      evaluation: what was measured.
+      kinds: the kinds of episodes that are measured apart, as in `rollout.Source`, to how to call
+        them; a kind of which there were too few has no line.
+    """
     steps = evaluation['step'] * config.frames
     lines = [f'{steps:,} environment steps; {evaluation["episodes"]:,} held-out episodes']
-    for who, prefix in _ROWS:
+    apart = {f'{kind}_': words for kind, words in kinds.items()}
+    for prefix, who in {'': 'the agent', **apart, 'random_': 'uniformly random policy'}.items():
         parts = []
         for name in ('return', 'length', 'success'):
             if f'{prefix}{name}' in evaluation:

@@ -64,7 +64,8 @@ def test_means_are_described_with_their_standard_errors():
 def test_episodes_of_a_kind_are_described_below_all_with_their_number():
     found = {'step': 3, 'episodes': 1000, 'return': 2, 'return_error': 0.5, 'choice_episodes': 250}
     found |= {'choice_success': 0.5, 'choice_success_error': 0.03}
-    assert results.describe(CONFIG, found).splitlines()[1:] == [
+    kinds = {'rare': 'of which there are none', 'choice': 'with a choice of keys'}
+    assert results.describe(CONFIG, found, kinds).splitlines()[1:] == [
         '  the agent                return 2 ± 0.5',
         '  with a choice of keys    success 0.5 ± 0.03, of 250 episodes',
     ]
