@@ -92,6 +92,15 @@ PRESETS = {
 }
 
 
+# Levels that evaluations measure apart. With a distractor it is of use to remember the box with the
+# gem, with a choice of keys its lock, too.
+KINDS = {
+    'no_distractor': 'without a distractor',
+    'no_choice': 'distractor, no choice',
+    'choice': 'with a choice of keys',
+}
+
+
 def make_source(config: Config) -> rollout.Source:
     """Returns where the agent's episodes come from."""
     environment = config.environment()
@@ -102,7 +111,12 @@ def make_source(config: Config) -> rollout.Source:
     def auto_resetting(levels: Any) -> base.Environment:
         return grid.AutoReset(environment, environment.reset_from(levels))
 
-    kinds = {'choice': environment.has_choice}
+    distracts, choice = environment.has_distractor, environment.has_choice
+    kinds = {
+        'no_distractor': lambda state: ~distracts(state),
+        'no_choice': lambda state: distracts(state) & ~choice(state),
+        'choice': choice,
+    }
     return rollout.Source(environment, sample_starts, auto_resetting, has_success=True, kinds=kinds)
 
 
@@ -128,7 +142,7 @@ EXPERIMENT = experiment.Experiment(
     measure='success',
     build=build,
     title=title,
-    describe=functools.partial(results.describe, kinds={'choice': 'with a choice of keys'}),
+    describe=functools.partial(results.describe, kinds=KINDS),
     draw=results.drawer('success', title, published_levels),
 )
 
@@ -141,8 +155,8 @@ def run(config: Config) -> experiment.Evaluation:
 
     Returns:
       'return', 'length' and 'success', means over episodes, with 'return_error' and so on, their
-      standard errors; as 'choice_return' and so on those of levels with a choice of keys, of which
-      there are 'choice_episodes'; as 'random_return' and so on those of a uniformly random policy.
+      standard errors; as 'choice_return' and so on those of each kind of `KINDS`, of which there
+      are 'choice_episodes'; as 'random_return' and so on those of a uniformly random policy.
     """
     return experiment.run(EXPERIMENT, config)
 

@@ -265,6 +265,7 @@ def test_there_is_a_choice_where_a_key_opens_two_boxes_with_keys(name):
             elif grid[row, column - 1] != levels_lib.GEM:
                 leading_on.add(color)
         assert is_found == bool(leading_on & distracting)
+        assert levels_lib.has_distractor(setting, grid) == bool(distracting)
 
 
 def test_three_fifths_of_the_papers_levels_have_a_choice():

@@ -28,6 +28,19 @@ def test_levels_are_sampled_for_each_element_and_its_episodes_start_from_them():
     assert starts == set(grids[3:6])
 
 
+def test_every_level_is_of_one_kind_that_is_measured_apart():
+    source = program.make_source(program.PRESETS['cpu'])
+    states = jax.jit(jax.vmap(source.environment.reset))(jax.random.split(jax.random.key(0), 400))[
+        0
+    ]
+    assert set(source.kinds) == set(program.KINDS)
+    found = {name: jax.jit(jax.vmap(kind))(states) for name, kind in source.kinds.items()}
+    assert np.all(sum(np.asarray(each, int) for each in found.values()) == 1)
+    shares = {name: np.mean(each) for name, each in found.items()}
+    wanted = {'no_distractor': 1 / 2, 'no_choice': 3 / 8, 'choice': 1 / 8}
+    assert shares == pytest.approx(wanted, abs=0.06)
+
+
 @pytest.mark.parametrize(
     ('preset', 'core'),
     [('paper', 'rmc'), ('paper-lstm', 'lstm'), ('paper-conv-lstm', 'conv_lstm')],

@@ -134,6 +134,10 @@ class BoxWorld(levels.Setting):
         """Returns whether a level, in its initial state, is one of those of `levels.has_choice`."""
         return levels.has_choice(self, state.grid)
 
+    def has_distractor(self, state: State) -> jax.Array:
+        """Returns whether there is a distractor in a level, in its initial state."""
+        return levels.has_distractor(self, state.grid)
+
     def render(self, state: State, scale: int = 8) -> np.ndarray:
         """Returns a picture of the whole grid, uint8, [scale (S + 2), scale (S + 2), 3]."""
         return grid_lib.enlarge(_whole(self, state), scale)

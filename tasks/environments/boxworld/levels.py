@@ -141,6 +141,11 @@ def has_choice(setting: Setting, grid: jax.Array) -> jax.Array:
     return jnp.any(jnp.any(leads_on, (0, 1)) & jnp.any(distracts, (0, 1)))
 
 
+def has_distractor(setting: Setting, grid: jax.Array) -> jax.Array:
+    """Returns whether there is a distractor, [] bool, in a level's initial grid [S + 2, S + 2]."""
+    return jnp.any(grid >= setting.first_distractor)
+
+
 def sample_boxes(setting: Setting, key: jax.Array) -> Boxes:
     """Samples lengths, colours, and where branches leave the solution."""
     for_length, for_branches, for_colors, for_roots = jax.random.split(key, 4)
