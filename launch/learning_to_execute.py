@@ -15,7 +15,7 @@ command resumes a run that was stopped.
 
 Characters are one-hots, answers are read off the decoder by an MLP of 4 x 256 units, ReLU on all of
 them; loss and accuracy are per character of the true answer. Santoro et al. 2018, "Relational
-recurrent neural networks", sections 4.2 and 5.2 and appendix A.2, https://arxiv.org/abs/1806.01822;
+recurrent neural networks", sections 4.1 and 5.2 and appendix A.2, https://arxiv.org/abs/1806.01822;
 after Zaremba & Sutskever 2014, "Learning to Execute", https://arxiv.org/abs/1410.4615.
 
 Glossary of shapes:

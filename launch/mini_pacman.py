@@ -9,7 +9,7 @@ The preset `cpu` with --num_steps=80000 reaches an episode return of 604.6 +- 6.
 environment steps, 70 minutes on one core of an AMD EPYC (one run, seed 0; the LSTM 655.6 +- 7.2,
 the uniformly random policy 6.1). Evaluations use held-out episodes. The same
 command resumes a run that was stopped. Santoro et al. 2018, "Relational recurrent neural networks",
-sections 4.3 and 5.3, https://arxiv.org/abs/1806.01822, do not state the agent of this game: the
+sections 4.2 and 5.3, https://arxiv.org/abs/1806.01822, do not state the agent of this game: the
 presets whose names start with `paper` use the agent of their BoxWorld.
 """
 

@@ -1,6 +1,6 @@
 """An encoder-decoder: one core reads a sequence, and its last state starts the decoding core.
 
-Santoro et al. 2018, "Relational recurrent neural networks", section 4.2 and appendix A.2,
+Santoro et al. 2018, "Relational recurrent neural networks", section 4.1 and appendix A.2,
 https://arxiv.org/abs/1806.01822: the encoder reads a program character by character, the decoder
 gives the digits of its result. The paper's best results were with a decoder whose inputs are zeros,
 in training as in evaluation, so that the answer comes from the memory alone. Its words on that,

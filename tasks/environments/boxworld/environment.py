@@ -16,7 +16,7 @@ grid, and in the last 3 everywhere the colour of the key that is held, black if 
 paper's 'extra frame', as channels). Without, it is [S + 2, S + 2, 3], the whole with its walls; the
 key that is held is shown in the top left corner.
 
-Santoro et al. 2018, "Relational recurrent neural networks", section 4.3 and appendix A.3,
+Santoro et al. 2018, "Relational recurrent neural networks", section 4.2 and appendix A.3,
 https://arxiv.org/abs/1806.01822; rules, and greys, as in the public BoxWorld in pycolab, which
 `levels` names. Chosen here, where the sources are silent or differ:
 

@@ -9,7 +9,7 @@ discount of 1. Observations are described in `view`.
 
 Rules 'paper': Weber et al. 2017, "Imagination-augmented agents for deep reinforcement learning",
 supplement C, https://arxiv.org/abs/1707.06203. The window of 5 x 5 squares is that of Santoro et
-al. 2018, "Relational recurrent neural networks", section 4.3, https://arxiv.org/abs/1806.01822.
+al. 2018, "Relational recurrent neural networks", section 4.2, https://arxiv.org/abs/1806.01822.
 
 - In each of the 19 steps after a pill Pacman has power, and moves 2 squares. Ghosts always move 1.
 - Ghosts turn at junctions only, and never back: to the way most in Pacman's direction or, while he
