@@ -107,7 +107,7 @@ def sbatch_options(config: Config) -> list[str]:
 class _Job(NamedTuple):
     """What Slurm says about a job."""
 
-    state: str  # PENDING, RUNNING, ...
+    state: str  # PENDING, RUNNING, ..., or HELD: it waits until somebody releases it
     name: str
 
 
@@ -222,13 +222,18 @@ def _queue() -> dict[str, _Job]:
     Raises:
       RunError: Slurm does not answer.
     """
-    command = ['squeue', f'--user={os.getuid()}', '--noheader', '--array', '--format=%i|%T|%j']
+    columns = '%i|%T|%r|%j'  # number, state, why it waits, name
+    command = ['squeue', f'--user={os.getuid()}', '--noheader', '--array', f'--format={columns}']
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = errors.shorten(done.stderr or 'it gives no reason')
         raise errors.RunError(errors.INTERRUPTED, f'squeue does not answer: {reason}')
-    lines = [line.split('|', 2) for line in done.stdout.splitlines()]
-    return {job: _Job(state, name) for job, state, name in lines}
+    jobs = {}
+    for line in done.stdout.splitlines():
+        job, state, reason, name = line.split('|', 3)
+        is_held = state == 'PENDING' and 'held' in reason.lower()  # also after a failed launch
+        jobs[job] = _Job('HELD' if is_held else state, name)
+    return jobs
 
 
 class _Watch:
@@ -262,7 +267,8 @@ class _Watch:
                 self._collect(job, run)
             elif queue[job].state != self._states[job] and queue[job].state != 'COMPLETING':
                 self._states[job] = queue[job].state
-                print(f'{queue[job].state.lower():9} {run.name}: job {job}', flush=True)
+                hint = f'; scontrol release {job} starts it' if queue[job].state == 'HELD' else ''
+                print(f'{queue[job].state.lower():9} {run.name}: job {job}{hint}', flush=True)
 
     def _collect(self, job: str, run: grid_lib.Run) -> None:
         """Takes note of a job that has ended, when what it left can be seen."""

@@ -91,8 +91,13 @@ def _wait_for(find, seconds=PATIENCE):
     return found
 
 
+def _file(folder):
+    path = folder / slurm.FILE
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def _job(folder):
-    return json.loads((folder / slurm.FILE).read_text())['job']
+    return _file(folder)['job']
 
 
 def _starts(folder):
@@ -147,6 +152,23 @@ def test_a_job_that_is_warned_saves_and_is_requeued_and_finished(toys, tmp_path,
     assert (run_dir / 'signals.txt').read_text() == '1'
     assert [len(_starts(tmp_path / f'act={act}')) for act in ('wait', 'train')] == [2, 1]
     assert 'pending   act=wait: job ' in capsys.readouterr().out
+
+
+@needs_slurm
+def test_a_job_that_is_held_is_named_with_what_starts_it(toys, tmp_path, capsys):
+    """Slurm also holds a job whose launch failed, and a sweep would wait for it in silence."""
+    run_dir = tmp_path / 'size=3'
+
+    def hold_and_release():
+        _wait_for(lambda: _file(run_dir).get('job'))
+        for act in ('hold', 'release'):
+            subprocess.run(['scontrol', act, _job(run_dir)], check=True)
+            time.sleep(1)
+
+    with _meanwhile(hold_and_release):
+        assert _main(tmp_path, 'toy_program size=2,3', '--slurm_options=begin=now+10') == 0
+    job, out = _job(run_dir), capsys.readouterr().out
+    assert f'held      size=3: job {job}; scontrol release {job} starts it\n' in out
 
 
 @needs_slurm
