@@ -96,7 +96,7 @@ setuptools.setup(
         'chex>=0.1.92',
         'dm-haiku>=0.0.17',
         'filelock>=3.12',
-        'flatbuffers>=24',  # `jax.export` needs it to write what it exports
+        'flatbuffers>=24',  # `jax.export` needs it to write and to read
         'importlib_resources>=6',  # tensorflow-datasets needs it and does not say so
         'jax>=0.8',
         'jaxlib>=0.8',

@@ -4,6 +4,7 @@ Glossary of shapes:
   B: batch; D: input size; K: rows of an input.
 """
 
+import numbers
 from typing import Any, TypeAlias
 
 import jax
@@ -16,7 +17,7 @@ AnyArray: TypeAlias = jax.Array | np.ndarray  # of a device, or of the host
 def check_counts(**counts: int) -> None:
     """Raises unless all are whole numbers of at least 1."""
     for name, value in counts.items():
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f'{name} is a whole number of at least 1, got {value!r}.')
 
 

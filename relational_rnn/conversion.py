@@ -88,7 +88,7 @@ def unflatten(
 def check(
     params: memory.MemoryParams, config: memory.MemoryConfig, input_size: int, num_rows: int
 ) -> None:
-    """Raises a ValueError unless parameters have the structure and shapes of a core.
+    """Raises a ValueError unless parameters have the structure, shapes and dtypes of a core.
 
     Args:
       params: what should be the core's parameters.
@@ -106,6 +106,7 @@ def check(
                 f'for inputs of {num_rows} x {input_size} the parameter {name} is of shape '
                 f'{shapes[name]}, got {jnp.shape(leaf)}.'
             )
+    checks.check_floating('parameters are', *jax.tree.leaves(params))
 
 
 def _check_structure(params: memory.MemoryParams, names: memory.MemoryParams) -> None:

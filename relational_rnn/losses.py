@@ -4,9 +4,9 @@ Every loss returns a `WeightedSum`, not a mean, because sums combine exactly: ad
 with `jax.tree.map(jnp.add, a, b)` and over devices with `jax.lax.psum`, and divide once, at the
 end, with `mean` or `perplexity`. A position of weight zero counts as absent, whatever is in it.
 
-Glossary of shapes
-    ...: any leading shape, `[T, B]` for time-major sequences.
-    V: number of classes (words of the vocabulary).
+Glossary of shapes:
+  ...: any leading shape, `[T, B]` for time-major sequences; V: number of classes (words of the
+  vocabulary).
 """
 
 from typing import NamedTuple

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 NORM_EPSILON = 1e-5
 LINEAR = 'linear'  # the checkpoint name of the affine maps' results
-ALIGNMENT = 128  # numbers: 16 bytes in each of 8 parts in bfloat16, and a TPU's lanes
+ALIGNMENT = 128  # numbers: 32 bytes in each of 8 parts in bfloat16, and a TPU's lanes
 
 
 class Linear(NamedTuple):

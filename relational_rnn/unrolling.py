@@ -63,7 +63,7 @@ def unroll(
     """Runs a core over whole sequences, time-major.
 
     The numbers are those of `hk.dynamic_unroll`, and so are the derivatives, in reverse mode only
-    (`jax.jvp` needs `hk.dynamic_unroll`). It may be called inside `jax.shard_map`.
+    (`jax.jvp` and `jax.hessian` need `hk.dynamic_unroll`). It may be called inside `jax.shard_map`.
 
     Args:
       core: the core.
@@ -73,7 +73,8 @@ def unroll(
       resets: [T, B] or [T] bool; True starts from the core's initial state before that step.
       lengths: [B] or [] whole numbers; from step lengths[b] on, the outputs of batch element b are
         zero and its state stays as it is, whatever the inputs hold there. No steps are made after
-        the longest of them (except by a `Transformer`, which has no loop).
+        the longest of them, except with `backward='deferred'` and by a `Transformer`, which has no
+        loop.
       remat: keep only the states for the backward pass and compute all else again, a few steps at
         a time: the least memory, on a CPU about a third more time. A `Transformer` keeps the inputs
         of its blocks.

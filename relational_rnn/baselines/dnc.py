@@ -95,6 +95,7 @@ class DNC(hk.RNNCore):
           ValueError: if the shapes or dtypes of inputs and state do not fit.
         """
         checks.check_inputs(inputs, checks.check_state(state, dnc_memory.DNCState, *self._shapes()))
+        checks.check_floating('the state is', *jax.tree.leaves(state))
         inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
         joined = _join(inputs, state.read_vectors)
         hidden, controller = self._clip(self._controller(joined, state.controller))

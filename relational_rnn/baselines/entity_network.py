@@ -78,6 +78,7 @@ class EntityNetwork(hk.RNNCore):
           ValueError: if the shapes or dtypes of inputs and state do not fit.
         """
         checks.check_inputs(inputs, checks.check_state(state, EntityState, *[self._shape] * 2))
+        checks.check_floating('the state is', *state)
         inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
         encoded, keys = self._encoder(inputs), self._keys(inputs.dtype)
         parts = self._from_input(encoded), self._from_keys(keys), self._from_hidden(state.hidden)

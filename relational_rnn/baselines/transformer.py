@@ -125,6 +125,7 @@ class Transformer(hk.RNNCore):
         shape = self._memory_size, len(self._blocks), self._size
         batch = checks.check_state(state, TransformerState, shape, ())
         checks.check_inputs(inputs, batch, leading=('T',))
+        checks.check_floating('the state is', state.memory)
         unrolling.check_batch(flags, batch)
         if state.num_valid.ndim == 0:
             flags = jax.tree.map(lambda flag: flag[:, None], flags)

@@ -112,7 +112,7 @@ class ActorCritic(hk.Module):
         return Output(self._policy(outputs), self._value(outputs)[..., 0]), state
 
     def features(self, images: jax.Array) -> jax.Array:
-        """Returns the core's inputs for images [..., H, W, C], here [T B, ...], as in `CELLS`."""
+        """Returns the core's inputs for images [T B, H, W, C], as in `CELLS`."""
         for convolution in self._convolutions:
             images = jax.nn.relu(convolution(patches(images)))
         features = add_coordinates(images)

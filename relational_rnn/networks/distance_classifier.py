@@ -10,7 +10,7 @@ et al. 2017, "A simple neural network module for relational reasoning",
 https://arxiv.org/abs/1706.01427.
 
 The readings of the first two stages, after every step, are for auxiliary losses, whose targets are
-the vectors, the question and the squared distances; the last stage also answers every other n. No
+the vectors, the question and the squared distances; the last stage also answers every n. No
 gradient passes from a stage to the one before, so the core learns to store and to retrieve, and the
 losses of the later stages do not disturb it.
 
@@ -62,7 +62,7 @@ class DistanceClassifier(hk.Module):
           inputs: [N, B, any].
 
         Returns:
-          Logits [1 + N, B, N], by the n that was read and then by every other n, and the readings.
+          Logits [1 + N, B, N], by the n that was read and then by every n, and the readings.
         """
         outputs, _ = unrolling.unroll(self._core, inputs, self._core.initial_state(inputs.shape[1]))
         readings = self.read(outputs)

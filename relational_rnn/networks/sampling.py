@@ -10,6 +10,8 @@ Glossary of shapes:
 import jax
 import jax.numpy as jnp
 
+_LEAST_TEMPERATURE = 1e-30  # by less, log-probabilities are divided to infinity
+
 
 def sample(
     key: jax.Array, log_probs: jax.Array, temperature: float = 1.0, top_p: float = 1.0
@@ -19,17 +21,21 @@ def sample(
     Args:
       key: the random key.
       log_probs: log-probabilities of the words, [..., V].
-      temperature: the log-probabilities are divided by it; 0 takes the most likely word.
+      temperature: the log-probabilities are divided by it; 0, and what float32 cannot divide by,
+        takes the most likely word.
       top_p: in (0, 1]; 1 keeps all words. The most likely word always stays.
 
     Returns:
       Word ids, [...].
+
+    Raises:
+      ValueError: if temperature or top_p is out of its range.
     """
     if temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(
             f'temperature is at least 0 and top_p in (0, 1], got {temperature} and {top_p}.'
         )
-    if temperature == 0:
+    if temperature < _LEAST_TEMPERATURE:
         return jnp.argmax(log_probs, axis=-1)
     logits = jax.nn.log_softmax(log_probs / temperature)
     if top_p < 1:  # at 1 rounding must not drop the rarest words

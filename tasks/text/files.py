@@ -25,7 +25,6 @@ Tokenizer = Callable[[str], list[str]]
 _BLANK_LINES = re.compile(r'\n[ \t\r\f\v]*\n[ \t\n\r\f\v]*')
 _LINE_BREAK = re.compile(r'\n')
 _EOS = vocabulary.EOS
-_PACKAGES = {'.parquet': 'pyarrow', '.zst': 'backports.zstd'}
 _BLOCK = 1 << 20  # bytes
 
 
@@ -65,7 +64,8 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise base.DataError(f'{path} cannot be unpacked: {error}; get it again') from error
     except ImportError as error:
-        wanted = f'wants a package: pip install {_PACKAGES[path.suffix.lower()]}'
+        package = 'pyarrow' if (error.name or '').startswith('pyarrow') else 'backports.zstd'
+        wanted = f'wants a package: pip install {package}'
         raise base.DataError(f'{path} {wanted} ({error})') from error
     except OSError as error:
         raise base.DataError(f'{path} cannot be read: {error.strerror or error}') from error
@@ -81,6 +81,11 @@ def _strings(path: pathlib.Path) -> Iterator[str]:
         if not isinstance(text, str):
             wanted = 'wanted a record with a string "text"'
             raise base.DataError(f'{path}, record {number}: {wanted}, got {text!r:.60}')
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # JSON can escape half of a surrogate pair
+            wanted = f'wanted text that can be UTF-8, got {text[error.start]!a}'
+            raise base.DataError(f'{path}, record {number}: {wanted}') from error
         yield text
 
 
@@ -114,7 +119,7 @@ def _read_jsonl(path: pathlib.Path) -> Iterator[object]:
         for line in filter(bytes.strip, file):
             try:
                 yield json.loads(line)['text']
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 yield line  # which is no string
 
 
@@ -206,10 +211,11 @@ def measure(blocks: Iterable[str]) -> Size:
 
 def lines(blocks: Iterable[str], tokenize: Tokenizer) -> Iterator[list[str]]:
     """Yields the words of each block of a text, with one `<eos>` after each line."""
-    text = ''
+    last = '\n'  # a text without any has no line
     for text in blocks:
+        last = text or last
         yield tokenize(text.replace('\n', f' {_EOS} '))
-    if not text.endswith('\n'):
+    if not last.endswith('\n'):
         yield [_EOS]
 
 

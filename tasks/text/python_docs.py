@@ -1,8 +1,8 @@
 """The prose that every CPython carries, as a small corpus: no network, no files.
 
 Documents are the topics of the language reference (`pydoc_data.topics`, what `help('LAMBDA')`
-shows) and the modules of the standard library, a module's document being its docstrings in the
-order of its source. Modules are parsed, never imported; test packages and installed packages are
+shows) and the modules of the standard library, a module's document being its docstrings, those
+of outer scopes first. Modules are parsed, never imported; test packages and installed packages are
 left out. A document is a list of paragraphs. Interactive examples (`>>>`) and grammar (`::=`) are
 not prose and are left out, and so are lines without a letter or digit (rulers, frames of tables).
 

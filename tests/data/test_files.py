@@ -96,6 +96,13 @@ class TestReading:
         assert words_of(corpus, 'test') == read(tmp_path / 'json', lines, '{}.jsonl')
         assert corpus.num_bytes == {}
 
+    def test_an_empty_part_of_a_split_has_no_line(self, tmp_path):
+        texts = 'one\ntwo\n', '', 'three'
+        parts = {f'train-0000{i}-of-00003.txt': text for i, text in enumerate(texts)}
+        write(tmp_path, {**parts, 'valid.txt': 'v', 'test.txt': 't'})
+        wanted = ['one', '<eos>', 'two', '<eos>', 'three', '<eos>']
+        assert words_of(corpora.load('text', tmp_path), 'train') == wanted
+
     def test_a_blank_document_has_no_words(self, tmp_path):
         write(tmp_path, {'train/0.txt': '', 'train/1.txt': '\n \n\n'})
         assert read(tmp_path, 'a', '{}/2.txt') == ['a', '<eos>']
@@ -173,7 +180,9 @@ class TestErrors:
         corpus = corpora.load('text', tmp_path)
         self.check(wanted, words_of, corpus, 'train')
 
-    @pytest.mark.parametrize('line', ['a b', '"text"', '{"text": 1}', '{"txt": "a"}', '\xff'])
+    @pytest.mark.parametrize(
+        'line', ['a b', '"text"', '{"text": 1}', '{"txt": "a"}', '\xff', '[' * 200_000]
+    )
     def test_a_line_without_a_text_is_named(self, tmp_path, line):
         wanted = 'train.jsonl, record 2: wanted a record with a string "text", got'
         self.check(wanted, read, tmp_path, '{"text": "a"}\n\n' + line, '{}.jsonl')
@@ -193,8 +202,18 @@ class TestErrors:
         corpus = corpora.load('text', tmp_path)
         self.check(f'train.parquet.*{message}', words_of, corpus, 'train')
 
+    def test_a_text_that_is_no_unicode_is_named(self, tmp_path):
+        wanted = r"train.jsonl, record 2: wanted text that can be UTF-8, got '\\ud83d'"
+        lines = '{"text": "a"}\n{"text": "good \\ud83d day"}\n'
+        self.check(wanted, read, tmp_path, lines, '{}.jsonl')
+
     @pytest.mark.parametrize(
-        ('name', 'package'), [('train.txt.zst', 'backports.zstd'), ('train.parquet', 'pyarrow')]
+        ('name', 'package'),
+        [
+            ('train.txt.zst', 'backports.zstd'),
+            ('train.parquet', 'pyarrow'),
+            ('train.parquet.gz', 'pyarrow'),
+        ],
     )
     def test_a_missing_package_is_named(self, tmp_path, monkeypatch, name, package):
         write(tmp_path, {name: b'x'})

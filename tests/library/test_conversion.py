@@ -242,7 +242,10 @@ def test_a_flax_cell_of_matrices_has_two_feature_axes():
     assert nnx.RNN(cell)(jnp.ones((7, 6, 2, 5))).shape == (7, 6, 12)
 
 
-def test_parameters_of_another_input_size_do_not_enter_a_flax_cell():
+def test_parameters_of_another_size_or_of_integers_do_not_enter_a_flax_cell():
     cell = for_flax.RelationalMemoryCell(5, CASE.config, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match='input_w is of shape'):
         cell.set_params(memory.init(jax.random.key(0), CASE.config, 6))
+    params = memory.init(jax.random.key(0), CASE.config, 5)
+    with pytest.raises(ValueError, match='parameters are of a floating dtype, got int32'):
+        cell.set_params(jax.tree.map(lambda leaf: leaf.astype(int), params))

@@ -465,6 +465,10 @@ def test_choices_that_make_no_core_are_refused(change, message):
             r'inputs are \[D\] for a state without B.* \(4, 5\)',
         ),
         (lambda x, s: (x.astype(int), s), 'inputs are of a floating dtype, got int32'),
+        (
+            lambda x, s: (x, jax.tree.map(lambda leaf: leaf.astype(int), s)),
+            'the state is of a floating dtype, got int32',
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(arguments, message):

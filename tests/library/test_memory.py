@@ -178,11 +178,12 @@ def test_memory_gates_are_unit_gates_that_are_equal_within_a_slot():
     'name',
     ['mem_slots', 'head_size', 'num_heads', 'num_blocks', 'attention_mlp_layers', 'key_size'],
 )
-@pytest.mark.parametrize('value', [0, -1, 2.0])
+@pytest.mark.parametrize('value', [0, -1, 2.0, True])
 def test_a_count_is_a_whole_number_of_at_least_one(name, value):
     options = {'mem_slots': 2, 'head_size': 3} | {name: value}
     with pytest.raises(ValueError, match=f'{name} is a whole number of at least 1, got {value}'):
         memory.MemoryConfig(**options)
+    memory.MemoryConfig(**{**options, name: np.int64(2)})
 
 
 def test_an_unknown_gate_style_is_named_beside_the_known_ones():

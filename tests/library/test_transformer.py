@@ -279,6 +279,10 @@ def test_sizes_that_make_no_core_are_refused(sizes, message):
         (lambda x, s: (x[:, :, None], s), r'inputs are \[T, B, D\] with B = 4 .*\(9, 4, 1, 5\)'),
         (lambda x, s: (x[:, :, :0], s), r'none of them 0, got shape \(9, 4, 0\)'),
         (lambda x, s: (x.astype(int), s), 'inputs are of a floating dtype, got int'),
+        (
+            lambda x, s: (x, s._replace(memory=s.memory.astype(int))),
+            'the state is of a floating dtype, got int',
+        ),
         (lambda x, s: (x, s.memory), r'of type TransformerState and shapes \[3, 2, 18\], \[\]'),
         (lambda x, s: (x, s._replace(memory=s.memory[:, 1:])), r'got TransformerState of shapes'),
         (lambda x, s: (x, s._replace(num_valid=s.num_valid[:2])), r'of shapes .*\(2,\)'),
