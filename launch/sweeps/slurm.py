@@ -265,10 +265,10 @@ class _Watch:
         for job, run in list(self.jobs.items()):
             if job not in queue:
                 self._collect(job, run)
-            elif queue[job].state != self._states[job] and queue[job].state != 'COMPLETING':
-                self._states[job] = queue[job].state
-                hint = f'; scontrol release {job} starts it' if queue[job].state == 'HELD' else ''
-                print(f'{queue[job].state.lower():9} {run.name}: job {job}{hint}', flush=True)
+            elif (state := queue[job].state) not in (self._states[job], 'COMPLETING'):
+                self._states[job] = state
+                hint = f'; scontrol release {job} starts it' if state == 'HELD' else ''
+                print(f'{state.lower():9} {run.name}: job {job}{hint}', flush=True)
 
     def _collect(self, job: str, run: grid_lib.Run) -> None:
         """Takes note of a job that has ended, when what it left can be seen."""

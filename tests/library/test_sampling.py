@@ -18,11 +18,12 @@ def _frequencies(temperature, top_p, probabilities=P, count=20_000):
     return np.bincount(words, minlength=len(probabilities)) / count
 
 
+@pytest.mark.parametrize('key', [0, 1])
 @pytest.mark.parametrize('temperature', [0, 1e-39, 1e-20])
-def test_temperature_zero_or_next_to_it_takes_the_likeliest_word(temperature):
+def test_temperature_zero_or_next_to_it_takes_the_likeliest_word(temperature, key):
     log_probs = jnp.log(jnp.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]]))
     for top_p in (1.0, 0.2):
-        got = sampling.sample(jax.random.key(0), log_probs, temperature, top_p)
+        got = sampling.sample(jax.random.key(key), log_probs, temperature, top_p)
         np.testing.assert_array_equal(got, [1, 0])
 
 

@@ -1,7 +1,6 @@
 """Sweeps as jobs of a real Slurm, which the tests start: see tests/support/slurm_cluster.py."""
 
 import contextlib
-import json
 import pathlib
 import re
 import subprocess
@@ -13,7 +12,7 @@ import time
 import pytest
 
 from launch import sweep
-from launch.runs import errors
+from launch.runs import directory, errors
 from launch.runs import flags as flags_lib
 from launch.sweeps import grid, results, slurm
 from tests.support import saved_bytes, slurm_cluster
@@ -91,13 +90,9 @@ def _wait_for(find, seconds=PATIENCE):
     return found
 
 
-def _file(folder):
-    path = folder / slurm.FILE
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
 def _job(folder):
-    return _file(folder)['job']
+    """Returns the number of a run's job, None before it is known."""
+    return directory.read_json(folder / slurm.FILE).get('job')
 
 
 def _starts(folder):
@@ -160,7 +155,7 @@ def test_a_job_that_is_held_is_named_with_what_starts_it(toys, tmp_path, capsys)
     run_dir = tmp_path / 'size=3'
 
     def hold_and_release():
-        _wait_for(lambda: _file(run_dir).get('job'))
+        _wait_for(lambda: _job(run_dir))
         for act in ('hold', 'release'):
             subprocess.run(['scontrol', act, _job(run_dir)], check=True)
             time.sleep(1)
